@@ -1,0 +1,7 @@
+"""`python -m skysense` is the `skysense` command."""
+
+import sys
+
+from skysense.cli import main
+
+sys.exit(main())

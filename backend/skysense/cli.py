@@ -1,0 +1,265 @@
+"""The `skysense` command (contract C2). The edge where typed errors become one sentence and an exit code."""
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import skysense
+from skysense.errors import Cancelled, InputError, SkySenseError
+from skysense.jobs.control import JobControl
+from skysense.jobs.recipe import Options, Recipe, load_recipe
+
+EXIT_DONE, EXIT_DEFECT, EXIT_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
+
+Result = dict[str, Any]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise InputError(message, self.prog, f"See `{self.prog} --help`")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 2 wrong input, 3 cancelled, 1 a defect of ours."""
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser().parse_args(arguments)
+        if options.command == "worker":
+            from skysense.jobs.worker import main as worker
+
+            return worker()
+        result = options.run(options)
+        print(json.dumps(result, ensure_ascii=False) if as_json else options.show(result))
+        return EXIT_DONE
+    except (Cancelled, KeyboardInterrupt):
+        print("Cancelled.", file=sys.stderr)
+        return EXIT_CANCELLED
+    except InputError as error:
+        print(error.sentence, file=sys.stderr)
+        return EXIT_INPUT
+    except BrokenPipeError:
+        return EXIT_DONE
+    except SkySenseError as error:
+        print(error.sentence, file=sys.stderr)
+        return EXIT_DEFECT
+    except Exception:
+        traceback.print_exc()
+        print("This is a defect of SkySense: please report the lines above.", file=sys.stderr)
+        return EXIT_DEFECT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="skysense", description="SkySense: from layers and labels to maps.")
+    parser.add_argument("--version", action="version", version=skysense.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], Result], show: Callable[[Result], str], text: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run, show=show)
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+        return sub
+
+    def running(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
+        sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+
+    sub = command("describe", _describe, _show_descriptions, "what a file or folder holds: sensor, date, bands, CRS")
+    sub.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+
+    sub = command("finetune", _finetune, _show_model, "train a model on labelled polygons")
+    sub.add_argument("scene", metavar="SCENE", help="scene.json or its folder")
+    sub.add_argument("--labels", metavar="GPKG", help="polygon layer; default: the scene's labels")
+    sub.add_argument("--field", help="class field; default: the scene's")
+    sub.add_argument("--layer", help="layer inside the file, when it has several")
+    sub.add_argument("--model", type=Path, help="the backbone; default: the built-in one")
+    sub.add_argument("--out", type=Path, required=True, metavar="M.safetensors")
+    sub.add_argument("--mode", default="head", help="what is trained: head (on frozen features)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
+    running(sub)
+
+    sub = command("predict", _predict, _show_map, "map a scene with a fine-tuned model")
+    sub.add_argument("scene", metavar="SCENE", help="scene.json or its folder")
+    sub.add_argument("--model", type=Path, required=True, metavar="M.safetensors")
+    sub.add_argument("--out", type=Path, required=True, metavar="OUT.tif")
+    sub.add_argument("--area", type=float, nargs=4, metavar=("XMIN", "YMIN", "XMAX", "YMAX"))
+    sub.add_argument("--area-crs", metavar="EPSG:n", help="CRS of --area")
+    sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
+    running(sub)
+
+    sub = command("evaluate", _evaluate, _show_scores, "score a map on a labelled scene's truth")
+    sub.add_argument("scene", type=Path, metavar="SCENE")
+    sub.add_argument("--map", type=Path, required=True, metavar="MAP.tif")
+    sub.add_argument("--eval-mask", type=Path)
+
+    sub = command("info", _info, _show_pairs, "what a model file or preset is")
+    sub.add_argument("model", metavar="MODEL", help="a model file, or a preset: tiny, small, base, huge")
+
+    sub = command("date", _date, _show_dates, "the acquisition date that a product's name or metadata gives")
+    sub.add_argument("names", nargs="+", metavar="NAME")
+
+    sub = command("run", _run_recipe, _show_pairs, "run a recipe file")
+    sub.add_argument("recipe", type=Path, metavar="RECIPE.json")
+
+    sub = command("synthetic", _synthetic, _show_pairs, "make a small synthetic scene with labels and truth")
+    sub.add_argument("out", type=Path, metavar="DIR")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--size-m", type=int, default=1280, help="side of the square scene in metres")
+
+    command("doctor", _doctor, _show_pairs, "check this installation")
+    commands.add_parser("worker", help="serve a QGIS session over stdin and stdout")
+    return parser
+
+
+def _run(recipe: Recipe) -> Result:
+    from skysense.jobs.runner import run
+
+    def show(event: dict[str, Any]) -> None:
+        if event["event"] == "note":
+            print(f"Note: {event['text']}", file=sys.stderr)
+        elif event["event"] == "progress" and sys.stderr.isatty():
+            print(f"\r{event['fraction']:4.0%} {event['text']:<40}", end="", file=sys.stderr, flush=True)
+
+    result = run(recipe, JobControl(show))
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return result
+
+
+def _describe(args: argparse.Namespace) -> Result:
+    from skysense.scene.describe import describe
+
+    return {"descriptions": [describe(path).to_json() for path in args.paths]}
+
+
+def _finetune(args: argparse.Namespace) -> Result:
+    from skysense.jobs.recipe import parse_recipe
+
+    labels = None
+    if args.labels or args.field or args.layer:
+        labels = {"path": args.labels, "field": args.field, "layer": args.layer}
+        if not args.labels:
+            from skysense.scene.scenefile import load_scene
+
+            own = load_scene(Path(args.scene)).labels
+            if own is None:
+                raise InputError("has no labels of its own", args.scene, "Give --labels")
+            labels["path"] = str(own.path)
+    return _run(
+        parse_recipe(
+            {
+                "skysense": 1,
+                "task": "finetune",
+                "scene": args.scene,
+                "labels": labels,
+                "model": args.model and str(args.model),
+                "output": str(args.out),
+                "options": {
+                    "device": args.device,
+                    "resume": args.resume,
+                    "seed": args.seed,
+                    "mode": args.mode,
+                    "fusion_stride": args.fusion_stride,
+                },
+            },
+            Path.cwd(),
+        )
+    )
+
+
+def _predict(args: argparse.Namespace) -> Result:
+    if args.area and not args.area_crs:
+        raise InputError("--area needs the CRS of its numbers", "skysense predict", "Add --area-crs EPSG:n")
+    return _run(
+        Recipe(
+            task="predict",
+            scene=str(Path.cwd() / args.scene),
+            root=Path.cwd(),
+            output=Path.cwd() / args.out,
+            model=Path.cwd() / args.model,
+            options=Options(
+                device=args.device,
+                resume=args.resume,
+                fusion_stride=args.fusion_stride,
+                area=tuple(args.area) if args.area else None,
+                area_crs=args.area_crs,
+            ),
+        )
+    )
+
+
+def _evaluate(args: argparse.Namespace) -> Result:
+    from skysense.finetune.scores import score_map
+
+    return score_map(args.scene, args.map, eval_mask=args.eval_mask)
+
+
+def _info(args: argparse.Namespace) -> Result:
+    from skysense.model.info import describe_model
+
+    return describe_model(args.model)
+
+
+def _date(args: argparse.Namespace) -> Result:
+    from skysense.scene.dates import acquisition_date
+
+    dates = [acquisition_date(Path(name))[0] for name in args.names]
+    return {"dates": [found.isoformat() if found else None for found in dates]}
+
+
+def _run_recipe(args: argparse.Namespace) -> Result:
+    return _run(load_recipe(args.recipe))
+
+
+def _synthetic(args: argparse.Namespace) -> Result:
+    from skysense.synthetic.landscape import make_landscape
+
+    return {"scene": str(make_landscape(args.out, seed=args.seed, size_m=args.size_m))}
+
+
+def _doctor(args: argparse.Namespace) -> Result:
+    from skysense.jobs.doctor import examine
+
+    return examine()
+
+
+def _show_descriptions(result: Result) -> str:
+    lines = []
+    for item in result["descriptions"]:
+        bands = ",".join(item["bands"] or ())
+        facts = [item["modality"] or "?", item["date"] or "no date", bands or "no bands", item["crs"] or "no CRS"]
+        lines.append(f"{item['status']:<6}{item['path']}: {'  '.join(facts)}" + (f"\n      {item['reason']}" * bool(item["reason"])))
+    return "\n".join(lines)
+
+
+def _show_model(result: Result) -> str:
+    report = result["report"]
+    text = f"{result['model']}\n{len(result['classes'])} classes, {report['n_polygons']} polygons, "
+    text += f"{report['n_pixels']} pixels; {report['scored_on']}"
+    if report["oa"] is not None:
+        text += f": OA {report['oa']:.3f}, macro F1 {report['macro_f1']:.3f}, mIoU {report['miou']:.3f}"
+    return text
+
+
+def _show_map(result: Result) -> str:
+    return f"{result['map']}\n{result['confidence']}\n{result['seconds']:.1f} s"
+
+
+def _show_scores(result: Result) -> str:
+    lines = [f"OA {result['oa']:.4f}  macro F1 {result['macro_f1']:.4f}  mIoU {result['miou']:.4f}"]
+    lines += [f"  {name:<24} IoU {item['iou']:.3f}  F1 {item['f1']:.3f}" for name, item in result["per_class"].items()]
+    return "\n".join(lines)
+
+
+def _show_dates(result: Result) -> str:
+    return "\n".join(found or "" for found in result["dates"])
+
+
+def _show_pairs(result: Result) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in result.items())

@@ -1,0 +1,267 @@
+"""What the head sees at a pixel: the model's features and, beside them, spectral values. One tile at a time.
+
+Features come as blocks, each a map at its own stride on the compute lattice (HR pixels where HR is used, 10 m
+pixels otherwise). A head is linear in them, so it is applied to each map at the map's own resolution and only the
+class scores are resampled: exact, and far cheaper than resampling features.
+
+Shape legend: C features of a block, h x w its map, H x W compute pixels of a tile's core, T dates.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skysense.finetune.series import Anchors, day_number, interpolate, whole_years_between
+from skysense.raster.tiles import Tile, Tiling
+from skysense.model.inputs import Inputs, normalize
+from skysense.model.skysense import SkySense
+from skysense.raster.layout import Layout
+from skysense.raster.reader import SceneReader, Stack
+from skysense.scene.sensors import SENSORS, Modality
+
+#: Windows (in HR pixels, odd) of the local mean and standard deviation beside the HR bands.
+_TEXTURE_WINDOWS = (5, 17)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One group of features.
+
+    Attributes:
+        name: "fused", "hr.1" .. "hr.4" (Swin stages), "hr.bands", "s2.series", "s1.series".
+        dim: number of features.
+    """
+
+    name: str
+    dim: int
+
+
+@dataclass(frozen=True)
+class TileInput:
+    """What is read for one tile: a stack per modality, clouds already invalid."""
+
+    tile: Tile
+    stacks: dict[Modality, Stack]
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """One block of one tile.
+
+    Attributes:
+        values: (C, h, w) float32.
+        stride: compute pixels per map pixel side.
+        origin: compute pixels from the map's upper left corner to the core's (rows and columns alike).
+    """
+
+    values: Tensor
+    stride: int
+    origin: int
+
+
+@dataclass(frozen=True)
+class TileFeatures:
+    """All blocks of one tile; valid: (H, W) bool, where at least one modality has seen the ground."""
+
+    tile: Tile
+    maps: dict[str, FeatureMap]
+    valid: NDArray[np.bool_]
+
+
+class FeatureExtractor:
+    """Turns tiles of a scene into features.
+
+    Args:
+        model: the frozen backbone, in eval mode, on `device`.
+        reader: reads the scene.
+        layout: the scene's grids.
+        tiling: the scene's tiles.
+        anchors: the series' columns by modality.
+        fusion_stride: see `jobs.recipe.Options`.
+        hr_bands: HR bands that the head sees ("R", "G", "B" and "NIR" if the training scene had it).
+    """
+
+    def __init__(
+        self,
+        model: SkySense,
+        reader: SceneReader,
+        layout: Layout,
+        tiling: Tiling,
+        anchors: dict[Modality, Anchors],
+        hr_bands: tuple[str, ...],
+        fusion_stride: int = 1,
+    ) -> None:
+        self._model, self._reader, self._layout, self._tiling = model, reader, layout, tiling
+        self._anchors, self._hr_bands, self._fusion_stride = anchors, hr_bands, fusion_stride
+        self._device = next(model.parameters()).device
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Every block that a tile of this scene can have, in a fixed order."""
+        found = {f"{modality}.series": anchors.dim for modality, anchors in self._anchors.items()}
+        config = self._model.config
+        if "hr" in self._layout.modalities:
+            found["hr.bands"] = len(self._hr_bands) * (1 + 2 * len(_TEXTURE_WINDOWS))
+            found.update({f"hr.{stage + 1}": config.hr.dim * 2**stage for stage in range(len(config.hr.depths))})
+        if self._layout.modalities != ("hr",):
+            found["fused"] = config.fused_dim
+        return tuple(Block(name, dim) for name, dim in sorted(found.items()))
+
+    def read(self, tile: Tile) -> TileInput:
+        """Read one tile; safe to call from several threads."""
+        base = self._layout.base.grid(tile.window)
+        compute = self._tiling.compute_grid(tile)
+        return TileInput(
+            tile, {m: self._reader.read(m, compute if m == "hr" else base) for m in self._layout.modalities}
+        )
+
+    @torch.inference_mode()
+    def features(self, data: TileInput) -> TileFeatures:
+        """Compute the blocks of one tile; a modality that saw nothing here has none."""
+        scale = self._tiling.scale
+        margin = self._tiling.margin * scale
+        seen = np.zeros((self._tiling.side * scale,) * 2, bool)
+        maps: dict[str, FeatureMap] = {}
+        inputs = Inputs()
+        for modality, stack in data.stacks.items():
+            valid = stack.valid.any(axis=0)
+            if not valid.any():
+                continue
+            for name, tensor in self._tensors(modality, stack).items():
+                setattr(inputs, name, tensor)
+            if modality == "hr":
+                maps["hr.bands"] = FeatureMap(self._texture(stack), 1, margin)
+                seen |= valid
+            else:
+                maps[f"{modality}.series"] = FeatureMap(self._series(modality, stack), scale, margin)
+                seen |= valid.repeat(scale, 0).repeat(scale, 1)
+        core = slice(margin, seen.shape[0] - margin)
+        seen = seen[core, core]
+        if not seen.any():
+            return TileFeatures(data.tile, {}, seen)
+        stages: tuple[Tensor, ...] = ()
+        if self._layout.modalities == ("hr",):
+            stages = self._model.encode_hr(inputs.hr, inputs.hr_valid)
+        else:
+            inputs.hr_per_base = scale if inputs.hr is not None else None
+            # With HR, one pixel more than the core, so that the scores can be interpolated at its edge.
+            halo = 1 if scale > 1 else 0
+            out = self._model(inputs, crop=self._tiling.margin - halo, fusion_stride=self._fusion_stride)
+            maps["fused"] = FeatureMap(out.fused[0], scale, halo * scale)
+            stages = out.hr or ()
+        for number, stage in enumerate(stages, start=1):
+            maps[f"hr.{number}"] = FeatureMap(stage[0], self._tiling.side * scale // stage.shape[-1], margin)
+        return TileFeatures(data.tile, maps, seen)
+
+    def _tensors(self, modality: Modality, stack: Stack) -> dict[str, Tensor]:
+        """The model's inputs of one modality, normalised; dates on which the tile saw nothing are left out."""
+        seen = stack.valid.any(axis=(1, 2))
+        bands = len(SENSORS[modality].bands)
+        x = normalize(torch.from_numpy(stack.values[seen, :bands]).to(self._device), modality)
+        # A band that a product lacks is at the mean of all imagery: neither dark nor bright.
+        x = x * torch.from_numpy(stack.band_present[seen, :bands, None, None]).to(x)
+        valid = torch.from_numpy(stack.valid[seen]).to(self._device)
+        dates = [date for date, keep in zip(stack.dates, seen, strict=True) if keep]
+        day = torch.tensor([-1 if date is None else date.timetuple().tm_yday - 1 for date in dates], device=self._device)
+        if modality != "hr":
+            return {modality: x[None], f"{modality}_valid": valid[None], f"{modality}_day": day[None]}
+        picture, ok = x[0], valid[0]
+        for later in range(1, len(x)):  # one picture: the newest valid pixel wins
+            picture = torch.where(valid[later], x[later], picture)
+            ok = ok | valid[later]
+        return {"hr": picture[None], "hr_valid": ok[None], "hr_day": day[-1:]}
+
+    def _series(self, modality: Modality, stack: Stack) -> Tensor:
+        anchors, sensor = self._anchors[modality], SENSORS[modality]
+        days = np.array([day_number(date) for date in stack.dates], np.int64)
+        targets = np.array(anchors.days, np.int64)
+        targets = targets + whole_years_between(days, targets)
+        _, _, height, width = stack.values.shape
+        out = np.zeros((len(targets), len(anchors.bands), height, width), np.float32)
+        index = [sensor.bands.index(band) for band in anchors.bands]
+        # Bands that share the dates on which they exist are interpolated together.
+        for pattern in np.unique(stack.band_present[:, index], axis=1).T:
+            columns = np.flatnonzero((stack.band_present[:, index] == pattern[:, None]).all(axis=0))
+            bands = [index[column] for column in columns]
+            mean = np.array(sensor.mean, np.float32)[bands, None, None]
+            std = np.array(sensor.std, np.float32)[bands, None, None]
+            values = (stack.values[:, bands] - mean) / std
+            out[:, columns] = interpolate(values, stack.valid & pattern[:, None, None], days, targets)
+        return torch.from_numpy(out).flatten(0, 1).to(self._device)
+
+    def _texture(self, stack: Stack) -> Tensor:
+        """HR bands with local mean and standard deviation over valid pixels, (C, H, W), bands on 0..1."""
+        bands = [*SENSORS["hr"].bands, "NIR"]
+        columns = [bands.index(band) for band in self._hr_bands]
+        height, width = stack.valid.shape[1:]
+        values = torch.zeros(len(columns), height, width, device=self._device)
+        valid = torch.zeros(height, width, dtype=torch.bool, device=self._device)
+        for picture, ok in zip(stack.values, stack.valid):
+            present = [c for c in columns if c < len(picture)]
+            mask = torch.from_numpy(ok).to(self._device)
+            values[: len(present)] = torch.where(mask, torch.from_numpy(picture[present]).to(self._device), values[: len(present)])
+            valid |= mask
+        weight = valid.to(values)[None]
+        values = values * weight
+        parts = [values]
+        for window in _TEXTURE_WINDOWS:
+            share = _box(weight, window).clamp_min(1e-6)
+            mean = _box(values, window) / share
+            square = _box(values * values, window) / share
+            parts += [mean, (square - mean * mean).clamp_min(0).sqrt()]
+        return torch.cat(parts)
+
+
+def _box(values: Tensor, window: int) -> Tensor:
+    """Mean over a centred square window; outside the map counts as 0."""
+    # Two passes of one axis each: the same sum, window / 2 times fewer additions.
+    pad = window // 2
+    rows = F.avg_pool2d(values[None], (window, 1), 1, (pad, 0), count_include_pad=True)
+    return F.avg_pool2d(rows, (1, window), 1, (0, pad), count_include_pad=True)[0]
+
+
+def _any(valid: Tensor | None) -> bool:
+    return valid is None or bool(valid.any())
+
+
+def at_pixels(feature: FeatureMap, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Tensor:
+    """Features at compute pixels, interpolated bilinearly between map pixels' centres (edges carried on).
+
+    Args:
+        rows, cols: (N,) counted from the core's upper left pixel.
+
+    Returns:
+        (N, C).
+    """
+    values, device = feature.values, feature.values.device
+    if feature.stride == 1:
+        return values[:, rows + feature.origin, cols + feature.origin].T
+
+    def place(index: NDArray[np.int64], size: int) -> tuple[Tensor, Tensor, Tensor]:
+        position = ((torch.from_numpy(index) + feature.origin + 0.5) / feature.stride - 0.5).clamp(0, size - 1)
+        low = position.floor().long().clamp_max(max(size - 2, 0))
+        return low.to(device), (low + 1).clamp_max(size - 1).to(device), (position - low).float().to(device)
+
+    top, bottom, down = place(rows, values.shape[1])
+    left, right, along = place(cols, values.shape[2])
+    upper = values[:, top, left] * (1 - along) + values[:, top, right] * along
+    lower = values[:, bottom, left] * (1 - along) + values[:, bottom, right] * along
+    return (upper * (1 - down) + lower * down).T
+
+
+def over_core(feature: FeatureMap, size: int) -> Tensor:
+    """A map brought to every compute pixel of the core, by the same rule as `at_pixels`: (C, size, size)."""
+    values, stride, origin = feature.values, feature.stride, feature.origin
+    if stride == 1:
+        return values[:, origin : origin + size, origin : origin + size]
+    # Only what the core needs, with one map pixel around it for the interpolation.
+    first = max(origin // stride - 1, 0)
+    last = min((origin + size + stride - 1) // stride + 1, values.shape[1])
+    piece = values[None, :, first:last, first:last]
+    full = F.interpolate(piece, scale_factor=stride, mode="bilinear", align_corners=False)[0]
+    start = origin - first * stride
+    return full[:, start : start + size, start : start + size]

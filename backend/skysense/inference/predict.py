@@ -1,0 +1,209 @@
+"""Mapping: from a scene and a model file to a class map and a confidence map, chunk by chunk, in constant memory."""
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import skysense
+from skysense.errors import InputError, StorageError
+from skysense.finetune.features import FeatureExtractor
+from skysense.finetune.head import Head
+from skysense.finetune.series import Anchors
+from skysense.inference.canvas import ScoreCanvas, classify
+from skysense.inference.resample import OutputSampler
+from skysense.inference.scores import TileScorer
+from skysense.raster.tiles import chunk_size, plan_tiles
+from skysense.jobs.control import JobControl
+from skysense.jobs.recipe import Recipe
+from skysense.jobs.sidecar import write_json, write_recipe
+from skysense.model.backbone import backbone_of
+from skysense.model.device import pick_device
+from skysense.model.modelfile import ModelFile, load_model
+from skysense.raster.chunks import ChunkFiles, plan_chunks, write_chunk
+from skysense.raster.layout import Layout, plan_layout
+from skysense.raster.maps import MapClass, merge_chunks
+from skysense.raster.reader import SceneReader
+from skysense.scene.acquisition import Scene
+from skysense.scene.sensors import SENSORS, Modality
+from skysense.scene.validate import check
+
+_MERGING = 0.97  # share of the progress bar that mapping takes; the rest is merging
+
+
+def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
+    """Map a scene (or `options.area` of it) and write the map, its confidence, the recipe and the run's log.
+
+    Returns:
+        {"map", "confidence", "run", "classes", "seconds"}.
+
+    Raises:
+        InputError: the scene does not fit the model, or cannot be used; StorageError: the map cannot be written;
+        Cancelled: the finished chunks stay for `--resume`.
+    """
+    started = time.monotonic()
+    control.progress(0.0, "Checking the scene")
+    if recipe.model is None:
+        raise InputError("no model is chosen", "model", "Train one first, or choose a model file")
+    scene = recipe.open_scene()
+    check(scene)
+    model = load_model(recipe.model)
+    device = pick_device(recipe.options.device)
+    backbone = backbone_of(model.header["backbone"], recipe.model.name, device)
+    if backbone.warning:
+        control.note(backbone.warning)
+    inputs = model.header["inputs"]
+    layout = plan_layout(
+        _only(scene, inputs["modalities"], recipe.model.name),
+        area=recipe.options.area,
+        area_crs=recipe.options.area_crs,
+    )
+    head = Head.load(model.header["head"], model.tensors)
+    classes = [MapClass(**item) for item in model.header["classes"]]
+    tiling = plan_tiles(layout)
+    output = recipe.output
+    parts = output.with_name(output.name + ".parts")
+    manifest = _manifest(recipe, scene, layout, model)
+    _start(parts, manifest, recipe.options.resume)
+    with SceneReader(scene) as reader:
+        extractor = FeatureExtractor(
+            backbone.model,
+            reader,
+            layout,
+            tiling,
+            {m: Anchors(tuple(a["bands"]), tuple(a["days"])) for m, a in inputs["series"].items()},
+            tuple(inputs["hr_bands"]),
+            recipe.options.fusion_stride,
+        )
+        canvas = ScoreCanvas(extractor, TileScorer(head, device), tiling, layout.area, len(head.ids))
+        canvas.on_tile = lambda share: control.progress(_MERGING * share, "Mapping")
+        sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
+        try:
+            files = _map(sampler, layout, chunk_size(tiling), head, classes, parts, control)
+        finally:
+            canvas.close()
+    metadata = _metadata(model, inputs["modalities"])
+    confidence = output.with_name(f"{output.stem}_confidence{output.suffix}")
+    control.progress(_MERGING, "Writing the map")
+    merge_chunks([(item.window, item.classes) for item in files], output, layout.output, classes, metadata, "class")
+    merge_chunks(
+        [(item.window, item.confidence) for item in files], confidence, layout.output, classes, metadata, "confidence"
+    )
+    write_recipe(recipe)
+    run_log = output.with_name(output.name + ".run.json")
+    seconds = time.monotonic() - started
+    write_json(run_log, _run_log(recipe, device, seconds))
+    shutil.rmtree(parts)
+    control.progress(1.0, "Mapped")
+    return {
+        "map": str(output),
+        "confidence": str(confidence),
+        "run": str(run_log),
+        "classes": model.header["classes"],
+        "seconds": seconds,
+    }
+
+
+def _only(scene: Scene, modalities: list[Modality], model: str) -> Scene:
+    """The scene with just the modalities that the model was trained on.
+
+    Raises:
+        InputError: the scene lacks one of them.
+    """
+    for modality in modalities:
+        if not scene.modality(modality):
+            raise InputError(
+                f"the model {model} was trained with {SENSORS[modality].title} imagery, and the scene has none",
+                scene.name,
+                f"Add {SENSORS[modality].title} layers, or train a model on what the scene has",
+            )
+    kept = tuple(item for item in scene.acquisitions if item.modality in modalities)
+    return replace(scene, acquisitions=kept)
+
+
+def _map(
+    sampler: OutputSampler,
+    layout: Layout,
+    size: int,
+    head: Head,
+    classes: list[MapClass],
+    parts: Path,
+    control: JobControl,
+) -> list[ChunkFiles]:
+    """Compute every chunk that is not yet on disk; returns the files of all, in plan order."""
+    chunks = plan_chunks(layout, size)
+    files = []
+    for number, chunk in enumerate(chunks, start=1):
+        target = ChunkFiles.of(parts, chunk)
+        if not target.complete:
+            scores, valid = sampler.chunk(chunk.grid, control)
+            write_chunk(target, chunk.grid, *classify(scores, valid, head.ids, head.temperature), classes)
+        files.append(target)
+        control.chunk(str(target.classes), str(target.confidence), number, len(chunks))
+    return files
+
+
+def _manifest(recipe: Recipe, scene: Scene, layout: Layout, model: ModelFile) -> dict[str, Any]:
+    """What finished chunks depend on: chunks of another manifest are not reused."""
+    files = {}
+    for acquisition in scene.acquisitions:
+        for reference in acquisition.bands.values():
+            status = reference.path.stat()
+            files[str(reference.path)] = [status.st_size, status.st_mtime_ns]
+    return {
+        "version": skysense.__version__,
+        "model": model.sha256,
+        "scene": [repr(item) for item in scene.acquisitions],
+        "files": files,
+        "output": repr(layout.output),
+        "fusion_stride": recipe.options.fusion_stride,
+    }
+
+
+def _start(parts: Path, manifest: dict[str, Any], resume: bool) -> None:
+    """Prepare the folder of chunks; an interrupted run's are kept if asked for and made from the very same input."""
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    log = parts / "manifest.json"
+    if parts.is_dir():
+        same = log.is_file() and json.loads(log.read_text(encoding="utf-8")).get("sha256") == digest
+        if not (resume and same):
+            shutil.rmtree(parts)
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot be made ({error.strerror})", str(parts), "Choose another folder for the map"
+        ) from None
+    write_json(log, {"sha256": digest})
+
+
+def _metadata(model: ModelFile, modalities: list[Modality]) -> dict[str, str]:
+    """What the map says of itself: functions of the recipe and the model only."""
+    backbone = model.header["backbone"]
+    return {
+        "SKYSENSE_VERSION": skysense.__version__,
+        "SKYSENSE_MODEL_SHA256": model.sha256,
+        "SKYSENSE_BACKBONE": f"{backbone['preset']}, {backbone['weights']}",
+        "SKYSENSE_MODALITIES": ",".join(modalities),
+    }
+
+
+def _run_log(recipe: Recipe, device: torch.device, seconds: float) -> dict[str, Any]:
+    """Times, host and versions: what must not be in the map itself."""
+    return {
+        "recipe": recipe.to_json(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(seconds, 3),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "skysense": skysense.__version__,
+    }

@@ -1,0 +1,57 @@
+"""What a running job may say, and how it learns that it must stop. Standard library only."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from skysense.errors import Cancelled
+
+Emit = Callable[[dict[str, Any]], None]
+
+_QUIET_S = 0.1  # progress events come at most this often: a pipe full of them helps nobody
+_ETA_AFTER_S = 1.0
+
+
+class JobControl:
+    """Handed to every job: progress, notes, finished chunks; `check` raises when the user pressed Cancel.
+
+    Args:
+        emit: receives each event as a dict (see docs/architecture.md, "The worker's protocol").
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._cancelled = threading.Event()
+        self._started = time.monotonic()
+        self._last = float("-inf")
+
+    def cancel(self) -> None:
+        """Ask the job to stop at its next `check`; may be called from any thread."""
+        self._cancelled.set()
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the user asked to stop."""
+        if self._cancelled.is_set():
+            raise Cancelled()
+
+    def progress(self, fraction: float, text: str) -> None:
+        """Tell how far the whole job is (0..1) and what it is doing; also a point where it can be cancelled."""
+        self.check()
+        now = time.monotonic()
+        if now - self._last < _QUIET_S and fraction < 1.0:
+            return
+        self._last = now
+        elapsed = now - self._started
+        eta = elapsed * (1 - fraction) / fraction if fraction > 0 and elapsed > _ETA_AFTER_S else None
+        self._emit({"event": "progress", "fraction": round(fraction, 4), "text": text, "eta_s": eta})
+
+    def note(self, text: str) -> None:
+        """Tell something the user should know, in one sentence."""
+        self._emit({"event": "note", "text": text})
+
+    def chunk(self, class_path: str, confidence_path: str, done: int, total: int) -> None:
+        """Tell that one more chunk of the map is on disk."""
+        self._emit(
+            {"event": "chunk", "class": class_path, "confidence": confidence_path, "done": done, "total": total}
+        )

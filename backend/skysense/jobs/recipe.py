@@ -1,0 +1,176 @@
+"""The recipe (contract C4): one JSON file that the dock, Processing, the CLI and a cluster all run.
+
+Standard library only, so that it can be read and checked without torch.
+"""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from skysense.errors import InputError
+
+if TYPE_CHECKING:
+    from skysense.scene.acquisition import Scene
+
+Task = Literal["finetune", "predict"]
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings that change the result, except `device` and `resume`.
+
+    Attributes:
+        device: "auto", "cpu", "cuda" or "cuda:n".
+        seed: of the head's training.
+        mode: what is trained; "head" = a head on frozen features.
+        fusion_stride: 1, 2 or 4: the fusion transformer runs on every, every 2nd, every 4th 10 m pixel.
+        area: (xmin, ymin, xmax, ymax) to map, in `area_crs`; None = the whole scene.
+        area_crs: "EPSG:n" or WKT.
+        colors: class name -> "#rrggbb", where the user has chosen colours.
+        resume: go on with the finished chunks of an earlier, interrupted run.
+    """
+
+    device: str = "auto"
+    seed: int = 0
+    mode: str = "head"
+    fusion_stride: int = 1
+    area: tuple[float, float, float, float] | None = None
+    area_crs: str | None = None
+    colors: dict[str, str] = field(default_factory=dict)
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One job.
+
+    Attributes:
+        task: "finetune" or "predict".
+        scene: a scene file's path, or the scene's JSON with paths relative to `root`.
+        root: the folder against which relative paths count.
+        output: the model file or map to write.
+        labels: {"path", "field", "layer"}; None = the scene's own labels.
+        model: a model file; None = the default backbone.
+        extra: unknown keys, kept.
+    """
+
+    task: Task
+    scene: str | dict[str, Any]
+    root: Path
+    output: Path
+    labels: dict[str, Any] | None = None
+    model: Path | None = None
+    options: Options = Options()
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def open_scene(self) -> "Scene":
+        """The scene, with what its file leaves open found out from the imagery.
+
+        Raises:
+            InputError: it cannot be used as it is.
+        """
+        from skysense.scene.scenefile import load_scene, parse_scene
+
+        return load_scene(Path(self.scene)) if isinstance(self.scene, str) else parse_scene(self.scene, self.root)
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON, options at their default left out; `parse_recipe` gives an equal one back."""
+        default = Options()
+        options = {
+            item.name: getattr(self.options, item.name)
+            for item in fields(Options)
+            if getattr(self.options, item.name) != getattr(default, item.name)
+        }
+        data: dict[str, Any] = {"skysense": FORMAT, "task": self.task, "scene": self.scene}
+        if self.labels is not None:
+            data["labels"] = self.labels
+        if self.model is not None:
+            data["model"] = str(self.model)
+        return {**data, "output": str(self.output), "options": options, **self.extra}
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe file; relative paths count from its folder.
+
+    Raises:
+        InputError: no such file, not JSON, or not a recipe.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror})", str(path), "Give the path of a recipe (JSON)"
+        ) from None
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"is not JSON ({error})", str(path), "Correct the file or save the recipe anew") from None
+    return parse_recipe(data, path.parent)
+
+
+def parse_recipe(data: Any, root: Path) -> Recipe:
+    """Check a recipe's JSON and resolve its paths against `root`.
+
+    Raises:
+        InputError: naming the key that is missing or wrong.
+    """
+
+    def wrong(what: str, fix: str) -> InputError:
+        return InputError(what, "recipe", fix)
+
+    if not isinstance(data, dict) or "skysense" not in data:
+        raise wrong("is not a SkySense recipe", 'A recipe is a JSON object with "skysense": 1')
+    if data["skysense"] != FORMAT:
+        raise wrong(f"has format {data['skysense']!r}, this version reads {FORMAT}", "Update SkySense")
+    if data.get("task") not in get_args(Task):
+        raise wrong(f"asks for the task {data.get('task')!r}", f"Use one of {', '.join(get_args(Task))}")
+    for key in ("scene", "output"):
+        if not data.get(key):
+            raise wrong(f'has no "{key}"', f'Add "{key}" to it')
+    scene, labels, model = data["scene"], data.get("labels"), data.get("model")
+    if not isinstance(scene, str | dict):
+        raise wrong('has a "scene" that is neither a path nor an object', "Give a scene.json or its content")
+    if isinstance(scene, str):
+        scene = str(root / scene)
+    if labels is not None:
+        if not isinstance(labels, dict) or not labels.get("path"):
+            raise wrong('has "labels" without a path', 'Write {"path": ..., "field": ...}')
+        labels = {**labels, "path": str(root / labels["path"])}
+    known = {"skysense", "task", "scene", "labels", "model", "output", "options"}
+    return Recipe(
+        task=data["task"],
+        scene=scene,
+        root=root,
+        output=root / data["output"],
+        labels=labels,
+        model=None if model is None else root / model,
+        options=_parse_options(data.get("options") or {}),
+        extra={key: value for key, value in data.items() if key not in known},
+    )
+
+
+def _parse_options(data: Any) -> Options:
+    if not isinstance(data, dict):
+        raise InputError('"options" is not an object', "recipe", 'Write {"seed": 0, ...}')
+    known = {item.name for item in fields(Options)}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise InputError(f"unknown option {unknown[0]!r}", "recipe", f"Known are {', '.join(sorted(known))}")
+    values = dict(data)
+    if values.get("area") is not None:
+        try:
+            xmin, ymin, xmax, ymax = (float(value) for value in values["area"])
+        except (TypeError, ValueError):
+            raise InputError('"area" must be four numbers', "recipe", "Write [xmin, ymin, xmax, ymax]") from None
+        if not (xmin < xmax and ymin < ymax):
+            raise InputError('"area" is empty', "recipe", "Write [xmin, ymin, xmax, ymax] with min < max")
+        values["area"] = (xmin, ymin, xmax, ymax)
+    if values.get("fusion_stride", 1) not in (1, 2, 4):
+        raise InputError(f"fusion_stride is {values['fusion_stride']!r}", "recipe", "Use 1, 2 or 4")
+    if values.get("mode", "head") != "head":
+        raise InputError(f"the training mode {values['mode']!r} is not built yet", "recipe", 'Use "head"')
+    if not isinstance(values.get("seed", 0), int):
+        raise InputError(f"seed is {values['seed']!r}", "recipe", "Use a whole number")
+    return Options(**values)

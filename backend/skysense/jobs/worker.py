@@ -1,0 +1,150 @@
+"""The worker: a long-lived process that the plugin talks to over stdin and stdout.
+
+`hello`, `describe` and `validate` never import torch, so the worker is up at once and works before torch
+is installed. Jobs run one at a time in their own thread; everything else is answered meanwhile.
+"""
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import platform
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import skysense
+from skysense.errors import InputError
+from skysense.jobs.control import JobControl
+from skysense.jobs.protocol import VERSION, Channel, error_json
+
+log = logging.getLogger(__name__)
+
+_Job = tuple[Any, dict[str, Any], JobControl]
+
+
+class Worker:
+    """Answers requests until its input closes.
+
+    Args:
+        requests: the pipe from the plugin.
+        replies: the pipe to the plugin.
+    """
+
+    def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
+        self._requests = requests
+        self._channel = Channel(replies)
+        self._jobs: dict[Any, JobControl] = {}
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+
+    def serve(self) -> None:
+        """Read requests until stdin closes or "shutdown"; a running job is then cancelled."""
+        runner = threading.Thread(target=self._run_jobs, name="jobs", daemon=True)
+        runner.start()
+        for line in self._requests:
+            if not line.strip():
+                continue
+            try:
+                message = json.loads(line)
+                request, method, params = message["id"], message["method"], message.get("params") or {}
+            except (ValueError, KeyError, TypeError):
+                self._channel.error(None, error_json(InputError("a request is not a JSON object with id and method")))
+                continue
+            if method == "shutdown":
+                self._channel.result(request, {})
+                break
+            self._answer(request, method, params)
+        for control in list(self._jobs.values()):
+            control.cancel()
+        self._queue.put(None)
+        # Whoever closed our stdin does not wait for us: a job that cannot be interrupted must not keep us alive.
+        runner.join(timeout=5)
+
+    def _answer(self, request: Any, method: str, params: dict[str, Any]) -> None:
+        try:
+            if method == "run":
+                control = JobControl(lambda event: self._channel.send({"id": request, **event}))
+                self._jobs[request] = control
+                self._queue.put((request, params, control))
+            elif method == "cancel":
+                job = self._jobs.get(params.get("job"))
+                if job:
+                    job.cancel()
+                self._channel.result(request, {"cancelled": job is not None})
+            else:
+                handler = {"hello": _hello, "describe": _describe, "validate": _validate}.get(method)
+                if handler is None:
+                    raise InputError(f"unknown method {method!r}", "worker", "Update SkySense on both sides")
+                self._channel.result(request, handler(params))
+        except Exception as error:  # the edge: every failure becomes a sentence, the worker lives on
+            self._fail(request, error)
+
+    def _run_jobs(self) -> None:
+        while (job := self._queue.get()) is not None:
+            request, params, control = job
+            try:
+                from skysense.jobs.recipe import parse_recipe
+                from skysense.jobs.runner import run
+
+                control.check()
+                recipe = parse_recipe(params.get("recipe"), Path(params.get("root") or Path.cwd()))
+                self._channel.result(request, run(recipe, control))
+            except Exception as error:
+                self._fail(request, error)
+            finally:
+                self._jobs.pop(request, None)
+
+    def _fail(self, request: Any, error: Exception) -> None:
+        known = error_json(error)
+        if known["kind"] == "internal":
+            log.error("request %s failed", request, exc_info=error)
+        self._channel.error(request, known)
+
+
+def _hello(params: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "protocol": VERSION,
+        "version": skysense.__version__,
+        "python": platform.python_version(),
+        "torch": importlib.util.find_spec("torch") is not None,
+        "pid": os.getpid(),
+    }
+
+
+def _describe(params: dict[str, Any]) -> dict[str, Any]:
+    from skysense.scene.describe import describe
+
+    modality = params.get("modality")
+    return {"descriptions": [describe(Path(path), modality).to_json() for path in params["paths"]]}
+
+
+def _validate(params: dict[str, Any]) -> dict[str, Any]:
+    from skysense.scene.scenefile import parse_scene
+    from skysense.scene.validate import validate
+
+    scene = dict(params["scene"])
+    if params.get("labels"):
+        scene["labels"] = params["labels"]
+    result = validate(parse_scene(scene, Path.cwd()), labels=bool(params.get("labels")))
+    return {
+        "rows": [{"status": row.status, "reason": row.reason} for row in result.rows],
+        "errors": result.errors,
+        "warnings": result.warnings,
+        "summary": result.summary,
+    }
+
+
+def main() -> int:
+    """Serve on stdin and stdout; whatever else prints goes to stderr."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(5)  # QGIS stays smooth while we compute
+    with contextlib.suppress(BrokenPipeError):
+        Worker(sys.stdin.buffer, replies).serve()
+    return 0

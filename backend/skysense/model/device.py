@@ -1,0 +1,34 @@
+"""Which device computes, and with how many threads."""
+
+import os
+
+import torch
+
+from skysense.errors import InputError
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda" or "cuda:n" into a device; "auto" takes the GPU with the most free memory.
+
+    Also sets the number of CPU threads, once and for every way a job can start, because sums are split by thread
+    and the same recipe must give the same bytes: all cores of a small machine, one less otherwise, for QGIS.
+
+    Raises:
+        InputError: the name is unknown or there is no such GPU.
+    """
+    cores = os.cpu_count() or 1
+    torch.set_num_threads(cores if cores <= 2 else cores - 1)
+    if name == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        if not count:
+            return torch.device("cpu")
+        return torch.device("cuda", max(range(count), key=lambda index: torch.cuda.mem_get_info(index)[0]))
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise InputError(f"unknown device {name!r}", "device", "Use auto, cpu, cuda or cuda:0")
+    index = int(number or 0)
+    if index >= count:
+        raise InputError(f"there is no GPU {index} ({count} found)", "device", "Use auto or cpu")
+    return torch.device("cuda", index)

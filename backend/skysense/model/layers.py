@@ -1,0 +1,130 @@
+"""Blocks that the ViT and the fusion transformer share, under the released key names.
+
+Shapes: N batch, L tokens, D model dim, H heads, E head dim.
+Source: reference specification 1.2 to 1.5 (pre-norm layer, MHA with in_proj bias, drop path on the FFN only).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skysense.model.attention import attend
+
+#: LayerNorm epsilon where nothing else is said.
+EPS = 1e-5
+
+
+class DropPath(nn.Module):
+    """Drops a residual branch per sample while training, and scales what stays by 1 / (1 - rate)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        kept = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * kept / keep
+
+
+class FeedForward(nn.Module):
+    """Linear, exact GELU, Linear; keys `layers.0.0.*` and `layers.1.*`. The caller adds the residual."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Sequential(nn.Linear(dim, hidden), nn.GELU()), nn.Linear(hidden, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with the parameters of `nn.MultiheadAttention`."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim {dim} is not divisible by {heads} heads")
+        self.heads = heads
+        self.fast = True
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.trunc_normal_(self.in_proj_weight, std=0.02)
+
+    def forward(self, x_NLD: Tensor, mask: Tensor | None = None, queries: int | None = None) -> Tensor:
+        """(N, L, D) -> (N, queries or L, D).
+
+        Args:
+            mask: see `attend`.
+            queries: only the first `queries` tokens ask (all tokens remain keys).
+        """
+        dim = x_NLD.shape[-1]
+        if queries is None:
+            qkv = F.linear(x_NLD, self.in_proj_weight, self.in_proj_bias).unflatten(-1, (3, self.heads, -1))
+            q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        else:
+            weight_q, weight_kv = self.in_proj_weight.split((dim, 2 * dim))
+            bias_q, bias_kv = self.in_proj_bias.split((dim, 2 * dim))
+            # Contiguous, because torch rounds a strided input differently depending on requires_grad.
+            q = (
+                F.linear(x_NLD[:, :queries].contiguous(), weight_q, bias_q)
+                .unflatten(-1, (self.heads, -1))
+                .transpose(1, 2)
+            )
+            k, v = (
+                F.linear(x_NLD, weight_kv, bias_kv).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            )
+        out_NHLE = attend(q, k, v, mask, fast=self.fast)
+        out: Tensor = self.out_proj(out_NHLE.transpose(1, 2).flatten(2))
+        return out
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm transformer layer: x + MHA(ln1 x), then x + drop_path(FFN(ln2 x))."""
+
+    def __init__(
+        self, dim: int, heads: int, mlp_ratio: int = 4, drop_path: float = 0.0, eps: float = EPS
+    ) -> None:
+        super().__init__()
+        self.ln1 = nn.LayerNorm(dim, eps=eps)
+        self.attn = nn.ModuleDict({"attn": SelfAttention(dim, heads)})  # released keys read attn.attn.*
+        self.ln2 = nn.LayerNorm(dim, eps=eps)
+        self.ffn = FeedForward(dim, dim * mlp_ratio)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x_NLD: Tensor, mask: Tensor | None = None, queries: int | None = None) -> Tensor:
+        """(N, L, D) -> (N, queries or L, D); arguments as in `SelfAttention.forward`."""
+        attended = self.attn["attn"](self.ln1(x_NLD), mask, queries)
+        x_NLD = (x_NLD if queries is None else x_NLD[:, :queries]) + attended
+        out: Tensor = x_NLD + self.drop_path(self.ffn(self.ln2(x_NLD)))
+        return out
+
+
+def corner_pad(x: Tensor, multiple: int) -> Tensor:
+    """Zeros to the right and below, until both last axes are multiples of `multiple`."""
+    down, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+    return F.pad(x, (0, right, 0, down)) if down or right else x
+
+
+def drop_path_rates(rate: float, layers: int) -> list[float]:
+    """Rates rising linearly from 0 at the first layer to `rate` at the last."""
+    return [rate * i / (layers - 1) if layers > 1 else 0.0 for i in range(layers)]
+
+
+def init_transformer(module: nn.Module) -> None:
+    """Initial weights of ViT and fusion, specification 1.9: trunc-normal linears, Kaiming convolutions."""
+    for name, child in module.named_modules():
+        if isinstance(child, nn.Linear):
+            nn.init.trunc_normal_(child.weight, std=0.02)
+            if ".ffn." in name or name.startswith("ffn."):
+                nn.init.normal_(child.bias, std=1e-6)
+            else:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.Conv2d):
+            nn.init.kaiming_normal_(child.weight, mode="fan_in", nonlinearity="relu")
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)

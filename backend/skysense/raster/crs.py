@@ -1,0 +1,100 @@
+"""Coordinate systems: their text form, which of them measure metres on the ground, and the way between them."""
+
+import math
+import threading
+
+import pyproj
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.warp import transform_bounds
+
+from skysense.errors import InputError
+from skysense.raster.grid import Bounds, Grid
+
+_thread = threading.local()
+_GEODESIC = pyproj.Geod(ellps="WGS84")
+#: A projected CRS is metric if its metres are true to this share: national grids and UTM are within 2 %, while
+#: Web Mercator is 50 % off in Europe.
+_TRUE_METRES = 0.05
+
+
+def crs_text(crs: CRS) -> str:
+    """The text that `Grid.crs` holds: "EPSG:n" where the CRS has a code, else WKT."""
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code is not None else str(crs.to_wkt())
+
+
+def read_crs(text: str, where: str) -> str:
+    """Bring a CRS that the user wrote to the form of `Grid.crs`.
+
+    Raises:
+        InputError: it is no CRS.
+    """
+    try:
+        return crs_text(CRS.from_user_input(text))
+    except CRSError:
+        raise InputError(f"the coordinate system {text!r} is not known", where, 'Write it as "EPSG:n"') from None
+
+
+def transformer(source: str, target: str) -> pyproj.Transformer:
+    """The way from one CRS to another, x before y in both; one per thread, as pyproj asks, and kept there."""
+    known: dict[tuple[str, str], pyproj.Transformer] = _thread.__dict__.setdefault("transformers", {})
+    if (source, target) not in known:
+        known[source, target] = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    return known[source, target]
+
+
+def pixel_metres(grid: Grid) -> tuple[float, float]:
+    """Ground length in metres of one pixel along the columns' and the rows' direction, at the grid's centre.
+
+    nan where the place is not on the Earth.
+    """
+    col, row = grid.width / 2, grid.height / 2
+    places = [grid.transform * place for place in ((col, row), (col + 1, row), (col, row + 1))]
+    lon, lat = transformer(grid.crs, "EPSG:4326").transform([x for x, _ in places], [y for _, y in places])
+    if not all(math.isfinite(value) for value in (*lon, *lat)):
+        return math.nan, math.nan
+    _, _, across = _GEODESIC.inv(lon[0], lat[0], lon[1], lat[1])
+    _, _, down = _GEODESIC.inv(lon[0], lat[0], lon[2], lat[2])
+    return float(across), float(down)
+
+
+def is_metric(grid: Grid) -> bool:
+    """Whether the grid's CRS is projected and one unit of it is one metre on the ground, within 5 %."""
+    if not CRS.from_user_input(grid.crs).is_projected:
+        return False
+    across, down = pixel_metres(grid)
+    a, b, _, d, e, _ = tuple(grid.transform)[:6]
+    ratios = across / math.hypot(a, d), down / math.hypot(b, e)
+    return all(abs(ratio - 1) < _TRUE_METRES for ratio in ratios)
+
+
+def utm_crs(grid: Grid) -> str:
+    """The UTM zone (WGS 84) of the grid's centre, as "EPSG:n".
+
+    Raises:
+        InputError: the centre is not on the Earth.
+    """
+    x, y = grid.transform * (grid.width / 2, grid.height / 2)
+    lon, lat = transformer(grid.crs, "EPSG:4326").transform(x, y)
+    if not (math.isfinite(lon) and math.isfinite(lat)):
+        raise InputError("the centre of the image lies off the Earth", None, "Reproject it, for example to UTM")
+    zone = int(((lon + 180) % 360) // 6) + 1
+    return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
+
+
+def bounds_in(bounds: Bounds, source: str, target: str) -> Bounds:
+    """The rectangle in another CRS around a rectangle, edges densified.
+
+    Raises:
+        InputError: the rectangle has no image there.
+    """
+    if source == target:
+        return bounds
+    try:
+        found = transform_bounds(source, target, *bounds, densify_pts=51)
+    except (CRSError, ValueError, OSError) as error:
+        raise InputError(f"cannot be brought to {target[:40]} ({error})", None, "Reproject the image first") from None
+    if not all(math.isfinite(value) for value in found):
+        raise InputError(f"reaches beyond what {target[:40]} can show", None, "Reproject or clip the image first")
+    return float(found[0]), float(found[1]), float(found[2]), float(found[3])

@@ -1,0 +1,123 @@
+"""Open raster files: one handle per file and thread, kept open between reads."""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from skysense.errors import InputError
+from skysense.raster.crs import crs_text
+from skysense.raster.grid import Grid, Window
+
+#: Open files per thread; a series of 24 dates with ten files each stays open, below the usual limit of 1,024.
+_MOST_OPEN = 256
+
+
+def open_raster(path: Path, overview: int | None = None) -> DatasetReader:
+    """Open a raster for reading, at full size or at one of its overviews.
+
+    Raises:
+        InputError: there is no such file, or it is no raster, or it has no place on the Earth.
+    """
+    options = {} if overview is None else {"overview_level": overview}
+    try:
+        dataset = rasterio.open(path, **options)
+    except (RasterioError, OSError):
+        gone = not path.exists()
+        raise InputError(
+            "does not exist" if gone else "cannot be opened as an image; it is damaged or of an unknown format",
+            str(path),
+            "Choose the file again" if gone else "Download or export it again",
+        ) from None
+    return dataset
+
+
+def grid_of(dataset: DatasetReader, path: Path) -> Grid:
+    """A raster's grid.
+
+    Raises:
+        InputError: it has no coordinate system, or none of its pixels has a place.
+    """
+    if dataset.crs is None:
+        raise InputError("has no coordinate system", str(path), "Assign its CRS in Layer Properties, or georeference it")
+    if dataset.transform.is_identity or dataset.transform.determinant == 0:
+        raise InputError("is not georeferenced", str(path), "Georeference or geocode it first")
+    return Grid(crs_text(dataset.crs), dataset.transform, dataset.width, dataset.height)
+
+
+def alpha_band(dataset: DatasetReader) -> int | None:
+    """Number of the band that the file declares as alpha, if any."""
+    found = [number for number, kind in enumerate(dataset.colorinterp, start=1) if kind == ColorInterp.alpha]
+    return found[0] if found else None
+
+
+def has_mask(dataset: DatasetReader) -> bool:
+    """Whether the file carries a mask of its own beside its bands (an internal or .msk mask)."""
+    flags = dataset.mask_flag_enums[0]
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+
+
+def read_window(
+    dataset: DatasetReader, path: Path, bands: list[int], window: Window, mask: bool = False
+) -> NDArray[Any]:
+    """Stored values of a window inside the file, (len(bands), height, width); with `mask` its mask, (1, height, width).
+
+    Raises:
+        InputError: the part is damaged.
+    """
+    part = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+    try:
+        values: NDArray[Any] = (
+            dataset.read_masks(bands[:1], window=part) if mask else dataset.read(bands, window=part)
+        )
+    except (RasterioError, OSError):
+        raise InputError(
+            "a part of the file cannot be read; it is damaged or cut off", str(path), "Download or export it again"
+        ) from None
+    except IndexError:
+        raise InputError(
+            f"has {dataset.count} bands, but band {max(bands)} is asked for", str(path), "Correct the band numbers"
+        ) from None
+    return values
+
+
+class Handles:
+    """Open files by path and overview, one set for each thread; `close` ends those of all threads."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._all: list[OrderedDict[tuple[Path, int | None], DatasetReader]] = []
+        self._lock = threading.Lock()
+
+    def get(self, path: Path, overview: int | None = None) -> DatasetReader:
+        """The open file of this thread.
+
+        Raises:
+            InputError: see `open_raster`.
+        """
+        mine: OrderedDict[tuple[Path, int | None], DatasetReader] | None = getattr(self._local, "open", None)
+        if mine is None:
+            mine = self._local.open = OrderedDict()
+            with self._lock:
+                self._all.append(mine)
+        key = (path, overview)
+        if key not in mine:
+            while len(mine) >= _MOST_OPEN:
+                mine.popitem(last=False)[1].close()
+            mine[key] = open_raster(path, overview)
+        mine.move_to_end(key)
+        return mine[key]
+
+    def close(self) -> None:
+        """Close every file; to be called when no thread is reading."""
+        with self._lock:
+            for handles in self._all:
+                for dataset in handles.values():
+                    dataset.close()
+                handles.clear()

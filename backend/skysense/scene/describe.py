@@ -1,0 +1,428 @@
+"""What a file or folder is: sensor, bands, date, units, grid, and whether it can be used. The rule for all of the program.
+
+Reads headers, one small sample and at most two blocks; never a whole file. Whatever is wrong is told in `reason`.
+"""
+
+import datetime
+import functools
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from skysense.errors import InputError
+from skysense.scene.acquisition import Acquisition, Units
+from skysense.scene.bands import BAND_ORDER
+from skysense.scene.dates import acquisition_date
+from skysense.scene.header import (
+    Bounds,
+    RasterHeader,
+    pixel_sides_m,
+    probe,
+    read_header,
+    wgs84_bounds,
+)
+from skysense.scene.products import Product, ProductFolder, product_folder, product_of, rasters_in
+from skysense.scene.recognition import Recognition, assign_bands, check_single, decide_modality
+from skysense.scene.sensors import SENSORS, Modality
+from skysense.scene.values import Values, examine_values
+
+Status = Literal["green", "amber", "red"]
+
+#: Smallest side (pixels) that can be used at all.
+_MIN_SIDE = 4
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a file or folder.
+
+    Attributes:
+        path: as given.
+        status: "green" usable, "amber" usable with a caution, "red" not usable as it is; `ok` = not red.
+        reason: one sentence that names the file and says what to do; "" where there is nothing to say.
+        modality: None where it cannot be told.
+        date, date_source: day of acquisition, and where it was found.
+        bands: canonical name -> band number, or file (relative to the folder `path`), as in a scene file.
+        assumed: what was assumed and not read from the file ("bands").
+        band_count: bands in the file, or band files in the folder.
+        crs: "EPSG:n" or WKT.
+        gsd_m: ground size of a pixel in metres; of a folder, of its finest band.
+        bounds_wgs84: (west, south, east, north); west > east across the 180 degree meridian.
+        units, scale, offset, nodata, alpha, mask, level, orbit: as in `Acquisition`.
+        platform: "Sentinel-2A", ...
+    """
+
+    path: Path
+    status: Status = "green"
+    reason: str = ""
+    modality: Modality | None = None
+    date: datetime.date | None = None
+    date_source: str = ""
+    bands: dict[str, int | str] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+    band_count: int = 0
+    crs: str | None = None
+    gsd_m: float | None = None
+    width: int | None = None
+    height: int | None = None
+    bounds_wgs84: Bounds | None = None
+    units: Units | None = None
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | None = None
+    alpha: int | None = None
+    mask: str | None = None
+    level: str | None = None
+    orbit: str | None = None
+    platform: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it can be used as it is."""
+        return self.status != "red"
+
+    def to_json(self) -> dict[str, Any]:
+        """The description for the worker protocol; a nodata of NaN is written "nan"."""
+        nodata = self.nodata
+        return {
+            **vars(self),
+            "path": str(self.path),
+            "ok": self.ok,
+            "bands": dict(self.bands),
+            "date": self.date.isoformat() if self.date else None,
+            "assumed": list(self.assumed),
+            "bounds_wgs84": list(self.bounds_wgs84) if self.bounds_wgs84 else None,
+            "nodata": nodata if nodata is None or math.isfinite(nodata) else str(nodata),
+        }
+
+
+def describe(path: Path, modality: Modality | None = None) -> Description:
+    """Describe a raster file or a product's folder. Never raises for a bad file: that is status "red".
+
+    Args:
+        path: what the user picked.
+        modality: the sensor, where the user says so; None = find out.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except OSError:
+        return _red(
+            Description(path, modality=modality), InputError("there is no such file", fix="Check the path")
+        )
+    return _describe(path, modality, status.st_mtime_ns, status.st_size)
+
+
+def describe_acquisition(item: Acquisition) -> Description:
+    """Describe an acquisition as it stands in a scene: what the scene states is taken as given.
+
+    Looks for damage in every file of the acquisition.
+    """
+    if not item.path.exists():
+        problem = InputError("there is no such file", fix="Correct the path or remove the row")
+        return _red(Description(item.path, modality=item.modality), problem)
+    return _examine(item.path, item.modality, item)
+
+
+@functools.lru_cache(maxsize=4096)
+def _describe(path: Path, modality: Modality | None, modified_ns: int, size: int) -> Description:
+    return _examine(path, modality, None)
+
+
+def _examine(path: Path, modality: Modality | None, stated: Acquisition | None) -> Description:
+    found = Description(path, modality=modality)
+    folder = None
+    try:
+        if path.is_dir():
+            folder = product_folder(path)
+            files = {band.path for band in stated.bands.values()} if stated else set()
+            files = files or set(folder.files.values() if folder else ())
+            if not files:
+                return _describe_folder(path, modality)
+            # Where several bands are as fine as each other, the first by name, so that the answer is always the same.
+            header = min(
+                (read_header(file) for file in sorted(files)), key=lambda band: abs(band.transform[0])
+            )
+        elif path.suffix.lower() in (".xml", ".safe", ".json"):
+            raise InputError(
+                "is a metadata file, not an image", fix="Choose its product's folder, or the image"
+            )
+        elif path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z"):
+            raise InputError("is an archive", fix="Unpack it and choose the folder or image inside")
+        else:
+            header = read_header(path)
+    except InputError as error:
+        return _red(found, error)
+    return _Examiner(found, header, product_of(path), folder, stated).run()
+
+
+def _describe_folder(path: Path, modality: Modality | None) -> Description:
+    """A folder that is no product: its only image if it has just one."""
+    rasters = rasters_in(path)
+    if len(rasters) == 1:
+        found = describe(rasters[0], modality)
+        return replace(
+            found,
+            path=path,
+            bands={name: f"{rasters[0].name}:{number}" for name, number in found.bands.items()},
+        )
+    if (path / "scene.json").is_file():
+        problem = InputError("is the folder of a scene", fix="Open its scene.json instead")
+    elif rasters:
+        problem = InputError(
+            f"holds {len(rasters)} images that are not the bands of one product",
+            fix="Add the image files themselves",
+        )
+    else:
+        problem = InputError(
+            "holds no image that can be read", fix="Choose the image file or the product's folder"
+        )
+    return _red(Description(path, modality=modality), problem)
+
+
+class _Examiner:
+    """Fills one description step by step; collects cautions, and stops at the first thing that prevents use."""
+
+    def __init__(
+        self,
+        found: Description,
+        header: RasterHeader,
+        product: Product,
+        folder: ProductFolder | None,
+        stated: Acquisition | None,
+    ) -> None:
+        self.found, self.header, self.product, self.folder, self.stated = (
+            found,
+            header,
+            product,
+            folder,
+            stated,
+        )
+        self.modality = folder.modality if folder and found.modality is None else found.modality
+        self.in_folder = found.path != header.path
+        self.cautions: list[str] = []
+
+    def run(self) -> Description:
+        sides = pixel_sides_m(self.header)
+        try:
+            self._set_facts(sides)
+            self._check_structure()
+            recognition = self._set_sensor(sides)
+            for header in self._headers():
+                probe(header)
+            self._set_values(recognition)
+        except InputError as error:
+            return _red(self.found, error)
+        self._check_sensor(sides)
+        if not self.cautions:
+            return self.found
+        return replace(
+            self.found, status="amber", reason=f"{self.found.path.name}: {'; '.join(self.cautions)}."
+        )
+
+    def _set_facts(self, sides: tuple[float, float] | None) -> None:
+        header = self.header
+        date, source = acquisition_date(self.found.path, header.tags)
+        if self.stated is not None:
+            date, source = self.stated.date, "scene"
+        self.found = replace(
+            self.found,
+            modality=self.modality or self.product.modality,
+            date=date,
+            date_source=source,
+            band_count=len(self.folder.files) if self.folder else header.count,
+            crs=f"EPSG:{header.epsg}" if header.epsg else header.crs,
+            gsd_m=round(math.sqrt(sides[0] * sides[1]), 6) if sides else None,
+            width=header.width,
+            height=header.height,
+            bounds_wgs84=wgs84_bounds(header),
+            nodata=header.nodata,
+            alpha=next((n for n, kind in enumerate(header.colours, start=1) if kind == "alpha"), None),
+            level=self.product.level,
+            orbit=self.product.orbit or _tagged_orbit(header.tags),
+            platform=self.product.platform,
+        )
+
+    def _check_structure(self) -> None:
+        """What no user setting can mend."""
+        header = self.header
+        if (
+            header.driver in ("netCDF", "HDF5", "HDF5Image", "HDF4", "HDF4Image", "Zarr", "GRIB")
+            or header.count == 0
+        ):
+            kind = "a NetCDF cube" if header.driver == "netCDF" else f"a {header.driver} container"
+            raise InputError(
+                f"is {kind}, not a raster layer", fix="Export each date as a GeoTIFF and add those"
+            )
+        if header.dtype.startswith("complex"):
+            raise InputError(
+                "holds complex radar numbers, not calibrated VV and VH backscatter",
+                fix="Use a Sentinel-1 product calibrated to sigma0 or gamma0 and geocoded",
+            )
+        if self.folder is not None and self.folder.raw or _raw_radar(self.product, header):
+            lacks = "" if self.folder is None or "VH" in self.folder.files else ", and VH is missing"
+            raise InputError(
+                f"is Sentinel-1 as delivered, neither calibrated nor geocoded{lacks}",
+                fix="Make terrain-corrected backscatter of it first, for example with SNAP, or get the RTC product",
+            )
+        if self.product.foreign:
+            raise InputError(
+                f"is a {self.product.foreign} product",
+                fix="Use Sentinel-2, Sentinel-1 or a picture finer than 8 m",
+            )
+        if not header.georeferenced:
+            if header.gcps or header.rpcs:
+                how = "ground control points" if header.gcps else "rational polynomials (RPC)"
+                raise InputError(
+                    f"is located only by {how}", fix="Geocode it first: Raster > Projections > Warp"
+                )
+            raise InputError("has no georeference", fix="Georeference it first: Layer > Georeferencer")
+        if header.crs is None:
+            raise InputError(
+                "has no coordinate system (CRS)", fix="Assign one: Raster > Projections > Assign Projection"
+            )
+        if not header.earth:
+            raise InputError("has a coordinate system of another planet", fix="Use imagery of the Earth")
+        a, b, _, d, e, _ = header.transform
+        if b or d:
+            raise InputError(
+                "has a rotated pixel grid", fix="Make it north-up first: Raster > Projections > Warp"
+            )
+        if a < 0 or e > 0:
+            raise InputError(
+                "is stored mirrored or upside down", fix="Make it north-up first: Raster > Projections > Warp"
+            )
+        if self.found.gsd_m is None:
+            raise InputError(
+                "has a coordinate system without a place on the Earth", fix="Assign the right CRS"
+            )
+        if min(header.width, header.height) < _MIN_SIDE:
+            raise InputError(
+                f"is too small ({header.width} x {header.height} pixels)", fix="Use a larger image"
+            )
+        if "palette" in header.colours and not self._stated_bands:
+            raise InputError(
+                "is a palette image (numbers of colours, not brightness)",
+                fix="Expand it first: Raster > Conversion > PCT to RGB",
+            )
+        if self.product.side_layer and self.folder is None and not self._stated_bands:
+            what, _, fix = self.product.side_layer.partition(": ")
+            raise InputError(f"is {what}", fix=fix[:1].upper() + fix[1:])
+
+    @property
+    def _stated_bands(self) -> bool:
+        return self.stated is not None and bool(self.stated.bands) and "bands" not in self.stated.assumed
+
+    def _headers(self) -> list[RasterHeader]:
+        """Of the files to be probed: for a quick description one, for a scene's row all that it uses."""
+        if self.stated is None or not self.stated.bands:
+            return [self.header]
+        return [read_header(file) for file in sorted({band.path for band in self.stated.bands.values()})]
+
+    def _set_sensor(self, sides: tuple[float, float] | None) -> Recognition:
+        assert sides is not None
+        if not self._stated_bands:
+            check_single(self.header)
+        modality = self.modality or decide_modality(self.header, self.product, sides)
+        self.found = replace(self.found, modality=modality)
+        bands: dict[str, int | str]
+        if self._stated_bands:
+            assert self.stated is not None
+            recognition = Recognition({name: band.index for name, band in self.stated.bands.items()})
+            bands = dict(recognition.bands)
+        elif self.folder is not None:
+            files, mask = self.folder.files, self.folder.mask
+            recognition = Recognition(dict.fromkeys(files, 1))
+            bands = {name: self._relative(files[name]) for name in BAND_ORDER[modality] if name in files}
+            self.found = replace(self.found, mask=self._relative(mask) if mask else None)
+        else:
+            recognition = assign_bands(self.header, modality, self.found.path.name)
+            bands = dict(recognition.bands)
+        alpha = self.stated.alpha if self.stated else None
+        self.found = replace(
+            self.found,
+            bands=bands,
+            assumed=("bands",) if recognition.caution else (),
+            alpha=alpha or self.found.alpha or recognition.alpha,
+        )
+        if not set(bands) & set(BAND_ORDER[modality]):
+            raise _no_bands(self.header, modality)
+        if recognition.caution:
+            self.cautions.append(recognition.caution)
+        return recognition
+
+    def _relative(self, file: Path) -> str:
+        return file.relative_to(self.found.path).as_posix()
+
+    def _set_values(self, recognition: Recognition) -> None:
+        """Units, scale and offset, and cautions that only the values show."""
+        assert self.found.modality is not None
+        values: Values = examine_values(
+            self.header, self.found.modality, recognition.bands, self.product, self.stated, self.in_folder
+        )
+        self.found = replace(self.found, units=values.units, scale=values.scale, offset=values.offset)
+        self.cautions += values.cautions
+
+    def _check_sensor(self, sides: tuple[float, float] | None) -> None:
+        """Cautions on pixel size, missing bands, level and date."""
+        found, modality = self.found, self.found.modality
+        assert modality is not None and sides is not None and found.gsd_m is not None
+        sensor = SENSORS[modality]
+        if found.gsd_m > sensor.gsd_m[1] or max(sides) < sensor.gsd_m[0] * 0.9:
+            low, high = sensor.gsd_m
+            self.cautions.append(
+                f"its pixels of {_metres(found.gsd_m)} are unusual for {sensor.title} ({low:g} to {high:g} m), check it"
+            )
+        missing = [name for name in sensor.bands if name not in found.bands]
+        if missing and (modality != "s2" or 2 * len(missing) >= len(sensor.bands)):
+            self.cautions.append(f"{_listed(missing)} missing, add a product that has all bands if you can")
+        if found.level == "L1C":
+            self.cautions.append("Level-1C (top of atmosphere), prefer Level-2A")
+        if modality != "hr" and found.date is None:
+            self.cautions.append("no acquisition date in its name or metadata, enter it")
+
+
+def _red(found: Description, error: InputError) -> Description:
+    name = found.path.name or str(found.path)
+    part = f"{error.where} " if error.where and error.where != name else ""  # a band's file in a folder
+    fix = f"; {error.fix[:1].lower()}{error.fix[1:]}" if error.fix else ""
+    return replace(found, status="red", reason=f"{name}: {part}{error.what}{fix}.")
+
+
+def _no_bands(header: RasterHeader, modality: Modality) -> InputError:
+    sensor = SENSORS[modality]
+    wanted = ", ".join(sensor.bands)
+    if modality == "s2" and header.dtype == "uint8":
+        return InputError(
+            f"has {header.count} bands of 8-bit values without names, which are not reflectance",
+            fix="Use the original product, or assign its bands",
+        )
+    named = [name for name in header.names if name]
+    if named:
+        return InputError(
+            f"none of its bands ({_listed(named[:6])}) is a {sensor.title} band ({wanted})",
+            fix="Assign its bands",
+        )
+    count = "1 band" if header.count == 1 else f"{header.count} bands"
+    return InputError(
+        f"has {count} without names, and their order is not known",
+        fix=f"Assign its bands: which are {wanted}",
+    )
+
+
+def _raw_radar(product: Product, header: RasterHeader) -> bool:
+    return product.modality == "s1" and not header.georeferenced and header.dtype in ("uint16", "int16")
+
+
+def _tagged_orbit(tags: dict[str, str]) -> str | None:
+    text = next((value for key, value in tags.items() if key.upper() in ("ORBIT_DIRECTION", "PASS")), "")
+    return {"A": "asc", "D": "des"}.get(text[:1].upper())
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)
+
+
+def _metres(size: float) -> str:
+    return f"{size:.3g} m" if size < 1000 else f"{size / 1000:.3g} km"

@@ -1,0 +1,122 @@
+"""Peak memory and time of `skysense predict` on large HR RGB pictures: it must not grow with the map.
+
+A generated texture with structure at every scale, repeated over the whole picture, every pixel valid, in deflate
+tiles; a model trained on a corner of it. Each size runs in its own process; the peak is the kernel's VmHWM.
+Run: .venv/bin/python benchmarks/bench_memory.py (QUICK=1 for small pictures).
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyogrio.raw
+import rasterio
+import shapely
+from hardware import write_result
+from rasterio.transform import from_origin
+
+SIZES = (2_000, 4_000) if os.environ.get("QUICK") else (5_000, 20_000)
+LIMIT_BYTES = 2e9
+_BLOCK = 2_000
+
+
+def texture(seed: int = 0) -> np.ndarray:
+    """(3, 2000, 2000) uint8: noise at scales from 1 to 200 pixels, two kinds of ground."""
+    random = np.random.default_rng(seed)
+    total = np.zeros((3, _BLOCK, _BLOCK), np.float32)
+    for cell in (200, 50, 10, 2, 1):
+        coarse = random.normal(size=(3, _BLOCK // cell, _BLOCK // cell)).astype(np.float32)
+        total += np.kron(coarse, np.ones((cell, cell), np.float32)) * (cell / 200) ** 0.3
+    total[:, :, : _BLOCK // 2] += 1.5
+    return (total * 25 + 110).clip(1, 255).astype(np.uint8)
+
+
+def make_scene(folder: Path, size: int, pattern: np.ndarray) -> None:
+    folder.mkdir()
+    profile = {
+        "driver": "GTiff", "width": size, "height": size, "count": 3, "dtype": "uint8", "crs": "EPSG:32632",
+        "transform": from_origin(500_000, 5_600_000, 0.5, 0.5), "tiled": True, "blockxsize": 512, "blockysize": 512,
+        "compress": "deflate", "photometric": "RGB", "BIGTIFF": "IF_SAFER",
+    }  # fmt: skip
+    with rasterio.open(folder / "hr.tif", "w", **profile) as out:
+        for row in range(0, size, _BLOCK):
+            for col in range(0, size, _BLOCK):
+                height, width = min(_BLOCK, size - row), min(_BLOCK, size - col)
+                window = rasterio.windows.Window(col, row, width, height)
+                out.write(pattern[:, :height, :width], window=window)
+    bands = {"R": 1, "G": 2, "B": 3}
+    acquisition = {"modality": "hr", "path": "hr.tif", "date": None, "bands": bands}
+    (folder / "scene.json").write_text(json.dumps({"version": 1, "name": f"texture-{size}", "acquisitions": [acquisition]}))
+
+
+def make_labels(path: Path) -> None:
+    """Four squares of 40 pixels on each kind of ground."""
+    squares, names = [], []
+    for name, col in (("bright", 300), ("dark", _BLOCK // 2 + 300)):
+        for place in range(4):
+            west, north = 500_000 + (col + 100 * place) * 0.5, 5_600_000 - (200 + 400 * place) * 0.5
+            squares.append(shapely.to_wkb(shapely.box(west, north - 20, west + 20, north)))
+            names.append(name)
+    pyogrio.raw.write(
+        path, np.array(squares, object), [np.array(names, object)], ["class"], crs="EPSG:32632",
+        geometry_type="Polygon", layer="train", driver="GPKG",
+    )  # fmt: skip
+
+
+def measured(*arguments: str) -> tuple[float, float, float]:
+    """Run a command; peak resident bytes, wall seconds, CPU seconds."""
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen([sys.executable, "-m", "skysense", *arguments])
+    peak = 0
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        try:
+            peak = max(peak, int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024)
+        except (OSError, IndexError):
+            pass  # it ended between the two lines
+        time.sleep(0.1)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode:
+        sys.exit(f"skysense {' '.join(arguments)} ended with {process.returncode}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return peak, time.monotonic() - started, cpu
+
+
+def main() -> None:
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        pattern = texture()
+        labels = work / "labels.gpkg"
+        make_labels(labels)
+        model = work / "model.safetensors"
+        for size in SIZES:
+            scene = work / str(size)
+            make_scene(scene, size, pattern)
+            if not model.exists():
+                measured("finetune", str(scene), "--labels", str(labels), "--field", "class", "--out", str(model))
+            peak, wall, cpu = measured("predict", str(scene), "--model", str(model), "--out", str(work / f"{size}.tif"))
+            with rasterio.open(work / f"{size}.tif") as map_file:
+                window = rasterio.windows.Window(size - 512, size - 512, 512, 512)
+                whole = map_file.shape == (size, size) and bool((map_file.read(1, window=window) > 0).all())
+            rows.append(
+                {"size": size, "peak_bytes": peak, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1),
+                 "pixels_per_s": round(size * size / wall), "complete": whole}
+            )  # fmt: skip
+            print(rows[-1], flush=True)
+    growth = rows[-1]["peak_bytes"] / rows[0]["peak_bytes"] - 1
+    result = {
+        "rows": rows, "growth": round(growth, 4), "limit_bytes": LIMIT_BYTES,
+        "passes": bool(rows[-1]["peak_bytes"] < LIMIT_BYTES and abs(growth) <= 0.10),
+    }  # fmt: skip
+    write_result("memory-quick" if os.environ.get("QUICK") else "memory", result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Names the machine in result files, and writes them."""
+
+import json
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def hardware() -> str:
+    """For example "amd-epyc-2core"."""
+    model = platform.processor() or "cpu"
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        found = re.search(r"model name\s*:\s*(.+)", info.read_text())
+        model = found[1] if found else model
+    return re.sub(r"[^a-z0-9]+", "-", f"{model} {os.cpu_count()}core".lower()).strip("-")
+
+
+def write_result(name: str, result: dict[str, Any]) -> Path:
+    """Write `results/<name>-<hardware>.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}-{hardware()}.json"
+    path.write_text(json.dumps({"hardware": hardware(), **result}, indent=1) + "\n")
+    print(path)
+    return path

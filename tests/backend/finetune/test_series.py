@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from skysense.finetune.series import interpolate, whole_years_between
+
+
+def _series(values, valid, days, anchors):
+    """One band, one pixel."""
+    x = np.array(values, np.float32)[:, None, None, None]
+    ok = np.array(valid, bool)[:, None, None]
+    out = interpolate(x, ok, np.array(days), np.array(anchors))
+    return out[:, 0, 0, 0].tolist()
+
+
+def test_an_anchor_on_a_valid_date_gives_that_observation_exactly():
+    assert _series([1, 5, 2], [1, 1, 1], [0, 10, 30], [0, 10, 30]) == [1, 5, 2]
+
+
+def test_a_gap_is_bridged_linearly_between_its_valid_neighbours():
+    assert _series([1, 99, 5], [1, 0, 1], [0, 10, 40], [10, 20]) == [2, 3]
+
+
+def test_before_the_first_and_after_the_last_valid_date_the_value_is_carried_on():
+    assert _series([9, 4, 6, 9], [0, 1, 1, 0], [0, 10, 20, 30], [-5, 0, 30, 90]) == [4, 4, 6, 6]
+
+
+def test_a_pixel_without_valid_observation_is_zero_and_what_lies_under_never_matters():
+    assert _series([7, 8], [0, 0], [0, 10], [0, 5]) == [0, 0]
+    assert _series([7, 8], [1, 0], [0, 10], [0, 5]) == _series([7, -1e30], [1, 0], [0, 10], [0, 5])
+
+
+def test_two_acquisitions_of_one_day():
+    assert _series([1, 3], [1, 1], [5, 5], [5])[0] in (1, 3)
+    assert _series([1, 3], [0, 1], [5, 5], [5]) == [3]
+
+
+def test_pixels_are_independent():
+    random = np.random.default_rng(0)
+    x, ok = random.normal(size=(6, 3, 4, 5)).astype(np.float32), random.random((6, 4, 5)) > 0.4
+    days, anchors = np.array([0, 3, 9, 20, 21, 40]), np.array([1, 9, 35])
+    whole = interpolate(x, ok, days, anchors)
+    part = interpolate(x[:, :, 1:3, 2:4], ok[:, 1:3, 2:4], days, anchors)
+    assert np.array_equal(whole[:, :, 1:3, 2:4], part)
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0, 0), (400, 365), (-700, -730), (150, 0)])
+def test_a_series_of_another_year_is_moved_by_whole_years(shift, expected):
+    anchors = np.array([17000, 17100, 17200])
+    assert whole_years_between(anchors + shift, anchors) == expected

@@ -1,0 +1,119 @@
+"""Small parts: drop path, dates, cached weights, position resizing, folding, the Swin's limits."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from skysense.model.attention import WeightCache
+from skysense.model.config import ModelConfig
+from skysense.model.dates import date_encoding, is_dated
+from skysense.model.layers import DropPath, corner_pad, drop_path_rates
+from skysense.model.swin_v2 import SwinTransformerV2
+from skysense.model.uphead import UPHead
+from skysense.model.vit import resize_positions
+
+
+def test_drop_path_drops_whole_samples() -> None:
+    torch.manual_seed(0)
+    layer, x = DropPath(0.25), torch.ones(4000, 2, 3)
+    out = layer.train()(x)
+    per_sample = out.flatten(1)
+    assert torch.equal(per_sample.amin(1), per_sample.amax(1))
+    assert out.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert out.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert layer.eval()(x) is x
+
+
+def test_drop_path_rates() -> None:
+    assert drop_path_rates(0.2, 3) == [0.0, 0.1, 0.2]
+    assert drop_path_rates(0.2, 1) == [0.0]
+    swin = SwinTransformerV2(8, (2, 2, 1, 1), (1, 1, 1, 1), drop_path_rate=0.5)
+    rates = [module.rate for module in swin.modules() if isinstance(module, DropPath)]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_date_encoding() -> None:
+    ctpe = torch.arange(365.0)[None, :, None].expand(1, 365, 2) + 1
+    assert date_encoding(ctpe, torch.tensor([[0, 364], [365, -1]]))[..., 0].tolist() == [[1, 365], [365, 0]]
+    assert [is_dated("s2", p) for p in ("all", "s2", "none")] == [True, True, False]
+    assert [is_dated("hr", p) for p in ("all", "s2", "none")] == [True, False, False]
+
+
+def test_weight_cache_follows_its_weights() -> None:
+    weight, cache, calls = torch.nn.Parameter(torch.ones(2)), WeightCache(), []
+
+    def compute() -> torch.Tensor:
+        calls.append(1)
+        return weight * 2
+
+    with torch.no_grad():
+        cache.get([weight], compute)
+        cache.get([weight], compute)
+        assert len(calls) == 1
+        weight.mul_(3)
+        assert cache.get([weight], compute).tolist() == [6, 6]
+        cache.get([weight], compute, extra=2)
+        assert len(calls) == 3
+    cache.get([weight], compute)  # with gradients on: always fresh
+    assert len(calls) == 4
+
+
+def test_caches_see_new_weights_and_copies(mini: ModelConfig, build: Any, scene: Any) -> None:
+    model, inputs = build(mini), scene()
+    with torch.inference_mode():
+        before = model(inputs).fused
+        twin = copy.deepcopy(model)
+        assert torch.equal(twin(inputs).fused, before)
+        frozen = copy.deepcopy(model).requires_grad_(False)
+        assert torch.equal(frozen(inputs).fused, before)
+    twin = copy.deepcopy(model)
+    for name, parameter in twin.named_parameters():
+        if "cpb_mlp" in name or "decoder" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    with torch.inference_mode():
+        changed = twin(inputs).fused
+        model.load_state_dict(twin.state_dict())
+        assert not torch.equal(changed, before) and torch.equal(model(inputs).fused, changed)
+    model.double()
+    with torch.inference_mode():
+        assert model(scene(dtype=torch.float64)).fused.dtype == torch.float64
+    model.train()
+    model(
+        scene(dtype=torch.float64)
+    ).fused.sum().backward()  # after inference: no cached tensor enters the graph
+
+
+def test_fold_is_exact_at_every_stride() -> None:
+    torch.manual_seed(0)
+    head, linear = UPHead(6, 5).double(), torch.nn.Linear(5, 3).double()
+    x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
+    for stride in (1, 2, 4):
+        r = 4 // stride
+        plain = linear(torch.nn.functional.avg_pool2d(head(x), stride).permute(0, 2, 3, 1))
+        weight, bias = head.fold(linear.weight, linear.bias, stride)
+        fast = torch.nn.functional.linear(x.permute(0, 2, 3, 1), weight, bias).unflatten(-1, (r, r, 3))
+        fast = fast.transpose(2, 3).flatten(3, 4).flatten(1, 2).reshape(plain.shape)
+        torch.testing.assert_close(fast, plain)
+    with pytest.raises(ValueError, match="stride 3"):
+        head.fold(linear.weight, linear.bias, 3)
+
+
+def test_positions_keep_their_cls_and_constants() -> None:
+    table = torch.cat((torch.full((1, 1, 2), 5.0), torch.full((1, 16, 2), 3.0)), 1)
+    out = resize_positions(table, (2, 6))
+    assert out.shape == (1, 13, 2) and (out[:, 0] == 5).all()
+    torch.testing.assert_close(out[:, 1:], torch.full((1, 12, 2), 3.0))
+
+
+def test_swin_refuses_maps_smaller_than_the_window() -> None:
+    swin = SwinTransformerV2(8, (1, 1, 1, 1), (1, 1, 1, 1), window_size=4, pad_small_map=False)
+    with pytest.raises(ValueError, match="smaller than the window"):
+        swin(torch.zeros(1, 3, 64, 64))
+    assert swin(torch.zeros(1, 3, 128, 128))[-1].shape == (1, 64, 4, 4)
+
+
+def test_corner_pad() -> None:
+    x = torch.ones(1, 1, 5, 4)
+    assert corner_pad(x, 4).shape == (1, 1, 8, 4) and corner_pad(x, 4).sum() == 20
+    assert corner_pad(x[..., :4, :], 4).shape == (1, 1, 4, 4)
