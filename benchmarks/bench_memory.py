@@ -5,6 +5,7 @@ tiles; a model trained on a corner of it. Each size runs in its own process; the
 Run: .venv/bin/python benchmarks/bench_memory.py (QUICK=1 for small pictures).
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -76,10 +77,8 @@ def measured(*arguments: str) -> tuple[float, float, float]:
     peak = 0
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
-        try:
+        with contextlib.suppress(OSError, IndexError):  # it may end between the two lines
             peak = max(peak, int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024)
-        except (OSError, IndexError):
-            pass  # it ended between the two lines
         time.sleep(0.1)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:

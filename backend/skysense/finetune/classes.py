@@ -1,7 +1,7 @@
 """Which class a polygon belongs to: ids, names and colours (contract C6). They never change when a class is added."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ _PALETTE = (
 
 
 def assign_ids(
-    values: Sequence[Any], field: str, columns: dict[str, Sequence[Any]], scene_root: Path | None
+    values: Sequence[Any], field: str, columns: Mapping[str, Sequence[Any]], scene_root: Path | None
 ) -> tuple[list[int | None], dict[int, str]]:
     """Give each feature its class id.
 
@@ -104,7 +104,7 @@ def _companion(texts: Sequence[str | None], ids: Sequence[Any] | None) -> dict[s
 
 
 def _names_beside(
-    field: str, ids: Sequence[int | None], columns: dict[str, Sequence[Any]]
+    field: str, ids: Sequence[int | None], columns: Mapping[str, Sequence[Any]]
 ) -> dict[int, str] | None:
     """Names for an integer field `<name>_id` from its text companion `<name>`, if both map one to one."""
     texts = columns.get(field[:-3]) if field.endswith("_id") else None

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.series import Anchors, day_number, interpolate, whole_years_between
-from skysense.raster.tiles import Tile, Tiling
 from skysense.model.inputs import Inputs, normalize
 from skysense.model.skysense import SkySense
 from skysense.raster.layout import Layout
 from skysense.raster.reader import SceneReader, Stack
+from skysense.raster.tiles import Tile, Tiling
 from skysense.scene.sensors import SENSORS, Modality
 
 #: Windows (in HR pixels, odd) of the local mean and standard deviation beside the HR bands.
@@ -145,12 +145,14 @@ class FeatureExtractor:
             return TileFeatures(data.tile, {}, seen)
         stages: tuple[Tensor, ...] = ()
         if self._layout.modalities == ("hr",):
+            assert inputs.hr is not None  # something was seen, and there is no other modality
             stages = self._model.encode_hr(inputs.hr, inputs.hr_valid)
         else:
             inputs.hr_per_base = scale if inputs.hr is not None else None
             # With HR, one pixel more than the core, so that the scores can be interpolated at its edge.
             halo = 1 if scale > 1 else 0
             out = self._model(inputs, crop=self._tiling.margin - halo, fusion_stride=self._fusion_stride)
+            assert out.fused is not None
             maps["fused"] = FeatureMap(out.fused[0], scale, halo * scale)
             stages = out.hr or ()
         for number, stage in enumerate(stages, start=1):
@@ -159,7 +161,7 @@ class FeatureExtractor:
 
     def _tensors(self, modality: Modality, stack: Stack) -> dict[str, Tensor]:
         """The model's inputs of one modality, normalised; dates on which the tile saw nothing are left out."""
-        seen = stack.valid.any(axis=(1, 2))
+        seen: NDArray[np.bool_] = np.asarray(stack.valid.any(axis=(1, 2)))
         bands = len(SENSORS[modality].bands)
         x = normalize(torch.from_numpy(stack.values[seen, :bands]).to(self._device), modality)
         # A band that a product lacks is at the mean of all imagery: neither dark nor bright.

@@ -156,10 +156,12 @@ def _fit_temperature(logits: Tensor, target: Tensor) -> float:
 
 def _report(predicted: NDArray[np.int64] | None, ids: NDArray[np.int64], classes: NDArray[np.int64]) -> dict[str, object]:
     if predicted is None:
-        unknown = dict.fromkeys(("oa", "macro_f1", "miou"))
+        unknown = {"oa": None, "macro_f1": None, "miou": None}
         return {**unknown, "scored_on": "not scored: every class needs at least two polygons"}
     found = scores(ids, predicted, [int(c) for c in classes])
     return {
-        **{key: found[key] for key in ("oa", "macro_f1", "miou")},
+        "oa": found.oa,
+        "macro_f1": found.macro_f1,
+        "miou": found.miou,
         "scored_on": "pixels of polygons held out in turn",
     }

@@ -1,7 +1,7 @@
 """How good a map is: overall accuracy, F1 and IoU per class, and the confusion matrix.
 
-The one place where these figures are computed. A pixel that the map leaves empty is wrong, and so is one whose value is
-no class; both lower the recall of their true class and nobody's precision.
+The one place where these figures are computed. A pixel that the map leaves empty is wrong, and so is one
+whose value is no class; both lower the recall of their true class and nobody's precision.
 """
 
 import json
@@ -54,15 +54,15 @@ class Scores:
 
     @property
     def iou(self) -> NDArray[np.float64]:
-        """Intersection over union of each class (n,); NaN for a class that is neither true nor mapped anywhere."""
+        """Intersection over union of each class (n,); NaN for a class that is neither true nor mapped."""
         union = self.n_truth + self.n_pred - self._hits
-        return np.divide(self._hits, union, out=np.full(len(union), np.nan), where=union > 0)
+        return _ratio(self._hits, union)
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """F1 of each class (n,); NaN for a class that is neither true nor mapped anywhere."""
+        """F1 of each class (n,); NaN for a class that is neither true nor mapped."""
         both = self.n_truth + self.n_pred
-        return np.divide(2 * self._hits, both, out=np.full(len(both), np.nan), where=both > 0)
+        return _ratio(2 * self._hits, both)
 
     @property
     def macro_f1(self) -> float:
@@ -73,6 +73,10 @@ class Scores:
     def miou(self) -> float:
         """Mean IoU of the classes that the truth holds."""
         return float(self.iou[self.n_truth > 0].mean())
+
+
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))
 
 
 def scores(truth: NDArray[Any], pred: NDArray[Any], class_ids: list[int] | tuple[int, ...]) -> Scores:
@@ -106,9 +110,9 @@ def scores(truth: NDArray[Any], pred: NDArray[Any], class_ids: list[int] | tuple
 def score_map(scene_dir: Path, map_path: Path, *, eval_mask: Path | None = None) -> dict[str, Any]:
     """Score a class map on the truth of a scene folder.
 
-    Pixels of `truth.tif` that are not 0 and that the evaluation mask selects are compared. A map on another grid or in
-    another CRS is brought to the truth's grid by nearest neighbour. What the map leaves empty (0, its nodata value, or
-    beyond its edge) counts as wrong.
+    Pixels of `truth.tif` that are not 0 and that the evaluation mask selects are compared. A map on another
+    grid or in another CRS is brought to the truth's grid by nearest neighbour. What the map leaves empty (0,
+    its nodata value, or beyond its edge) counts as wrong.
 
     Args:
         scene_dir: folder with `truth.tif`, `classes.json` (id to name) and, unless given, `eval_mask.tif`.
@@ -116,9 +120,10 @@ def score_map(scene_dir: Path, map_path: Path, *, eval_mask: Path | None = None)
         eval_mask: another mask on the truth's grid; pixels above 0 are scored.
 
     Returns:
-        `oa`, `macro_f1`, `miou` (rounded to 4 digits; means over the classes that the truth holds); `per_class`: name
-        to `id`, `iou`, `f1`, `n_truth`, `n_pred`; `n_eval` pixels compared, `n_missing` of them empty; `resampled`;
-        `class_ids` and `confusion` (see `Scores`; rows and columns are all classes of `classes.json`).
+        `oa`, `macro_f1`, `miou` (rounded to 4 digits; means over the classes that the truth holds);
+        `per_class`: name to `id`, `iou`, `f1`, `n_truth`, `n_pred`; `n_eval` pixels compared, `n_missing` of
+        them empty; `resampled`; `class_ids` and `confusion` (see `Scores`; rows and columns are all classes
+        of `classes.json`).
 
     Raises:
         InputError: a file is missing or unreadable, or the two cannot be compared.
@@ -126,21 +131,29 @@ def score_map(scene_dir: Path, map_path: Path, *, eval_mask: Path | None = None)
     mask_path = eval_mask or scene_dir / "eval_mask.tif"
     for path in (scene_dir / "truth.tif", mask_path, scene_dir / "classes.json"):
         if not path.is_file():
-            raise InputError("is needed to score a map and is missing", str(path), "Choose a labelled scene folder")
+            raise InputError(
+                "is needed to score a map and is missing", str(path), "Choose a labelled scene folder"
+            )
     names = _class_names(scene_dir / "classes.json")
     truth = _read(scene_dir / "truth.tif")
     mask = _read(mask_path)
     if mask.values.shape != truth.values.shape:
-        raise InputError("the mask's grid is not the truth's", str(mask_path), "Choose the mask of this scene")
+        raise InputError(
+            "the mask's grid is not the truth's", str(mask_path), "Choose the mask of this scene"
+        )
     pred, resampled = _on_grid(_class_map(map_path), truth, map_path)
 
     chosen = (mask.values > 0) & (truth.values > 0)
     true, mapped = truth.values[chosen].astype(np.int64), pred[chosen]
     if not np.isin(true, list(names)).any():
-        raise InputError("the mask selects no pixel with a known class", str(mask_path), "Choose another mask")
+        raise InputError(
+            "the mask selects no pixel with a known class", str(mask_path), "Choose another mask"
+        )
     strangers = sorted(set(np.unique(true).tolist()) - set(names))
     if strangers:
-        raise InputError(f"holds ids that classes.json does not name: {strangers}", str(scene_dir / "truth.tif"))
+        raise InputError(
+            f"holds ids that classes.json does not name: {strangers}", str(scene_dir / "truth.tif")
+        )
     if not np.isin(mapped, list(names)).any():
         held = np.unique(mapped)[:20].tolist()
         raise InputError(
@@ -195,10 +208,14 @@ def _read(path: Path) -> _Band:
     try:
         with rasterio.open(path) as src:
             if src.count != 1:
-                raise InputError(f"has {src.count} bands instead of one", str(path), "Choose a single-band raster")
+                raise InputError(
+                    f"has {src.count} bands instead of one", str(path), "Choose a single-band raster"
+                )
             return _Band(src.read(1), src.transform, src.crs, tuple(src.bounds), src.nodata)
     except RasterioError as error:
-        raise InputError(f"cannot be read ({error})", str(path), "Choose a raster that GDAL can open") from error
+        raise InputError(
+            f"cannot be read ({error})", str(path), "Choose a raster that GDAL can open"
+        ) from error
 
 
 def _class_map(path: Path) -> _Band:
@@ -213,21 +230,32 @@ def _class_map(path: Path) -> _Band:
     if band.nodata is not None:
         empty |= values == band.nodata
     ids = np.where(empty, 0, values)
-    if not np.array_equal(ids, np.rint(ids)) or (ids.size and np.abs(ids.astype(np.float64)).max() >= 2**31 - 1):
-        raise InputError("does not hold class ids", str(path), "Choose a class map, not a confidence or image layer")
+    if not np.array_equal(ids, np.rint(ids)) or (
+        ids.size and np.abs(ids.astype(np.float64)).max() >= 2**31 - 1
+    ):
+        raise InputError(
+            "does not hold class ids", str(path), "Choose a class map, not a confidence or image layer"
+        )
     return _Band(ids.astype(np.int32), band.transform, band.crs, band.bounds, 0)
 
 
 def _on_grid(pred: _Band, truth: _Band, path: Path) -> tuple[NDArray[np.int32], bool]:
-    """The map on the truth's grid, and whether it had to be resampled; grids within 1/1000 pixel are the same."""
-    close = np.allclose(tuple(pred.transform)[:6], tuple(truth.transform)[:6], rtol=0, atol=1e-3 * abs(truth.transform.a))
+    """The map on the truth's grid, and whether it was resampled; grids within 1/1000 pixel are the same."""
+    close = np.allclose(
+        tuple(pred.transform)[:6], tuple(truth.transform)[:6], rtol=0, atol=1e-3 * abs(truth.transform.a)
+    )
     if pred.crs == truth.crs and pred.values.shape == truth.values.shape and close:
         return pred.values, False
     try:
         x = transform_bounds(pred.crs, truth.crs, *pred.bounds, densify_pts=21)
     except RasterioError as error:
-        raise InputError(f"cannot be brought to the truth's CRS ({error})", str(path), "Choose another map") from error
-    (x0, x1), (y0, y1) = sorted((truth.bounds[0], truth.bounds[2])), sorted((truth.bounds[1], truth.bounds[3]))
+        raise InputError(
+            f"cannot be brought to the truth's CRS ({error})", str(path), "Choose another map"
+        ) from error
+    (x0, x1), (y0, y1) = (
+        sorted((truth.bounds[0], truth.bounds[2])),
+        sorted((truth.bounds[1], truth.bounds[3])),
+    )
     if x[2] <= x0 or x[0] >= x1 or x[3] <= y0 or x[1] >= y1:
         raise InputError("does not overlap the scene", str(path), "Choose a map of this scene")
     out = np.zeros(truth.values.shape, np.int32)

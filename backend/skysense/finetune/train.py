@@ -15,7 +15,6 @@ from skysense.finetune.features import Block, FeatureExtractor, TileFeatures, at
 from skysense.finetune.head import fit_head
 from skysense.finetune.labels import LabelledPixels, PixelLabels, read_labels
 from skysense.finetune.series import Anchors, day_number
-from skysense.raster.tiles import Tile, Tiling, plan_tiles
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_recipe
@@ -25,6 +24,7 @@ from skysense.model.modelfile import save_model
 from skysense.raster.grid import Window
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
+from skysense.raster.tiles import Tile, Tiling, plan_tiles
 from skysense.scene.acquisition import Labels, Scene
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check

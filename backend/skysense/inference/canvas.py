@@ -14,9 +14,9 @@ from torch import Tensor
 
 from skysense.finetune.features import FeatureExtractor, TileInput
 from skysense.inference.scores import TileScorer
-from skysense.raster.tiles import Tile, Tiling
 from skysense.jobs.control import JobControl
 from skysense.raster.grid import Window
+from skysense.raster.tiles import Tile, Tiling
 
 _READ_AHEAD = 2
 #: Bytes of tile scores kept for neighbouring chunks that need the same tiles.

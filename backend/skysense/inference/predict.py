@@ -19,7 +19,6 @@ from skysense.finetune.series import Anchors
 from skysense.inference.canvas import ScoreCanvas, classify
 from skysense.inference.resample import OutputSampler
 from skysense.inference.scores import TileScorer
-from skysense.raster.tiles import chunk_size, plan_tiles
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_json, write_recipe
@@ -30,6 +29,7 @@ from skysense.raster.chunks import ChunkFiles, plan_chunks, write_chunk
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.maps import MapClass, merge_chunks
 from skysense.raster.reader import SceneReader
+from skysense.raster.tiles import chunk_size, plan_tiles
 from skysense.scene.acquisition import Scene
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
@@ -143,7 +143,8 @@ def _map(
         target = ChunkFiles.of(parts, chunk)
         if not target.complete:
             scores, valid = sampler.chunk(chunk.grid, control)
-            write_chunk(target, chunk.grid, *classify(scores, valid, head.ids, head.temperature), classes)
+            ids, confidence = classify(scores, valid, head.ids, head.temperature)
+            write_chunk(target, chunk.grid, ids, confidence, classes)
         files.append(target)
         control.chunk(str(target.classes), str(target.confidence), number, len(chunks))
     return files

@@ -23,7 +23,7 @@ def examine() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
     problems = [f"{name} is not installed: run `make env`" for name, version in versions.items() if version is None]
-    devices = []
+    devices: list[str] = []
     if versions["torch"]:
         devices, faults = _devices()
         problems += faults

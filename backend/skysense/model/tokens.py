@@ -147,8 +147,7 @@ def resample_hr(hr_map: Tensor, hr_per_base: int, size: tuple[int, int], stride:
     """Last Swin map (B, C, H/32, W/32) -> cells (B, C, h/4 * r, w/4 * r), in whole patches.
 
     To 10 m first: mean where the map is finer, bilinear where it is coarser (32 HR pixels per token);
-    then the mean of
-    stride x stride pixels.
+    then the mean of stride x stride pixels.
     """
     if hr_per_base >= HR_STRIDE:
         base = F.avg_pool2d(hr_map, hr_per_base // HR_STRIDE) if hr_per_base > HR_STRIDE else hr_map

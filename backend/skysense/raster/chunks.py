@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
 from skysense.raster.grid import Grid, Window
 from skysense.raster.layout import Layout
-from skysense.raster.maps import MapClass, colormap, storage_error
+from skysense.raster.maps import MapClass, colormap, discard, storage_error
 
+#: Pixels of a chunk's side where the caller has no better one.
+CHUNK = 1024
 _BLOCK = 256
+#: The coarsest overview of a chunk has at least so many pixels a side.
+_SMALLEST_OVERVIEW = 32
 
 
 @dataclass(frozen=True)
@@ -35,60 +39,91 @@ class ChunkFiles:
 
     @classmethod
     def of(cls, folder: Path, chunk: Chunk) -> "ChunkFiles":
+        """The files of a chunk in the folder of a map's chunks."""
         stem = f"r{chunk.window.row:07d}_c{chunk.window.col:07d}"
         return cls(chunk.window, folder / f"{stem}_class.tif", folder / f"{stem}_conf.tif")
 
     @property
     def complete(self) -> bool:
+        """Whether both are on disk, and so whole."""
         return self.classes.is_file() and self.confidence.is_file()
 
 
-def plan_chunks(layout: Layout, size: int) -> list[Chunk]:
+def plan_chunks(layout: Layout, size: int = CHUNK) -> list[Chunk]:
     """Cut the output grid into chunks of at most `size` pixels a side, row by row.
 
-    On an aligned grid the cuts lie on multiples of `size` counted from the CRS's origin, as the tiles do.
+    The cuts lie on multiples of `size` counted from the CRS's origin: on an aligned grid where the tiles'
+    are, and for a part of a scene where they are for the whole.
     """
     output = layout.output
-    row0, col0 = (layout.area.row % size, layout.area.col % size) if layout.aligned else (0, 0)
-    whole = Window(0, 0, output.height, output.width)
+    row0, col0 = (offset % size for offset in _global_corner(layout))
     chunks = []
     for row in range(-row0, output.height, size):
         for col in range(-col0, output.width, size):
-            window = Window(row, col, size, size).intersect(whole)
+            window = Window(row, col, size, size).intersect(output.window)
             assert window is not None
             chunks.append(Chunk(window, output.sub(window)))
     return chunks
 
 
+def _global_corner(layout: Layout) -> tuple[int, int]:
+    """Row and column of the output's upper left pixel, counted from the CRS's origin in output pixels."""
+    if layout.aligned:
+        return layout.area.row, layout.area.col
+    a, b, c, d, e, f = tuple(layout.output.transform)[:6]
+    col, row = ~Affine(a, b, 0.0, d, e, 0.0) * (c, f)
+    return round(row), round(col)
+
+
 def write_chunk(
-    files: ChunkFiles, grid: Grid, classes: NDArray[np.uint8], confidence: NDArray[np.uint8], legend: list[MapClass]
+    files: ChunkFiles,
+    grid: Grid,
+    classes: NDArray[np.uint8],
+    confidence: NDArray[np.uint8],
+    legend: list[MapClass],
 ) -> None:
     """Write a chunk aside and rename it; the confidence goes first, so that a chunk with classes is whole.
 
+    Args:
+        grid: of the chunk; classes, confidence: (height, width), 0 = not mapped.
+
     Raises:
-        StorageError: it cannot be written.
+        StorageError: it cannot be written; nothing half-written is left.
     """
     _write(files.confidence, grid, confidence, None)
     _write(files.classes, grid, classes, legend)
 
 
 def _write(path: Path, grid: Grid, values: NDArray[np.uint8], legend: list[MapClass] | None) -> None:
-    part = path.with_name(path.stem + ".part.tif")
+    part = path.with_name(path.name + ".part")
+    # GDAL makes the file in memory and Python writes it: GDAL keeps silent about some full disks, Python does
+    # not.
+    data = _encode(grid, values, legend)
+    try:
+        with open(part, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())  # a chunk that is there after a power cut must be whole
+        os.replace(part, path)
+    except OSError as error:
+        discard(part)
+        raise storage_error(path, error) from None
+
+
+def _encode(grid: Grid, values: NDArray[np.uint8], legend: list[MapClass] | None) -> bytes:
+    """A chunk's GeoTIFF."""
     profile = {
-        "driver": "GTiff", "width": grid.width, "height": grid.height, "count": 1, "dtype": "uint8", "nodata": 0,
-        "crs": grid.crs, "transform": grid.transform, "compress": "deflate", "tiled": True,
+        "driver": "GTiff", "width": grid.width, "height": grid.height, "count": 1, "dtype": "uint8",
+        "nodata": 0, "crs": grid.crs, "transform": grid.transform, "compress": "deflate", "tiled": True,
         "blockxsize": _BLOCK, "blockysize": _BLOCK,
     }  # fmt: skip
-    try:
-        with rasterio.open(part, "w", **profile) as out:
+    with MemoryFile() as memory:
+        with memory.open(**profile) as out:
             out.write(values, 1)
             if legend is not None:
                 out.write_colormap(1, colormap(legend))
-            # A chunk of a large map is mostly seen from afar.
-            factors = [factor for factor in (2, 4, 8) if min(grid.shape) // factor >= 32]
+            # Seen from afar, a growing map is mostly chunks.
+            factors = [factor for factor in (2, 4, 8) if min(grid.shape) // factor >= _SMALLEST_OVERVIEW]
             if factors:
                 out.build_overviews(factors, Resampling.nearest)
-        os.replace(part, path)
-    except (RasterioError, OSError) as error:
-        part.unlink(missing_ok=True)
-        raise storage_error(path, error) from None
+        return bytes(memory.getbuffer())

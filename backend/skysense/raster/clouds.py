@@ -1,15 +1,15 @@
 """Clouds: those that a product's mask names, and a test on the series for images that come without one.
 
-The test looks at one pixel through time and at no neighbour, so it does not depend on tiles. A cloud is bright,
-and much brighter than the same pixel usually is:
+The test looks at one pixel through time and at no neighbour, so it does not depend on tiles. A cloud is
+bright, and much brighter than the same pixel usually is:
 
     blue > bright  and  blue > usual + rise
 
-where "blue" is B2 (or, where that is missing, the next band of the table below) in reflectance x 10,000 and "usual"
-is the pixel's lower quartile over its valid dates. White roofs and sand are bright on every date and stay; snow that
-lies for less than most of the series is taken for cloud. With less than four valid dates "usual" is the darkest
-of them and a cloud must be brighter than 3,000 and twice that; so a pixel with one date is never dropped.
-Shadows and thin haze are left to the model.
+where "blue" is B2 (or, where that is missing, the next band of the table below) in reflectance x 10,000 and
+"usual" is the pixel's lower quartile over its valid dates. White roofs and sand are bright on every date and
+stay; snow that lies for less than most of the series is taken for cloud. With less than four valid dates
+"usual" is the darkest of them, and a cloud must be brighter than 3,000 and than twice that; so a pixel with one
+date is never dropped. Shadows and thin haze are left to the model.
 
 Shape legend: T dates, C bands, H x W pixels.
 """
@@ -32,8 +32,8 @@ _ENOUGH_DATES = 4
 _USUAL = 0.25
 _FEW_DATES_BRIGHT, _FEW_DATES_RATIO = 3000.0, 2.0
 
-#: Scene classification (SCL) of Sentinel-2 L2A: no data, saturated or defective, cloud shadow, cloud (medium and
-#: high probability), thin cirrus.
+#: Scene classification (SCL) of Sentinel-2 L2A: no data, saturated or defective, cloud shadow, cloud (medium
+#: and high probability), thin cirrus.
 _SCL_INVALID = np.isin(np.arange(256), (0, 1, 3, 8, 9, 10))
 
 

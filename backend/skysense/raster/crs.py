@@ -1,7 +1,8 @@
-"""Coordinate systems: their text form, which of them measure metres on the ground, and the way between them."""
+"""Coordinate systems: their text form, which of them measure true metres, and the way between them."""
 
 import math
 import threading
+from functools import lru_cache
 
 import pyproj
 from rasterio.crs import CRS
@@ -13,15 +14,20 @@ from skysense.raster.grid import Bounds, Grid
 
 _thread = threading.local()
 _GEODESIC = pyproj.Geod(ellps="WGS84")
-#: A projected CRS is metric if its metres are true to this share: national grids and UTM are within 2 %, while
-#: Web Mercator is 50 % off in Europe.
+#: A projected CRS is metric if its metres are true to this share: national grids and UTM are within 2 %,
+#: while Web Mercator is 50 % off in Europe.
 _TRUE_METRES = 0.05
 
 
 def crs_text(crs: CRS) -> str:
     """The text that `Grid.crs` holds: "EPSG:n" where the CRS has a code, else WKT."""
-    code = crs.to_epsg()
-    return f"EPSG:{code}" if code is not None else str(crs.to_wkt())
+    return _text_of_wkt(str(crs.to_wkt()))
+
+
+@lru_cache(maxsize=64)  # finding the code takes PROJ up to 30 ms, and a series asks for each of its files
+def _text_of_wkt(wkt: str) -> str:
+    code = CRS.from_wkt(wkt).to_epsg()
+    return f"EPSG:{code}" if code is not None else wkt
 
 
 def read_crs(text: str, where: str) -> str:
@@ -33,7 +39,9 @@ def read_crs(text: str, where: str) -> str:
     try:
         return crs_text(CRS.from_user_input(text))
     except CRSError:
-        raise InputError(f"the coordinate system {text!r} is not known", where, 'Write it as "EPSG:n"') from None
+        raise InputError(
+            f"the coordinate system {text!r} is not known", where, 'Write it as "EPSG:n"'
+        ) from None
 
 
 def transformer(source: str, target: str) -> pyproj.Transformer:
@@ -78,7 +86,9 @@ def utm_crs(grid: Grid) -> str:
     x, y = grid.transform * (grid.width / 2, grid.height / 2)
     lon, lat = transformer(grid.crs, "EPSG:4326").transform(x, y)
     if not (math.isfinite(lon) and math.isfinite(lat)):
-        raise InputError("the centre of the image lies off the Earth", None, "Reproject it, for example to UTM")
+        raise InputError(
+            "the centre of the image lies off the Earth", None, "Reproject it, for example to UTM"
+        )
     zone = int(((lon + 180) % 360) // 6) + 1
     return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
 
@@ -94,7 +104,11 @@ def bounds_in(bounds: Bounds, source: str, target: str) -> Bounds:
     try:
         found = transform_bounds(source, target, *bounds, densify_pts=51)
     except (CRSError, ValueError, OSError) as error:
-        raise InputError(f"cannot be brought to {target[:40]} ({error})", None, "Reproject the image first") from None
+        raise InputError(
+            f"cannot be brought to {target[:40]} ({error})", None, "Reproject the image first"
+        ) from None
     if not all(math.isfinite(value) for value in found):
-        raise InputError(f"reaches beyond what {target[:40]} can show", None, "Reproject or clip the image first")
+        raise InputError(
+            f"reaches beyond what {target[:40]} can show", None, "Reproject or clip the image first"
+        )
     return float(found[0]), float(found[1]), float(found[2]), float(found[3])

@@ -1,4 +1,4 @@
-"""Integer pixel geometry: windows, the infinite pixel lattice, and grids cut out of it. No imagery is read here."""
+"""Integer pixel geometry: windows, the infinite pixel lattice, and grids cut out of it."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ from affine import Affine
 
 Bounds = tuple[float, float, float, float]  # west, south, east, north in the units of a CRS
 
-#: Edges this close to a pixel edge (in pixels) are on it: what is left of coordinates that went through text files.
+#: Edges this close to a pixel edge (in pixels) are on it: what is left of coordinates that went through text
+#: files.
 _EDGE_TOLERANCE = 1e-6
 #: How far (in pixels) two grids may be apart, anywhere, and still count as one lattice.
 _SAME_LATTICE = 0.01
@@ -16,7 +17,7 @@ _SAME_LATTICE = 0.01
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of whole pixels; rows count downwards. `row` and `col` may be negative on a global lattice."""
+    """A rectangle of whole pixels; rows count downwards, and may be negative on a global lattice."""
 
     row: int
     col: int
@@ -130,8 +131,8 @@ class Lattice:
     Attributes:
         crs: as in `Grid`.
         gsd: pixel side in units of the CRS.
-        x0, y0: pixel phase: the corner of pixel (0, 0). In [0, gsd) for a lattice of its own; a refined lattice
-            keeps its parent's, so that row r of the parent is rows r * k .. r * k + k - 1.
+        x0, y0: pixel phase: the corner of pixel (0, 0). In [0, gsd) for a lattice of its own; a refined
+            lattice keeps its parent's, so that row r of the parent is rows r * k .. r * k + k - 1.
     """
 
     crs: str
@@ -141,7 +142,7 @@ class Lattice:
 
     @classmethod
     def of(cls, grid: Grid, gsd: float | None = None) -> "Lattice":
-        """The lattice that a square grid lies on; with `gsd` another pixel size with the grid's corner on an edge."""
+        """The lattice that a square grid lies on; with `gsd` one of that pixel size, through its corner."""
         assert grid.square, grid
         side = float(gsd or grid.transform.a)
         return cls(grid.crs, side, _phase(grid.transform.c, side), _phase(grid.transform.f, side))

@@ -31,7 +31,9 @@ def open_raster(path: Path, overview: int | None = None) -> DatasetReader:
     except (RasterioError, OSError):
         gone = not path.exists()
         raise InputError(
-            "does not exist" if gone else "cannot be opened as an image; it is damaged or of an unknown format",
+            "does not exist"
+            if gone
+            else "cannot be opened as an image; it is damaged or of an unknown format",
             str(path),
             "Choose the file again" if gone else "Download or export it again",
         ) from None
@@ -45,7 +47,9 @@ def grid_of(dataset: DatasetReader, path: Path) -> Grid:
         InputError: it has no coordinate system, or none of its pixels has a place.
     """
     if dataset.crs is None:
-        raise InputError("has no coordinate system", str(path), "Assign its CRS in Layer Properties, or georeference it")
+        raise InputError(
+            "has no coordinate system", str(path), "Assign its CRS in Layer Properties, or georeference it"
+        )
     if dataset.transform.is_identity or dataset.transform.determinant == 0:
         raise InputError("is not georeferenced", str(path), "Georeference or geocode it first")
     return Grid(crs_text(dataset.crs), dataset.transform, dataset.width, dataset.height)
@@ -66,7 +70,7 @@ def has_mask(dataset: DatasetReader) -> bool:
 def read_window(
     dataset: DatasetReader, path: Path, bands: list[int], window: Window, mask: bool = False
 ) -> NDArray[Any]:
-    """Stored values of a window inside the file, (len(bands), height, width); with `mask` its mask, (1, height, width).
+    """Stored values of a window inside the file, (bands, height, width); with `mask` the file's mask, (1, …).
 
     Raises:
         InputError: the part is damaged.
@@ -78,11 +82,15 @@ def read_window(
         )
     except (RasterioError, OSError):
         raise InputError(
-            "a part of the file cannot be read; it is damaged or cut off", str(path), "Download or export it again"
+            "a part of the file cannot be read; it is damaged or cut off",
+            str(path),
+            "Download or export it again",
         ) from None
     except IndexError:
         raise InputError(
-            f"has {dataset.count} bands, but band {max(bands)} is asked for", str(path), "Correct the band numbers"
+            f"has {dataset.count} bands, but band {max(bands)} is asked for",
+            str(path),
+            "Correct the band numbers",
         ) from None
     return values
 

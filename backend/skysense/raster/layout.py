@@ -43,7 +43,7 @@ class Layout:
 
     @property
     def compute(self) -> Lattice:
-        """The lattice that class scores are computed on: HR pixels where HR is used, base pixels otherwise."""
+        """The lattice of class scores: HR pixels where HR is used, base pixels otherwise."""
         return self.base.refine(max(self.hr_factor, 1))
 
 
@@ -104,10 +104,11 @@ def layer_grids(acquisitions: Iterable[Acquisition]) -> list[Grid]:
 
 
 def _fusion_lattice(s2: list[Grid], s1: list[Grid], hr: Iterable[Grid]) -> Lattice:
-    """10 m pixels in the CRS of Sentinel-2, else Sentinel-1, where it is metric; else in the UTM zone of the centre."""
+    """10 m pixels in the CRS of Sentinel-2 or else Sentinel-1 if metric; else in the centre's UTM zone."""
     for grids in (s2, s1):
+        usable = {grid for grid in set(grids) if is_metric(grid)}
+        metric = [grid for grid in grids if grid in usable]
         # The CRS that most dates share: a site between two UTM zones may have a few of the other.
-        metric = [grid for grid in grids if is_metric(grid)]
         if metric:
             crs = Counter(grid.crs for grid in metric).most_common(1)[0][0]
             reference = next(grid for grid in metric if grid.crs == crs)
@@ -118,7 +119,7 @@ def _fusion_lattice(s2: list[Grid], s1: list[Grid], hr: Iterable[Grid]) -> Latti
 
 
 def _ten_metres(reference: Grid) -> Lattice:
-    """The 10 m lattice with the reference's pixel edges on it, if its pixels are multiples or parts of 10 m."""
+    """The 10 m lattice through the reference's pixel edges, if its pixels are multiples or parts of 10 m."""
     ratio = reference.gsd / FUSION_GSD
     ratio = ratio if ratio >= 1 else 1 / ratio
     if reference.square and abs(ratio - round(ratio)) < 1e-4:

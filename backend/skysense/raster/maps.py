@@ -1,12 +1,12 @@
 """The finished map (contract C6): chunks merged into one cloud-optimised GeoTIFF, in constant memory.
 
-The chunks are strung together by a VRT and copied once by GDAL's COG driver, so the bytes of the map do not depend on
-the order in which chunks were written.
+The chunks are strung together by a VRT and copied once by GDAL's COG driver, so the bytes of the map do not
+depend on the order in which chunks were written.
 """
 
+import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,18 @@ from xml.etree import ElementTree as Xml
 
 import rasterio
 import rasterio.shutil
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
 from skysense.errors import StorageError
 from skysense.raster.grid import Grid, Window
+
+Kind = Literal["class", "confidence"]
+
+#: Blocks of the finished map, and pixels that are checked at a time.
+_BLOCK = 512
+_CHECKED_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -31,15 +39,13 @@ class MapClass:
 
     @property
     def rgb(self) -> tuple[int, int, int]:
+        """Red, green and blue, 0..255."""
         return int(self.color[1:3], 16), int(self.color[3:5], 16), int(self.color[5:7], 16)
 
 
-Kind = Literal["class", "confidence"]
-
-
 def colormap(legend: Sequence[MapClass]) -> dict[int, tuple[int, int, int, int]]:
-    """The colour table of a class map; 0 (not mapped) is transparent."""
-    table = {value: (0, 0, 0, 0) for value in range(256)}
+    """The colour table of a class map; 0 (not mapped) and ids without a class are transparent."""
+    table = dict.fromkeys(range(256), (0, 0, 0, 0))
     table.update({item.id: (*item.rgb, 255) for item in legend})
     return table
 
@@ -55,45 +61,75 @@ def merge_chunks(
     """Merge chunk files into one COG, written aside and renamed: an old map stays until the new one is whole.
 
     Args:
-        parts: each chunk's window on `grid` and its file.
-        out: the map.
-        metadata: items of the default domain, beside `SKYSENSE_CLASSES`.
+        parts: each chunk's window on `grid` and its file; what no chunk covers is 0, not mapped.
+        out: the map; its folder must exist.
+        grid: of the whole map.
+        legend: the classes, for the colour table and the metadata item `SKYSENSE_CLASSES`.
+        metadata: items of the default domain beside that one.
+        kind: a class map has a colour table and overviews by majority; a confidence map is grey.
 
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
     """
-    part = out.with_name(out.name + ".part")
-    names = {str(item.id): item.name for item in legend}
+    part = out.with_name(f"{out.stem}.part{out.suffix or '.tif'}")
+    names = {str(item.id): item.name for item in sorted(legend, key=lambda item: item.id)}
     metadata = {**metadata, "SKYSENSE_CLASSES": json.dumps(names, ensure_ascii=False)}
+    ordered = sorted(parts, key=lambda item: (item[0].row, item[0].col))
+    vrt = _vrt(ordered, grid, legend if kind == "class" else None, metadata)
     try:
-        with tempfile.TemporaryDirectory(dir=parts[0][1].parent) as folder:
-            vrt = Path(folder) / "map.vrt"
-            vrt.write_text(_vrt(parts, grid, legend if kind == "class" else None, metadata), encoding="utf-8")
+        # Without PAM no .aux.xml appears beside the map.
+        with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(vrt.encode(), filename="map.vrt") as source:
             rasterio.shutil.copy(
-                vrt, part, driver="COG", compress="DEFLATE", blocksize=512, resampling="NEAREST",
-                overview_compress="DEFLATE", bigtiff="IF_SAFER", num_threads=1,
+                source.name, part, driver="COG", compress="DEFLATE", blocksize=_BLOCK,
+                overview_resampling="MODE" if kind == "class" else "NEAREST", overview_compress="DEFLATE",
+                bigtiff="IF_SAFER", num_threads=1,
             )  # fmt: skip
+        _check(part)
         os.replace(part, out)
+        # Statistics that a viewer kept of the old map do not hold for this one.
+        out.with_name(out.name + ".aux.xml").unlink(missing_ok=True)
     except (RasterioError, OSError) as error:
-        part.unlink(missing_ok=True)
+        discard(part)
         raise storage_error(out, error) from None
 
 
+def _check(path: Path) -> None:
+    """Bring the file to the disk and read it once: GDAL does not tell of every block it could not write.
+
+    Raises:
+        RasterioError, OSError: it is not whole.
+    """
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+    with rasterio.open(path) as dataset:
+        levels = [None, *range(len(dataset.overviews(1)))]
+    for level in levels:
+        with rasterio.open(path, **({} if level is None else {"overview_level": level})) as dataset:
+            for row in range(0, dataset.height, _CHECKED_ROWS):
+                height = min(_CHECKED_ROWS, dataset.height - row)
+                dataset.read(1, window=rasterio.windows.Window(0, row, dataset.width, height))
+
+
 def _vrt(
-    parts: Sequence[tuple[Window, Path]], grid: Grid, legend: Sequence[MapClass] | None, metadata: dict[str, str]
+    parts: Sequence[tuple[Window, Path]],
+    grid: Grid,
+    legend: Sequence[MapClass] | None,
+    metadata: dict[str, str],
 ) -> str:
     """VRT XML of the whole map (GDAL, "VRT driver")."""
     root = Xml.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
-    Xml.SubElement(root, "SRS").text = rasterio.crs.CRS.from_user_input(grid.crs).to_wkt()
+    Xml.SubElement(root, "SRS").text = CRS.from_user_input(grid.crs).to_wkt()
     t = grid.transform
-    Xml.SubElement(root, "GeoTransform").text = ", ".join(repr(v) for v in (t.c, t.a, t.b, t.f, t.d, t.e))
+    Xml.SubElement(root, "GeoTransform").text = ", ".join(
+        repr(float(v)) for v in (t.c, t.a, t.b, t.f, t.d, t.e)
+    )
     items = Xml.SubElement(root, "Metadata")
     for key, value in sorted(metadata.items()):
         Xml.SubElement(items, "MDI", key=key).text = value
     band = Xml.SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
     Xml.SubElement(band, "NoDataValue").text = "0"
-    Xml.SubElement(band, "ColorInterp").text = "Palette" if legend else "Gray"
-    if legend:
+    Xml.SubElement(band, "ColorInterp").text = "Palette" if legend is not None else "Gray"
+    if legend is not None:
         table = Xml.SubElement(band, "ColorTable")
         for _, (red, green, blue, alpha) in sorted(colormap(legend).items()):
             Xml.SubElement(table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(alpha))
@@ -101,20 +137,31 @@ def _vrt(
         source = Xml.SubElement(band, "SimpleSource")
         Xml.SubElement(source, "SourceFilename", relativeToVRT="0").text = str(path.resolve())
         Xml.SubElement(source, "SourceBand").text = "1"
-        size = {"xSize": str(window.width), "ySize": str(window.height)}
+        width, height = str(window.width), str(window.height)
         # Told beforehand, so that GDAL opens a chunk only when it reads it.
         Xml.SubElement(
-            source, "SourceProperties", RasterXSize=size["xSize"], RasterYSize=size["ySize"], DataType="Byte",
+            source, "SourceProperties", RasterXSize=width, RasterYSize=height, DataType="Byte",
             BlockXSize="256", BlockYSize="256",
         )  # fmt: skip
-        Xml.SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
-        Xml.SubElement(source, "DstRect", xOff=str(window.col), yOff=str(window.row), **size)
+        Xml.SubElement(source, "SrcRect", xOff="0", yOff="0", xSize=width, ySize=height)
+        Xml.SubElement(
+            source, "DstRect", xOff=str(window.col), yOff=str(window.row), xSize=width, ySize=height
+        )
     return Xml.tostring(root, encoding="unicode")
+
+
+def discard(part: Path) -> None:
+    """Remove what a failed write left: the part and GDAL's temporary files beside it."""
+    # A folder that cannot be written or is gone holds no part to remove.
+    with contextlib.suppress(OSError):
+        for path in part.parent.iterdir():
+            if path.name.startswith(part.name):
+                path.unlink(missing_ok=True)
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:
     """What GDAL or the system says of a failed write, as a sentence."""
-    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    reason = getattr(error, "strerror", None) or (str(error).splitlines() or ["unknown reason"])[0]
     return StorageError(
         f"cannot be written ({reason})", str(path), "Free some space, or choose another folder for the map"
     )

@@ -3,11 +3,12 @@
 Each layer (one file of one acquisition) gets one `Radiometry`, found once from its tags and, where these say
 nothing, from a fixed sample of its pixels; so it is the same for every window.
 
-- S2: reflectance x 10,000. The -1000 of processing baseline 04.00 and later comes from the scene (`offset`), which
-  describes products by their metadata; where the scene is silent, from the product's name, and only if the numbers
-  still carry it (half of them below 1000 means that they do not).
+- S2: reflectance x 10,000. The -1000 of processing baseline 04.00 and later comes from the scene (`offset`),
+  which describes products by their metadata; where the scene is silent, from the product's name, and only if
+  the numbers still carry it (half of them below 1000 means that they do not).
 - S1: dB. Sums and interpolation are made in linear power (`mixing` values), then turned to dB.
-- HR: 0..1. uint8 is divided by 255; other types are stretched from the 1st to the 99th percentile of each band.
+- HR: 0..1. uint8 is divided by 255; other types are stretched from the 1st to the 99th percentile of each
+  band.
 
 Shape legend: C bands of one file; h x w pixels.
 """
@@ -28,12 +29,14 @@ from skysense.raster.handles import read_window
 from skysense.scene.acquisition import Acquisition
 from skysense.scene.sensors import Modality
 
-#: States of a pixel (0 = usable). EMPTY: the file's own "nothing here" in every band; the pixel is invalid if all
-#: files of the acquisition say so. BAD: invalid whatever the other files say.
+#: States of a pixel (0 = usable). EMPTY: the file's own "nothing here" in every band; the pixel is invalid if
+#: all files of the acquisition say so. BAD: invalid whatever the other files say.
 EMPTY, BAD = 1, 2
 
 #: Below these (dB) there is no ground: the dark seam that Sentinel-1 GRD images have along their borders.
 _S1_FLOOR = {"VV": -35.0, "VH": -45.0}
+#: Nothing on the ground scatters so much (dB).
+_S1_CEILING = 60.0
 #: Larger numbers are fill values that nobody declared.
 _ABSURD = 1e20
 #: Declared nodata may have lost digits on its way through a file's tags.
@@ -103,8 +106,13 @@ class Radiometry:
             return None
         state = np.zeros(stored.shape[1:], np.uint8)
         if declared:
-            hits = [_equals(band, value) for band, value in zip(stored, self.nodata, strict=True) if value is not None]
-            # 0 (and any value in a picture) may be a dark band of a good pixel: only all bands together count.
+            hits = [
+                _equals(band, value)
+                for band, value in zip(stored, self.nodata, strict=True)
+                if value is not None
+            ]
+            # 0 (and any value in a picture) may be a dark band of a good pixel: only all bands together
+            # count.
             if self.modality == "hr" or all(value in (None, 0.0) for value in self.nodata):
                 state[np.logical_and.reduce(hits)] = EMPTY
             else:
@@ -125,21 +133,25 @@ class Radiometry:
         floors = np.array(self.floors, np.float32)[:, None, None]
         if self.linear:
             with np.errstate(invalid="ignore"):
-                state[~(values > 10 ** (floors / 10)).all(axis=0)] = BAD
+                known = (values > 10 ** (floors / 10)) & (values < 10 ** (_S1_CEILING / 10))
+                state[~known.all(axis=0)] = BAD
             return values if mixing else _decibel(np.where(state == 0, values, np.float32(1)))
         with np.errstate(invalid="ignore"):
-            state[~(values > floors).all(axis=0)] = BAD
+            state[~((values > floors) & (values < _S1_CEILING)).all(axis=0)] = BAD
         usable = np.where(state == 0, values, np.float32(0))
         return np.power(np.float32(10), usable / np.float32(10)) if mixing else usable
 
 
-def find_radiometry(item: Acquisition, names: list[str], dataset: DatasetReader, path: Path) -> Radiometry:
+def find_radiometry(
+    item: Acquisition, names: list[str], dataset: DatasetReader, path: Path, alpha: int | None = None
+) -> Radiometry:
     """Find out how a file is to be read.
 
     Args:
         item: the acquisition.
         names, path: the bands wanted from this file (of `item.bands`).
         dataset: the file, open at full size.
+        alpha: number of its alpha band.
 
     Raises:
         InputError: complex numbers, or S1 that is not calibrated backscatter.
@@ -149,7 +161,7 @@ def find_radiometry(item: Acquisition, names: list[str], dataset: DatasetReader,
         raise InputError("holds complex numbers", str(path), "Convert it to calibrated backscatter first")
     nodata = tuple(_nodata(item, dataset, number) for number in numbers)
     if item.modality == "hr":
-        gain, bias = _stretch(dataset, path, numbers, nodata)
+        gain, bias = _stretch(dataset, path, numbers, nodata, alpha)
         return Radiometry("hr", gain, bias, nodata)
     scale, offset = item.scale, item.offset
     if scale is None and offset is None:
@@ -159,9 +171,13 @@ def find_radiometry(item: Acquisition, names: list[str], dataset: DatasetReader,
     if item.modality == "s1":
         if item.units == "dn":
             raise InputError(
-                "holds raw digital numbers", str(path), "Calibrate it to sigma0 or gamma0, for example with SNAP"
+                "holds raw digital numbers",
+                str(path),
+                "Calibrate it to sigma0 or gamma0, for example with SNAP",
             )
-        linear = item.units == "linear" or (item.units is None and _looks_linear(dataset, path, numbers, nodata))
+        linear = item.units == "linear" or (
+            item.units is None and _looks_linear(dataset, path, numbers, nodata)
+        )
         floors = tuple(_S1_FLOOR.get(name, -math.inf) for name in names)
         return Radiometry("s1", (scale or 1.0,) * count, (offset or 0.0,) * count, nodata, linear, floors)
     if scale is None and offset is None:
@@ -216,13 +232,20 @@ def _usable(sample: NDArray[Any], nodata: tuple[float | None, ...]) -> list[NDAr
 
 
 def _stretch(
-    dataset: DatasetReader, path: Path, numbers: list[int], nodata: tuple[float | None, ...]
+    dataset: DatasetReader,
+    path: Path,
+    numbers: list[int],
+    nodata: tuple[float | None, ...],
+    alpha: int | None,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Gain and bias of HR bands."""
     if all(dataset.dtypes[number - 1] == "uint8" for number in numbers):
         return (1 / 255,) * len(numbers), (0.0,) * len(numbers)
     gains, biases = [], []
-    for band in _usable(sample_pixels(dataset, path, numbers), nodata):
+    sample = sample_pixels(dataset, path, numbers if alpha is None else [*numbers, alpha])
+    if alpha is not None:
+        sample = sample[:-1, sample[-1] != 0]
+    for band in _usable(sample, nodata):
         low, high = np.percentile(band, _STRETCH) if band.size else (0.0, 1.0)
         span = high - low if high > low else 1.0
         gains.append(float(1 / span))
@@ -249,7 +272,11 @@ def _s2_units(
 
 
 def _carries_offset(
-    item: Acquisition, dataset: DatasetReader, path: Path, numbers: list[int], nodata: tuple[float | None, ...]
+    item: Acquisition,
+    dataset: DatasetReader,
+    path: Path,
+    numbers: list[int],
+    nodata: tuple[float | None, ...],
 ) -> bool:
     """Whether digital numbers are those of a product of baseline 04.00 or later, its +1000 still in them."""
     found = _BASELINE.search(str(path)) or _BASELINE.search(str(item.path))
@@ -262,8 +289,8 @@ def _carries_offset(
 def _s2_terms(scale: float | None, offset: float, reflectance: bool) -> tuple[float, float]:
     """Gain and bias to reflectance x 10,000 from physical = stored * scale + offset.
 
-    The physical value is reflectance 0..1; a scale of about 1 without the units "reflectance" belongs to numbers
-    that are x 10,000 already. An offset of 10 or more is one of digital numbers, as ESA writes it (-1000).
+    The physical value is reflectance 0..1; a scale of about 1 without the units "reflectance" belongs to
+    numbers that are x 10,000 already. An offset of 10 or more is one of digital numbers, as ESA writes it (-1000).
     """
     gain = 1.0 if scale is None else scale
     factor = 10_000.0 if reflectance or gain <= 0.01 else 1.0

@@ -1,7 +1,7 @@
-"""Reading a scene: any window of a lattice as a stack of all dates, in the model's units, with what is invalid.
+"""Reading a scene: any window of a lattice as a stack of dates, in the model's units, with what is invalid.
 
-Files are read window by window; their grids, radiometry and ways of sampling are found once. See `resample` for
-why a pixel's value does not depend on the window it is read in.
+Files are read window by window; their grids, radiometry and ways of sampling are found once. See `resample`
+for why a pixel's value does not depend on the window it is read in.
 
 Shape legend: T acquisitions, C bands, H x W pixels.
 """
@@ -35,8 +35,8 @@ class Stack:
     """What a window shows.
 
     Attributes:
-        values: (T, C, H, W) float32 in `Sensor.units`, 0 where invalid. Bands are `Sensor.bands`; for HR "NIR"
-            comes last if any acquisition of the scene has it.
+        values: (T, C, H, W) float32 in `Sensor.units`, 0 where invalid. Bands are `Sensor.bands`; for HR
+            "NIR" comes last if any acquisition of the scene has it.
         valid: (T, H, W) bool; clouds are invalid.
         band_present: (T, C) bool; a missing band's values are 0.
         dates: T days, None = unknown.
@@ -91,7 +91,8 @@ class SceneReader:
 
     Args:
         scene: as `plan_layout` got it.
-        layout: what it gave; None = the scene's own. Windows on its lattices are read at the same places to the bit.
+        layout: what it gave; None = the scene's own. Windows on its lattices are read at the same places to
+            the bit.
 
     Use as a context manager, or call `close` when no thread reads any more.
     """
@@ -128,8 +129,8 @@ class SceneReader:
     def read(self, modality: Modality, grid: Grid) -> Stack:
         """Read a window of a lattice; pixels beyond the imagery are invalid.
 
-        Sentinel stacks always hold all dates. Of HR only acquisitions that meet the window are there (the first
-        if none does), since a mosaic may have hundreds.
+        Sentinel stacks always hold all dates. Of HR only acquisitions that meet the window are there (the
+        first if none does), since a mosaic may have hundreds.
 
         Args:
             grid: square, north-up; as a rule cut out of `layout.base` or `layout.compute`.
@@ -146,7 +147,9 @@ class SceneReader:
         stack = Stack(
             np.zeros(shape, np.float32),
             np.zeros((shape[0], *shape[2:]), bool),
-            np.array([[name in source.item.bands for name in names] for source in sources], bool).reshape(shape[:2]),
+            np.array([[name in source.item.bands for name in names] for source in sources], bool).reshape(
+                shape[:2]
+            ),
             tuple(source.item.date for source in sources),
         )
         for number, source in enumerate(sources):
@@ -160,7 +163,7 @@ class SceneReader:
         return stack
 
     def _place(self, grid: Grid) -> tuple[Lattice, Window]:
-        """The lattice and window of a grid: the layout's own where it fits, so that places are the same to the bit."""
+        """The lattice and window of a grid; the layout's own where it fits, so that places agree to the bit."""
         assert grid.square, f"{grid} is not on a lattice"
         base = self._layout.base
         factor = max(1, round(base.gsd / grid.gsd))
@@ -189,6 +192,7 @@ class SceneReader:
             numbers = [item.bands[name].index for name in wanted]
             declared = item.alpha if path == item.path else None
             alpha = declared if declared is not None else alpha_band(dataset)
+            alpha = None if alpha in numbers else alpha  # what the user calls a band is one
             layers.append(
                 _Layer(
                     path,
@@ -196,9 +200,9 @@ class SceneReader:
                     [names.index(name) for name in wanted],
                     grid_of(dataset, path),
                     tuple(dataset.overviews(numbers[0])),
-                    None if alpha in numbers else alpha,
+                    alpha,
                     has_mask(dataset),
-                    find_radiometry(item, wanted, dataset, path),
+                    find_radiometry(item, wanted, dataset, path, alpha),
                 )
             )
         mask = None
@@ -311,4 +315,6 @@ class SceneReader:
 def _band_names(modality: Modality, items: tuple[Acquisition, ...]) -> tuple[str, ...]:
     """The bands of a modality's stacks."""
     extra = EXTRA_BANDS[modality] if modality == "hr" else ()
-    return SENSORS[modality].bands + tuple(name for name in extra if any(name in item.bands for item in items))
+    return SENSORS[modality].bands + tuple(
+        name for name in extra if any(name in item.bands for item in items)
+    )

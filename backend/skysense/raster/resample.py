@@ -1,8 +1,8 @@
 """Sampling a source raster at the pixels of a lattice, so that a pixel's value does not depend on the window.
 
-Each target pixel's place in the source follows from its own row and column on the lattice alone, and every sum
-is made in the same order whatever the window; so overlapping reads agree to the bit. (GDAL's warper chooses
-kernels and approximations per call, and does not promise that.)
+Each target pixel's place in the source follows from its own row and column on the lattice alone, and every
+sum is made in the same order whatever the window; so overlapping reads agree to the bit. (GDAL's warper
+chooses kernels and approximations per call, and does not promise that.)
 
 Shape legend: C bands; hs x ws source pixels read; h x w target pixels.
 """
@@ -21,8 +21,8 @@ Method = Literal["bilinear", "average", "nearest"]
 Floats = NDArray[np.float32]
 Places = NDArray[np.float64]
 
-#: Across CRSs exact places are computed every so many target pixels, at fixed rows and columns of the lattice,
-#: and interpolated between: at 10 m the error is below a millimetre.
+#: Across CRSs exact places are computed every so many target pixels, at fixed rows and columns of the
+#: lattice, and interpolated between: at 10 m the error is below a millimetre.
 _NODES = 16
 #: From this many source pixels per target pixel side on, they are averaged.
 _AVERAGE_FROM = 2.0
@@ -85,8 +85,8 @@ class Sampler:
             window: in pixels of the lattice.
 
         Returns:
-            Values (0 where the state is not 0) and the state: that of the nearest source pixel, or of an average
-            0 from half its samples; `OUTSIDE` beyond the source.
+            Values (0 where the state is not 0) and the state: that of the nearest source pixel, or of an
+            average 0 from half its samples; `OUTSIDE` beyond the source.
         """
         if self.parts != (1, 1):
             return self._average(values, state, read, window)
@@ -95,8 +95,8 @@ class Sampler:
         usable = state == 0
         found = _bilinear(values * usable, rows, cols, read, self.source)
         if not usable.all():
-            # Weights of unusable neighbours go to the usable ones. Where all four are usable the plain sum stays,
-            # so that a hole far off changes no bit.
+            # Weights of unusable neighbours go to the usable ones. Where all four are usable the plain sum
+            # stays, so that a hole far off changes no bit.
             weight = _bilinear(usable[None].astype(np.float32), rows, cols, read, self.source)
             full = _all_four(usable, rows, cols, read, self.source)
             found = np.where(full, found, found / np.maximum(weight, 1e-6))
@@ -143,7 +143,7 @@ class Sampler:
         )
 
     def _places_of(self, rows: Places, cols: Places) -> tuple[Places, Places]:
-        """The same for rows and columns of the lattice, ascending; pixel (r, c) has its centre at r + 0.5, c + 0.5."""
+        """The same for places on the lattice, ascending; pixel (r, c) has its centre at r + 0.5, c + 0.5."""
         transform, lattice = self.source.transform, self.lattice
         if self.source.crs == lattice.crs and transform.b == transform.d == 0:
             y, x = lattice.y0 - rows * lattice.gsd, lattice.x0 + cols * lattice.gsd
@@ -179,7 +179,9 @@ OUTSIDE = 3
 def _pixels_per_target(source: Grid, lattice: Lattice) -> tuple[float, float]:
     """Source (rows, columns) that one target pixel side covers, at the source's centre."""
     col, row = source.width / 2, source.height / 2
-    x, y = zip(*(source.transform * place for place in ((col, row), (col + 1, row), (col, row + 1))), strict=True)
+    x, y = zip(
+        *(source.transform * place for place in ((col, row), (col + 1, row), (col, row + 1))), strict=True
+    )
     if source.crs != lattice.crs:
         x, y = transformer(source.crs, lattice.crs).transform(x, y)
     across, down = math.hypot(x[1] - x[0], y[1] - y[0]), math.hypot(x[2] - x[0], y[2] - y[0])
@@ -203,7 +205,7 @@ def _whole(rows: Places, cols: Places) -> tuple[NDArray[np.int64], NDArray[np.in
 def _gather(
     values: NDArray[Any], rows: NDArray[np.int64], cols: NDArray[np.int64], read: Window
 ) -> NDArray[Any]:
-    """Source pixels (…, hs, ws) -> (…, h, w) by their rows and columns; what was not read takes the nearest read."""
+    """Source pixels (…, hs, ws) -> (…, h, w) by row and column; what was not read takes the nearest read."""
     rows = np.clip(rows - read.row, 0, read.height - 1)
     cols = np.clip(cols - read.col, 0, read.width - 1)
     if rows.ndim == 1:
@@ -223,8 +225,10 @@ def _nearest(
 
 def _corners(
     rows: Places, cols: Places, source: Grid
-) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]], Floats, Floats]:
-    """The pixels above and below, left and right of each place (within the source), and the way between them."""
+) -> tuple[
+    tuple[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]], Floats, Floats
+]:
+    """The pixels above and below, left and right of each place, and the way between them (0..1)."""
     top, left = np.floor(rows), np.floor(cols)
     v, u = (rows - top).astype(np.float32), (cols - left).astype(np.float32)
     i, j = top.astype(np.int64), left.astype(np.int64)

@@ -1,5 +1,6 @@
-"""What the user picked: acquisitions of three sensors, and labelled polygons. Plain data, standard library only."""
+"""What the user picked: acquisitions of three sensors, and labelled polygons. Standard library only."""
 
+import dataclasses
 import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import Any, Literal
 
 from skysense.scene.sensors import Modality
 
-#: How stored numbers are to be read once `scale` and `offset` are applied: "dn" is what the producer ships
-#: (S2: reflectance x 10,000; HR: any digital number), "reflectance" 0..1, "db" and "linear" are S1 backscatter.
+#: What an image's numbers are: "dn" as the producer ships them (S2: reflectance x 10,000; HR: any number),
+#: "reflectance" 0..1, "db" and "linear" S1 backscatter.
 Units = Literal["dn", "reflectance", "db", "linear"]
 
 
@@ -30,7 +31,7 @@ class Acquisition:
         date: day of acquisition (UTC); None = unknown.
         bands: by canonical name (see `sensors`), where each band lies. Empty = not known.
         units: see `Units`; None = not known.
-        scale, offset: physical value = stored * scale + offset, where the physical value of S2 is reflectance 0..1
+        scale, offset: physical value = stored * scale + offset; for S2 the physical value is reflectance 0..1
             (baseline 04.00 and later: scale 1e-4, offset -0.1). None = none declared.
         nodata: stored value of empty pixels; may be NaN. None = as the file declares.
         mask: raster of invalid pixels (an SCL, or nonzero = invalid).
@@ -64,12 +65,12 @@ class Labels:
     path: Path
     field: str
     layer: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Acquisitions in the user's order, labels if any; `root` is the folder that relative paths start from."""
+    """Acquisitions in the user's order, and labels if any; relative paths start from the folder `root`."""
 
     name: str
     acquisitions: tuple[Acquisition, ...]

@@ -8,8 +8,8 @@ from skysense.scene.sensors import EXTRA_BANDS, SENSORS, Modality
 _CODE = re.compile(r"B0?([1-9]|1[0-2]|8A)", re.IGNORECASE)
 _POLARISATIONS = ("VV", "VH", "HH", "HV")
 
-#: Colour words (letters and digits only, lower case) to HR and Sentinel-2 bands. The Sentinel-2 words are those of
-#: STAC's "common names" as the large catalogues use them.
+#: Colour words (letters and digits only, lower case) to HR and Sentinel-2 bands; the latter are the "common
+#: names" of STAC as the large catalogues use them.
 _HR_WORDS = {
     "r": "R",
     "red": "R",
@@ -55,7 +55,7 @@ BAND_ORDER: dict[Modality, tuple[str, ...]] = {
 
 
 def s2_code(text: str) -> str | None:
-    """The Sentinel-2 band that a name states by its number ("S2-L2A-B02" -> "B2"); None if none or several."""
+    """The Sentinel-2 band that a name states ("S2-L2A-B02" -> "B2"); None if none or several."""
     found = {f"B{match[1].upper()}" for token in _tokens(text) if (match := _CODE.fullmatch(token))}
     return found.pop() if len(found) == 1 else None
 
@@ -102,6 +102,6 @@ def _tokens(text: str) -> list[str]:
 
 
 def _only_word(text: str, words: dict[str, str]) -> str | None:
-    """The band whose word (of three letters or more) stands in a longer description, if it is one band only."""
+    """The band whose word (three letters or more) stands in a longer description, if it is just one."""
     found = {words[token.lower()] for token in _tokens(text) if len(token) > 2 and token.lower() in words}
     return found.pop() if len(found) == 1 else None

@@ -1,8 +1,8 @@
 """The acquisition date that a product's metadata, file name or folder name gives. Standard library only.
 
-In this order: metadata files, tags inside the image, the file's name, its folders' names. A name is read by the
-producers' conventions first (`product_dates`); else by any one date written in it. A name that holds two different
-days (a range, or stamps of unknown meaning) has no single day, and none is invented.
+In this order: metadata files, tags inside the image, the file's name, its folders' names. A name is read by
+the producers' conventions first (`product_dates`); else by any one date written in it. A name that holds two
+different days (a range, or stamps of unknown meaning) has no single day, and none is invented.
 """
 
 import datetime
@@ -31,7 +31,7 @@ _TAGS = (
 _LEVELS = 5
 
 _YEAR = r"(?:19[5-9][0-9]|20[0-7][0-9])"
-_MONTH_NAMES = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def date_from_name(name: str) -> datetime.date | None:
         name: a name; of a path its last part counts.
 
     Returns:
-        The day of sensing (start of sensing where the name gives start and stop); None where the name has no date,
+        The day of sensing (its start where the name gives start and stop); None where the name has no date,
         an impossible one, or several without a convention that tells which is meant.
     """
     return _read(PureWindowsPath(name.rstrip("/\\")).name).day
@@ -64,7 +64,7 @@ def acquisition_date(path: Path, tags: Mapping[str, str] | None = None) -> tuple
         tags: the image's own metadata tags, for an image that is open already.
 
     Returns:
-        The day and its source in words ("metadata file manifest.safe", "file name", ...); (None, "") if unknown.
+        The day and its source in words ("metadata file manifest.safe", "file name"); (None, "") if unknown.
     """
     path = Path(path)
     reading = _read(path.name)
@@ -86,7 +86,7 @@ def acquisition_date(path: Path, tags: Mapping[str, str] | None = None) -> tuple
         return (reading.day, "folder name" if path.is_dir() else "file name") if reading.day else (None, "")
     for level, folder in enumerate(list(path.parents)[:_LEVELS]):
         reading = _read(folder.name)
-        # The folder that holds the file may be named freely; further up only a product's name concerns this file.
+        # The folder that holds the file may be named freely; further up only a product's name concerns it.
         if reading.stated and (reading.product or level == 0):
             return (reading.day, f"folder name {folder.name}") if reading.day else (None, "")
     return None, ""

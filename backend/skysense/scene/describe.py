@@ -1,6 +1,7 @@
-"""What a file or folder is: sensor, bands, date, units, grid, and whether it can be used. The rule for all of the program.
+"""What a file or folder is: sensor, bands, date, units, grid, and whether it can be used.
 
-Reads headers, one small sample and at most two blocks; never a whole file. Whatever is wrong is told in `reason`.
+Every part of the program asks here. Reads headers, one small sample and two blocks, never a whole file; what
+is wrong is told in `reason`.
 """
 
 import datetime
@@ -25,12 +26,10 @@ from skysense.scene.header import (
 from skysense.scene.products import Product, ProductFolder, product_folder, product_of, rasters_in
 from skysense.scene.recognition import Recognition, assign_bands, check_single, decide_modality
 from skysense.scene.sensors import SENSORS, Modality
+from skysense.scene.structure import check_structure
 from skysense.scene.values import Values, examine_values
 
 Status = Literal["green", "amber", "red"]
-
-#: Smallest side (pixels) that can be used at all.
-_MIN_SIDE = 4
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _examine(path: Path, modality: Modality | None, stated: Acquisition | None) 
             files = files or set(folder.files.values() if folder else ())
             if not files:
                 return _describe_folder(path, modality)
-            # Where several bands are as fine as each other, the first by name, so that the answer is always the same.
+            # Of several bands equally fine the first by name, so that the answer is always the same.
             header = min(
                 (read_header(file) for file in sorted(files)), key=lambda band: abs(band.transform[0])
             )
@@ -182,7 +181,7 @@ def _describe_folder(path: Path, modality: Modality | None) -> Description:
 
 
 class _Examiner:
-    """Fills one description step by step; collects cautions, and stops at the first thing that prevents use."""
+    """Fills one description step by step; collects cautions, stops at the first thing that prevents use."""
 
     def __init__(
         self,
@@ -207,7 +206,11 @@ class _Examiner:
         sides = pixel_sides_m(self.header)
         try:
             self._set_facts(sides)
-            self._check_structure()
+            check_structure(self.header, self.product, self.folder, bands_stated=self._stated_bands)
+            if sides is None:
+                raise InputError(
+                    "has a coordinate system without a place on the Earth", fix="Assign the right CRS"
+                )
             recognition = self._set_sensor(sides)
             for header in self._headers():
                 probe(header)
@@ -244,72 +247,6 @@ class _Examiner:
             platform=self.product.platform,
         )
 
-    def _check_structure(self) -> None:
-        """What no user setting can mend."""
-        header = self.header
-        if (
-            header.driver in ("netCDF", "HDF5", "HDF5Image", "HDF4", "HDF4Image", "Zarr", "GRIB")
-            or header.count == 0
-        ):
-            kind = "a NetCDF cube" if header.driver == "netCDF" else f"a {header.driver} container"
-            raise InputError(
-                f"is {kind}, not a raster layer", fix="Export each date as a GeoTIFF and add those"
-            )
-        if header.dtype.startswith("complex"):
-            raise InputError(
-                "holds complex radar numbers, not calibrated VV and VH backscatter",
-                fix="Use a Sentinel-1 product calibrated to sigma0 or gamma0 and geocoded",
-            )
-        if self.folder is not None and self.folder.raw or _raw_radar(self.product, header):
-            lacks = "" if self.folder is None or "VH" in self.folder.files else ", and VH is missing"
-            raise InputError(
-                f"is Sentinel-1 as delivered, neither calibrated nor geocoded{lacks}",
-                fix="Make terrain-corrected backscatter of it first, for example with SNAP, or get the RTC product",
-            )
-        if self.product.foreign:
-            raise InputError(
-                f"is a {self.product.foreign} product",
-                fix="Use Sentinel-2, Sentinel-1 or a picture finer than 8 m",
-            )
-        if not header.georeferenced:
-            if header.gcps or header.rpcs:
-                how = "ground control points" if header.gcps else "rational polynomials (RPC)"
-                raise InputError(
-                    f"is located only by {how}", fix="Geocode it first: Raster > Projections > Warp"
-                )
-            raise InputError("has no georeference", fix="Georeference it first: Layer > Georeferencer")
-        if header.crs is None:
-            raise InputError(
-                "has no coordinate system (CRS)", fix="Assign one: Raster > Projections > Assign Projection"
-            )
-        if not header.earth:
-            raise InputError("has a coordinate system of another planet", fix="Use imagery of the Earth")
-        a, b, _, d, e, _ = header.transform
-        if b or d:
-            raise InputError(
-                "has a rotated pixel grid", fix="Make it north-up first: Raster > Projections > Warp"
-            )
-        if a < 0 or e > 0:
-            raise InputError(
-                "is stored mirrored or upside down", fix="Make it north-up first: Raster > Projections > Warp"
-            )
-        if self.found.gsd_m is None:
-            raise InputError(
-                "has a coordinate system without a place on the Earth", fix="Assign the right CRS"
-            )
-        if min(header.width, header.height) < _MIN_SIDE:
-            raise InputError(
-                f"is too small ({header.width} x {header.height} pixels)", fix="Use a larger image"
-            )
-        if "palette" in header.colours and not self._stated_bands:
-            raise InputError(
-                "is a palette image (numbers of colours, not brightness)",
-                fix="Expand it first: Raster > Conversion > PCT to RGB",
-            )
-        if self.product.side_layer and self.folder is None and not self._stated_bands:
-            what, _, fix = self.product.side_layer.partition(": ")
-            raise InputError(f"is {what}", fix=fix[:1].upper() + fix[1:])
-
     @property
     def _stated_bands(self) -> bool:
         return self.stated is not None and bool(self.stated.bands) and "bands" not in self.stated.assumed
@@ -329,6 +266,7 @@ class _Examiner:
         bands: dict[str, int | str]
         if self._stated_bands:
             assert self.stated is not None
+            _check_numbers(self.stated)
             recognition = Recognition({name: band.index for name, band in self.stated.bands.items()})
             bands = dict(recognition.bands)
         elif self.folder is not None:
@@ -371,9 +309,8 @@ class _Examiner:
         sensor = SENSORS[modality]
         if found.gsd_m > sensor.gsd_m[1] or max(sides) < sensor.gsd_m[0] * 0.9:
             low, high = sensor.gsd_m
-            self.cautions.append(
-                f"its pixels of {_metres(found.gsd_m)} are unusual for {sensor.title} ({low:g} to {high:g} m), check it"
-            )
+            usual = f"{sensor.title} ({low:g} to {high:g} m)"
+            self.cautions.append(f"pixels of {_metres(found.gsd_m)} are unusual for {usual}, check it")
         missing = [name for name in sensor.bands if name not in found.bands]
         if missing and (modality != "s2" or 2 * len(missing) >= len(sensor.bands)):
             self.cautions.append(f"{_listed(missing)} missing, add a product that has all bands if you can")
@@ -411,8 +348,19 @@ def _no_bands(header: RasterHeader, modality: Modality) -> InputError:
     )
 
 
-def _raw_radar(product: Product, header: RasterHeader) -> bool:
-    return product.modality == "s1" and not header.georeferenced and header.dtype in ("uint16", "int16")
+def _check_numbers(item: Acquisition) -> None:
+    for name, band in item.bands.items():
+        count = read_header(band.path).count
+        if band.index > count:
+            bands = "1 band" if count == 1 else f"{count} bands"
+            raise InputError(
+                f"band {name} is given as number {band.index}, but {band.path.name} has {bands}",
+                fix="Correct the band number",
+            )
+    if item.mask is not None:
+        if not item.mask.exists():
+            raise InputError(f"there is no such mask: {item.mask}", fix="Correct the path or remove the mask")
+        read_header(item.mask)
 
 
 def _tagged_orbit(tags: dict[str, str]) -> str | None:

@@ -74,7 +74,7 @@ class BandSample:
 
     Attributes:
         low, median, high: smallest, middle and largest value.
-        dark: share of the values below 900 (Sentinel-2 digital numbers that carry an offset of 1000 have hardly any).
+        dark: share of values below 900 (Sentinel-2 numbers that carry an offset of 1000 have hardly any).
         extremes_only: every pixel is 0 or the type's largest value, as in an alpha band.
         whole: the sample is the whole band.
     """
@@ -138,7 +138,7 @@ def read_sample(header: RasterHeader, bands: list[int], nodata: float | None) ->
                 if math.prod(shape) * values.itemsize <= _SAMPLE_BYTES:
                     samples = [_sample(band, nodata, False) for band in source.read(bands, out_shape=shape)]
             return samples
-    except rasterio.errors.RasterioError:
+    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError):
         raise _damaged(header.path) from None
 
 
@@ -162,12 +162,12 @@ def probe(header: RasterHeader) -> None:
             last = ((source.height - 1) // height, (source.width - 1) // width)
             for row, column in {(last[0] // 2, last[1] // 2), last}:
                 source.read(source.count, window=source.block_window(source.count, row, column))
-    except rasterio.errors.RasterioError:
+    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError):
         raise _damaged(header.path) from None
 
 
 def wgs84_bounds(header: RasterHeader) -> Bounds | None:
-    """(west, south, east, north) in degrees; west > east across the 180 degree meridian. None if not defined."""
+    """(west, south, east, north) in degrees; west > east across the 180 degree meridian; or None."""
     if header.crs is None or not header.georeferenced or not header.earth:
         return None
     a, b, c, d, e, f = header.transform
@@ -181,9 +181,10 @@ def to_wgs84(crs: str, bounds: Bounds) -> Bounds | None:
     rasterio = _rasterio()
     try:
         west, south, east, north = rasterio.warp.transform_bounds(crs, "EPSG:4326", *bounds, densify_pts=21)
-    except (rasterio.errors.RasterioError, rasterio.errors.CRSError):
+    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError):
         return None
-    if not all(map(math.isfinite, (west, south, east, north))):
+    inside = max(abs(west), abs(east)) <= 360 and max(abs(south), abs(north)) <= 90.001
+    if not (inside and all(map(math.isfinite, (west, south, east, north)))):
         return None
     return west, south, east, north
 
@@ -192,7 +193,7 @@ def pixel_sides_m(header: RasterHeader) -> tuple[float, float] | None:
     """Ground size of a pixel in metres along columns and rows, at the image's centre. None if not known."""
     if header.crs is None or not header.georeferenced:
         return None
-    a, b, c, d, e, f = header.transform
+    a, b, _, d, e, f = header.transform
     x_unit, y_unit = math.hypot(a, d), math.hypot(b, e)
     rasterio = _rasterio()
     crs = _parse_crs(header.crs)
@@ -225,7 +226,6 @@ def _read_header(path: Path, modified_ns: int, size: int) -> RasterHeader:
     try:
         with rasterio.open(path) as source:
             crs = source.crs.to_wkt() if source.crs else None
-            points, points_crs = source.gcps
             return RasterHeader(
                 path=path,
                 driver=source.driver,
@@ -238,15 +238,15 @@ def _read_header(path: Path, modified_ns: int, size: int) -> RasterHeader:
                 transform=tuple(source.transform)[:6],
                 names=tuple(name.strip() or None if name else None for name in source.descriptions),
                 colours=tuple(colour.name for colour in source.colorinterp),
-                nodata=source.nodata,
+                nodata=math.nan if source.nodata is not None and math.isnan(source.nodata) else source.nodata,
                 scales=tuple(source.scales),
                 offsets=tuple(source.offsets),
                 tags={**source.tags(), **source.tags(ns="IMAGERY")},
-                gcps=bool(points),
+                gcps=bool(source.gcps[0]),
                 rpcs=source.rpcs is not None,
                 layers=len(source.subdatasets),
             )
-    except rasterio.errors.RasterioError:
+    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError, UnicodeDecodeError):
         raise _not_a_raster(path) from None
 
 
@@ -276,7 +276,7 @@ def _itemsize(dtype: str) -> int:
 
 
 def _middle(source: Any, bands: int) -> Any:
-    """A window around the middle, made of whole blocks where these are small, that decodes to little memory."""
+    """A window around the middle that decodes to little memory: all, some strips, or one block."""
     rasterio = _rasterio()
     planes = (
         source.count if source.interleaving is not None and source.interleaving.value == "PIXEL" else bands
@@ -333,6 +333,7 @@ def _parse_crs(crs: str) -> Any:
 @functools.cache
 def _rasterio() -> Any:
     import rasterio
+    import rasterio._err  # some of GDAL's errors come out as they are
     import rasterio.crs
     import rasterio.errors
     import rasterio.warp

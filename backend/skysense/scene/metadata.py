@@ -16,6 +16,11 @@ FOLDER_FILES = ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml", "manifest.safe", "productInf
 
 _MAX_BYTES = 4_000_000
 
+_MOMENT = re.compile(
+    r"\s*([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)[0-9.,]*(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+
 _STARTS = (
     "PRODUCT_START_TIME",
     "DATATAKE_SENSING_START",
@@ -64,10 +69,7 @@ def read_metadata(path: Path) -> ProductMetadata | None:
 
 def utc_day(text: str) -> datetime.date | None:
     """The UTC day of an ISO date or time ("2020-11-12T19:34:47.8741569+00:00"); None where it is none."""
-    match = re.match(
-        r"\s*([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)[0-9.,]*(Z|[+-][0-9]{2}:?[0-9]{2})?)?",
-        text,
-    )
+    match = _MOMENT.match(text)
     if not match:
         return None
     try:
@@ -102,7 +104,7 @@ def _from_xml(text: str) -> ProductMetadata:
 
 
 def orbit_name(text: str | None) -> str | None:
-    """ "asc" or "des" from the many ways to write it."""
+    """The orbit's direction, "asc" or "des", from the many ways to write it."""
     if not text:
         return None
     return {"A": "asc", "D": "des"}.get(text.strip()[:1].upper())

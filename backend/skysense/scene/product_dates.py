@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 _DAY = r"([0-9]{8})"
+_ISO = r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
 _TIME = r"[0-9]{6}"
 _TILE = r"[0-9]{2}[A-Z]{3}"
-_MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A naming convention: the pattern (matched anywhere in the name, any case) and how its groups give the day."""
+    """A naming convention: its pattern (matched anywhere in a name, any case) and the day from its groups."""
 
     product: str
     pattern: re.Pattern[str]
@@ -70,7 +71,8 @@ RULES: tuple[Rule, ...] = (
     _rule("Sentinel-2, sen2r", rf"S2[A-D][12][AC]_{_DAY}_[0-9]{{3}}_"),
     _rule(
         "Sentinel-1",
-        rf"S1[A-D]_(?:IW|EW|WV|S[M1-6])_(?:SLC|GRD|RAW|OCN)[FHM_]_[0-2][SAN](?:SH|SV|DH|DV|HH|HV|VV|VH)_{_DAY}T{_TIME}",
+        r"S1[A-D]_(?:IW|EW|WV|S[M1-6])_(?:SLC|GRD|RAW|OCN)[FHM_]_"
+        rf"[0-2][SAN](?:SH|SV|DH|DV|HH|HV|VV|VH)_{_DAY}T{_TIME}",
     ),
     _rule(
         "Sentinel-1 measurement", rf"S1[A-D]-(?:IW|EW|WV|S[M1-6])[0-9]?-[A-Z]{{3}}-[VH]{{2}}-{_DAY}T{_TIME}"
@@ -104,7 +106,7 @@ RULES: tuple[Rule, ...] = (
     _rule("EnMAP", rf"ENMAP[0-9]{{2}}-____L[0-9][A-Z]-DT[0-9]+_{_DAY}T{_TIME}Z"),
     _rule(
         "EO Browser",
-        r"([0-9]{4}-[0-9]{2}-[0-9]{2})-[0-9]{2}[:_]?[0-9]{2}_([0-9]{4}-[0-9]{2}-[0-9]{2})-[0-9]{2}[:_]?[0-9]{2}(?![0-9])",
+        rf"{_ISO}-[0-9]{{2}}[:_]?[0-9]{{2}}_{_ISO}-[0-9]{{2}}[:_]?[0-9]{{2}}(?![0-9])",
         _one_day,
     ),
 )

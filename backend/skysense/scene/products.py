@@ -1,4 +1,4 @@
-"""What product names and product folders tell: sensor, platform, level, orbit, and which file holds which band."""
+"""What product names and folders tell: sensor, platform, level, orbit, and which file holds which band."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ _SIDE_LAYERS = {
 }
 _PICTURE = re.compile(r"RGB[0-9]{3}B?", re.IGNORECASE)
 
-#: Band order of sen2r's stacks: with 10 m pixels they hold B8, with 20 m pixels B8A (here named by the former).
+#: sen2r's stacks: with 10 m pixels they hold B8, with coarser ones B8A.
 _SEN2R = re.compile(r"S2[A-D](?:1C|2A)_[0-9]{8}_[0-9]{3}_.*_(BOA|TOA)_(10|20|60)(?![0-9])")
 
 

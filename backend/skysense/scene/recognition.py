@@ -16,7 +16,7 @@ _FINEST_S2 = 5.0
 
 @dataclass(frozen=True)
 class Recognition:
-    """Band name -> number (from 1); `caution` says what was assumed; `alpha` an alpha band found by its values."""
+    """Band name -> number (from 1); `caution` says what was assumed; `alpha` is an alpha band found."""
 
     bands: dict[str, int]
     caution: str = ""
@@ -65,8 +65,8 @@ def decide_modality(header: RasterHeader, product: Product, sides_m: tuple[float
     if not fine and size <= SENSORS["s2"].gsd_m[1]:
         if header.dtype == "uint8" and coloured:
             raise InputError(
-                f"is an 8-bit colour picture with pixels of {size:.3g} m: too coarse for high resolution, and not "
-                "Sentinel-2 reflectance",
+                f"is an 8-bit colour picture with pixels of {size:.3g} m, "
+                "too coarse for high resolution and not Sentinel-2 reflectance",
                 fix="Use the product that it was made from",
             )
         if header.count in (10, 11, 12, 13) or coloured:
@@ -76,7 +76,7 @@ def decide_modality(header: RasterHeader, product: Product, sides_m: tuple[float
     count = "1 band" if header.count == 1 else f"{header.count} bands"
     if size > SENSORS["s2"].gsd_m[1]:
         raise InputError(
-            f"has pixels of {_length(size)}, too coarse for high resolution (up to 8 m), Sentinel-2 and Sentinel-1",
+            f"has pixels of {_length(size)}, too coarse for high resolution (up to 8 m) and both Sentinels",
             fix="Use finer imagery",
         )
     raise InputError(
@@ -110,7 +110,7 @@ def assign_bands(header: RasterHeader, modality: Modality, file_name: str) -> Re
         return Recognition({})
     return Recognition(
         _numbered(order),
-        f"its {header.count} bands have no names and are taken as {order[0]} to {order[-1]} in the usual order, check it",
+        f"its {header.count} bands have no names, the usual {order[0]} to {order[-1]} are assumed, check them",
     )
 
 
@@ -119,7 +119,7 @@ def _radar_bands(header: RasterHeader, file_name: str) -> Recognition:
         name = polarisation(file_name.rsplit(".", 1)[0])
         return Recognition({name: 1} if name in SENSORS["s1"].bands else {})
     if header.count == 2:
-        return Recognition({"VV": 1, "VH": 2}, "its 2 bands have no names and are taken as VV, VH, check it")
+        return Recognition({"VV": 1, "VH": 2}, "its 2 bands have no names, VV and VH are assumed, check it")
     return Recognition({})
 
 
@@ -136,7 +136,7 @@ def _picture_bands(header: RasterHeader) -> Recognition:
         return Recognition({})
     bands = {"R": 1, "G": 2, "B": 3}
     if header.count == 3:
-        return Recognition(bands, "its 3 bands have no names and are taken as red, green, blue, check it")
+        return Recognition(bands, "its 3 bands have no names, red, green, blue are assumed, check it")
     return _fourth(header, bands, 4)
 
 

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,9 +16,8 @@ from skysense.scene.sensors import SENSORS, Modality
 
 VERSION = 1
 
-_ACQUISITION_KEYS = (
-    "modality path date bands units scale offset nodata mask orbit level alpha".split()  # the rest is kept in `extra`
-)
+#: Keys of a row that this version knows; the rest is kept in `extra`.
+_ACQUISITION_KEYS = frozenset(item.name for item in fields(Acquisition)) - {"extra", "assumed"}
 
 
 def load_scene(path: Path) -> Scene:
@@ -28,7 +27,7 @@ def load_scene(path: Path) -> Scene:
         path: `scene.json`, or the folder that holds it.
 
     Raises:
-        InputError: no such file, not JSON, not a scene of this version, or a row that cannot be used as written.
+        InputError: no such file, not JSON, not a scene of this version, or a row that is wrong.
     """
     path = Path(path)
     file = path / "scene.json" if path.is_dir() else path
@@ -78,7 +77,7 @@ def parse_scene(obj: Any, root: Path) -> Scene:
     rows = obj.get("acquisitions")
     if not isinstance(rows, list):
         raise InputError(
-            'has no list of "acquisitions"', "scene file", 'Add "acquisitions": [{"modality":…, "path":…}]'
+            'has no list of "acquisitions"', "scene file", 'Add "acquisitions": [{"modality": …}]'
         )
     root = Path(root).absolute()
     known = ("version", "name", "acquisitions", "labels")
@@ -97,7 +96,8 @@ def scene_to_json(scene: Scene, relative_to: Path | None) -> dict[str, Any]:
     """The scene as JSON (C3), unknown keys included.
 
     Args:
-        relative_to: folder of the scene file to be written; paths are then relative to it, with "/". None = absolute.
+        relative_to: folder of the scene file to be written: paths become relative to it, with "/".
+            None = absolute paths.
     """
     base = Path(relative_to).absolute() if relative_to is not None else None
     data: dict[str, Any] = {"version": VERSION, "name": scene.name, "acquisitions": []}
@@ -133,7 +133,7 @@ def _acquisition(row: Any, number: int, root: Path) -> tuple[Acquisition, set[st
     """One row, and the keys that it states (a stated null is an answer: unknown)."""
     if not isinstance(row, dict):
         raise InputError(
-            f"an acquisition is an object {{…}}, not {_quote(row)}", f"row {number}", "Correct the scene file"
+            f"an image is an object {{…}}, not {_quote(row)}", f"row {number}", "Correct the scene file"
         )
     text = row.get("path")
     if not isinstance(text, str) or not text.strip():
@@ -216,13 +216,10 @@ def _check_files(item: Acquisition, where: str) -> None:
         raise InputError(f"there is no such file: {item.path}", where, "Correct the path or remove the row")
     if item.mask is not None and not item.mask.exists():
         raise InputError(f"there is no such mask: {item.mask}", where, "Correct the path or remove the mask")
-    counts: dict[Path, int | None] = {}
     for name, band in item.bands.items():
         if not band.path.exists():
             raise InputError(f"the file of band {name} is missing: {band.path}", where, "Correct the path")
-        if band.path not in counts:
-            counts[band.path] = band_count(band.path)
-        count = counts[band.path]
+        count = band_count(band.path)
         if count is not None and band.index > count:
             bands = "1 band" if count == 1 else f"{count} bands"
             raise InputError(
@@ -267,7 +264,7 @@ def _bands(value: Any, modality: Modality, path: Path, where: str) -> dict[str, 
 
 
 def _band_ref(path: Path, value: int | str) -> BandRef:
-    """A band as the scene file states it: a number in `path`, or "file" / "file:number" beside or below it."""
+    """A band as the scene file states it: a number in `path`, or "file", "file:number" beside or below it."""
     if isinstance(value, int):
         return BandRef(path, value)
     name, colon, number = value.rpartition(":")
@@ -287,7 +284,7 @@ def _labels(value: Any, root: Path) -> Labels | None:
     if value is None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("path"), str):
-        raise InputError('"labels" has no "path"', "scene file", 'Write "labels": {"path": …, "field": …}')
+        raise InputError('"labels" has no "path"', "scene file", 'Write {"path": …, "field": …}')
     field, layer = value.get("field"), value.get("layer")
     if not isinstance(field, str) or not field:
         raise InputError('"labels" has no "field"', "scene file", "Name the field that holds the class")
@@ -306,7 +303,7 @@ def _number(row: dict[str, Any], key: str, where: str) -> float | None:
     try:
         if isinstance(value, bool):
             raise ValueError
-        return float(value)
+        return math.nan if math.isnan(float(value)) else float(value)  # one NaN, so that rows compare equal
     except (TypeError, ValueError):
         raise InputError(f"the {key} {_quote(value)} is not a number", where, "Write a number") from None
 

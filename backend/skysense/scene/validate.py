@@ -51,7 +51,7 @@ def check(scene: Scene) -> None:
 
 
 def validate(scene: Scene, *, labels: bool) -> Validation:
-    """Examine a scene's files, places, dates and (if `labels`) its label layer. Never raises for what is wrong.
+    """Examine a scene's files, places, dates and (if `labels`) label layer. Never raises for what is wrong.
 
     Reads headers, one small sample and two blocks of each file.
     """
@@ -127,7 +127,7 @@ class _Validator:
                         f"is of a {way} orbit while most Sentinel-1 images are not, better use one orbit",
                     )
             self.warnings.append(
-                f"Sentinel-1 mixes {counts[0]} ascending and {counts[1]} descending images. Better use one orbit."
+                f"Sentinel-1 has {counts[0]} ascending and {counts[1]} descending images. Better use one."
             )
 
     def _check_labels(self) -> None:
@@ -141,11 +141,7 @@ class _Validator:
             self.errors.append(error.sentence)
             return
         images = [found.bounds_wgs84 for found in self.found if found.bounds_wgs84 is not None]
-        if (
-            images
-            and bounds is None
-            or (bounds and images and not any(_overlap(bounds, image, 0.0) for image in images))
-        ):
+        if images and not (bounds and any(_overlap(bounds, image, 0.0) for image in images)):
             self.errors.append(
                 InputError(
                     "its features do not overlap the images",

@@ -95,12 +95,12 @@ def _radar(
     cautions: list[str],
 ) -> Values:
     valid = [sample for sample in samples if not sample.empty]
-    if units is None and scale is None and not header.dtype.startswith("float"):
-        if not any(sample.low < 0 for sample in valid):
-            raise InputError(
-                f"holds uncalibrated {header.dtype} numbers, not backscatter",
-                fix="Calibrate it to sigma0 or gamma0, for example with SNAP",
-            )
+    whole_numbers = units is None and scale is None and not header.dtype.startswith("float")
+    if units == "dn" or (whole_numbers and not any(sample.low < 0 for sample in valid)):
+        raise InputError(
+            f"holds uncalibrated {header.dtype} numbers, not backscatter",
+            fix="Calibrate it to sigma0 or gamma0, for example with SNAP",
+        )
     if units is not None:
         return Values(units, scale, offset, cautions)
     median = sum(sample.median for sample in valid) / len(valid)
@@ -109,7 +109,7 @@ def _radar(
         return Values("db", scale, offset, cautions)
     if high <= 1.0 and low >= 0 and median > 0.3:
         cautions.append(
-            f"its values run from {low:.2g} to {high:.2g}, neither decibel nor backscatter power, use the original product"
+            f"its values ({low:.2g} to {high:.2g}) are neither decibel nor power, use the original product"
         )
         return Values(None, scale, offset, cautions)
     if low < -1:

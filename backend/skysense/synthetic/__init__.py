@@ -1,1 +1,4 @@
-"""A made-up landscape with known truth, for demonstrations, tests and benchmarks. Nothing in it is a measurement."""
+"""A made-up landscape with known truth, for demonstrations, tests and benchmarks.
+
+Nothing in it is a measurement.
+"""

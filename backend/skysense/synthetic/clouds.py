@@ -27,8 +27,10 @@ class Clouds:
         return (ground * shade * (1 - self.opacity) + cloud * self.opacity).astype(np.float32)
 
 
-def make_clouds(shape: tuple[int, int], cover: float, rng: np.random.Generator, *, gsd: float = 10.0) -> Clouds:
-    """Clouds over about `cover` (0..1) of a field (h, w) of `gsd` metres; shadows may fall in from outside it."""
+def make_clouds(
+    shape: tuple[int, int], cover: float, rng: np.random.Generator, *, gsd: float = 10.0
+) -> Clouds:
+    """Clouds over about `cover` (0..1) of a field (h, w) of `gsd` metres; shadows fall in from outside."""
     size = min(shape) * gsd
     fall = min(330.0, 0.22 * size)  # metres along the ground between a cloud and its shadow
     sx, sy = toward_sun()

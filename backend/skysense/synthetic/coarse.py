@@ -14,7 +14,14 @@ PURE = 0.9
 
 @dataclass(frozen=True)
 class Coarse:
-    """Shares of the stands (h * w, len(stands)) in row order; mean bareness and tone, and true class, each (h, w)."""
+    """What the 10 m pixels hold.
+
+    Attributes:
+        share: share of every stand (h * w, len(stands)), pixels in row order.
+        bare: mean share of missing plants (h, w).
+        tone: mean brightness (h, w).
+        truth: true class id (h, w), 0 = mixed or of no class.
+    """
 
     share: NDArray[np.float64]
     bare: Array
@@ -28,7 +35,9 @@ def coarsen(surface: Surface, k: int) -> Coarse:
     count = len(surface.stands)
     pixel = np.repeat(np.repeat(np.arange(h * w).reshape(h, w), k, 0), k, 1)
     held = np.bincount((pixel * count + surface.stand).ravel(), minlength=h * w * count)
-    cover = np.stack([block_mean((surface.classes == c).astype(np.float32), k) for c in range(1 + surface.classes.max())])
+    cover = np.stack(
+        [block_mean((surface.classes == c).astype(np.float32), k) for c in range(1 + surface.classes.max())]
+    )
     truth = np.where(cover.max(0) >= PURE, cover.argmax(0), 0).astype(np.uint8)
     share = held.reshape(h * w, count) / float(k * k)
     return Coarse(share, block_mean(surface.bare, k), block_mean(surface.tone, k), truth)

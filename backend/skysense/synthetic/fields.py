@@ -14,7 +14,9 @@ from skysense.synthetic.parcels import long_axis
 TRACKS, HEADLAND = 18.0, 14.0
 
 
-def deal_crops(area: NDArray[np.int64], wetness: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.uint8]:
+def deal_crops(
+    area: NDArray[np.int64], wetness: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """Give every parcel a crop, each crop about a third of the land.
 
     Args:

@@ -27,7 +27,13 @@ def write_raster(
     """Write (C, H, W) as a compressed GeoTIFF whose upper left corner is at `origin` (metres in `crs`)."""
     count, height, width = values.shape
     tiling = {"tiled": True, "blockxsize": 256, "blockysize": 256} if min(height, width) > 256 else {}
-    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": values.dtype.name}
+    profile = {
+        "driver": "GTiff",
+        "count": count,
+        "height": height,
+        "width": width,
+        "dtype": values.dtype.name,
+    }
     place = {"crs": crs, "transform": Affine(gsd, 0, origin[0], 0, -gsd, origin[1]), "nodata": nodata}
     path.parent.mkdir(parents=True, exist_ok=True)
     # Noise on top of everything: a predictor gains little, and level 1 is twice as fast as the default.
@@ -48,7 +54,9 @@ def colour_table() -> dict[int, tuple[int, int, int, int]]:
     return table
 
 
-def write_polygons(path: Path, drawn: list[tuple[int, Polygon]], *, crs: str, origin: tuple[float, float]) -> None:
+def write_polygons(
+    path: Path, drawn: list[tuple[int, Polygon]], *, crs: str, origin: tuple[float, float]
+) -> None:
     """Write layer `train` (fields id, class, class_id) from (class id, polygon in local metres) pairs."""
 
     def world(xy: NDArray[np.float64]) -> NDArray[np.float64]:

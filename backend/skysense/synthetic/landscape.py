@@ -44,10 +44,11 @@ def make_landscape(
 ) -> Path:
     """Make a believable landscape with known truth, in the layout of a scene folder.
 
-    A river and a lake, two forests, a town, roads, and fields of winter cereals, maize and grassland, seen by an
-    orthophoto in June, by Sentinel-2 through the year (up to four dates with clouds) and by Sentinel-1. Writes `hr/`,
-    `s2/`, `s1/`, `train.gpkg`, `truth.tif`, `eval_mask.tif`, `classes.json`, `README.txt` and `scene.json`; every
-    file says that it is synthetic. The pixels are a function of the arguments.
+    A river and a lake, two forests, a town, roads, and fields of winter cereals, maize and grassland, seen by
+    an orthophoto in June, by Sentinel-2 through the year (up to four dates with clouds) and by Sentinel-1.
+    Writes `hr/`, `s2/`, `s1/`, `train.gpkg`, `truth.tif`, `eval_mask.tif`, `classes.json`, `README.txt` and
+    `scene.json`. Rasters, layer and scene say of themselves that they are synthetic. The pixels are a
+    function of the arguments.
 
     Args:
         out: folder to write into; made if missing, files in it are replaced.
@@ -85,17 +86,23 @@ def make_landscape(
         path = out / "scene.json"
         path.write_text(json.dumps(scene, indent=1) + "\n", encoding="utf-8")
     except (OSError, rasterio.errors.RasterioError) as error:
-        raise StorageError(f"cannot write the synthetic scene ({error})", str(out), "Choose another folder") from error
+        raise StorageError(
+            f"cannot write the synthetic scene ({error})", str(out), "Choose another folder"
+        ) from error
     return path
 
 
 def _check(seed: int, size_m: int, hr_gsd_m: float, n_s2: int, n_s1: int, crs: str, year: int) -> int:
     """HR pixels per side of a 10 m pixel, or InputError."""
     if size_m < SMALLEST or size_m % 20:
-        raise InputError(f"{size_m} m is no usable side", "size_m", f"Take a multiple of 20 m, at least {SMALLEST} m")
+        raise InputError(
+            f"{size_m} m is no usable side", "size_m", f"Take a multiple of 20 m, at least {SMALLEST} m"
+        )
     k = round(10 / hr_gsd_m) if 0 < hr_gsd_m <= 10 else 0
     if k < 1 or not math.isclose(k * hr_gsd_m, 10):
-        raise InputError(f"10 m is not a whole multiple of {hr_gsd_m} m", "hr_gsd_m", "Take 10, 5, 2.5, 2, 1.25, 1 ...")
+        raise InputError(
+            f"10 m is not a whole multiple of {hr_gsd_m} m", "hr_gsd_m", "Take 10, 5, 2.5, 2, 1.25, 1 ..."
+        )
     if seed < 0 or not 0 <= n_s2 <= 73 or not 0 <= n_s1 <= 30:
         raise InputError(
             f"seed {seed}, {n_s2} Sentinel-2 and {n_s1} Sentinel-1 dates are out of range",
@@ -110,12 +117,14 @@ def _check(seed: int, size_m: int, hr_gsd_m: float, n_s2: int, n_s1: int, crs: s
     except rasterio.errors.CRSError as error:
         raise InputError(f"{crs!r} is no coordinate system", "crs", "Take one such as EPSG:32632") from error
     if not metric:
-        raise InputError(f"{crs!r} does not count in metres", "crs", "Take a projected one such as EPSG:32632")
+        raise InputError(
+            f"{crs!r} does not count in metres", "crs", "Take a projected one such as EPSG:32632"
+        )
     return k
 
 
 def overpasses(count: int, repeat: int, first: int) -> list[int]:
-    """Days of the year of `count` acquisitions, spread evenly, on a track that comes every `repeat` days from `first`."""
+    """Days of the year of `count` acquisitions, evenly spread; passes: every `repeat` days from `first`."""
     slots = list(range(first, 366, repeat))
     return [slots[int((i + 0.5) * len(slots) / count)] for i in range(count)]
 
@@ -126,12 +135,21 @@ def _write_pictures(
     """Write every acquisition; returns their entries for scene.json."""
     entries: list[dict[str, Any]] = []
 
-    def add(modality: Modality, date: dt.date, values: NDArray[Any], bands: tuple[str, ...], gsd: float, **more: Any) -> None:
+    def add(
+        modality: Modality,
+        date: dt.date,
+        values: NDArray[Any],
+        bands: tuple[str, ...],
+        gsd: float,
+        **more: Any,
+    ) -> None:
         path = f"{modality}/{modality.upper()}_synthetic_{date:%Y%m%d}.tif"
         nodata = {"hr": None, "s2": 0.0, "s1": math.nan}[modality]
         write_raster(out / path, values, bands, crs=crs, origin=ORIGIN, gsd=gsd, nodata=nodata)
         numbers = {band: i + 1 for i, band in enumerate(bands)}
-        entries.append({"modality": modality, "path": path, "date": date.isoformat(), "bands": numbers, **more})
+        entries.append(
+            {"modality": modality, "path": path, "date": date.isoformat(), "bands": numbers, **more}
+        )
 
     flight = dt.date(year, *FLIGHT)
     photo = orthophoto(surface, flight.timetuple().tm_yday, stream(seed, "hr"))

@@ -15,5 +15,6 @@ CLASSES: Final[dict[int, tuple[str, str]]] = {
 }
 
 NOTICE: Final = (
-    "Synthetic landscape made by SkySense for demonstrations and tests: no pixel, date or polygon is a measurement."
+    "Synthetic landscape made by SkySense for demonstrations and tests: "
+    "no pixel, date or polygon is a measurement."
 )

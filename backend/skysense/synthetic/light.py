@@ -21,13 +21,15 @@ def slopes(height: Array, gsd: float) -> Array:
     sx, sy = toward_sun()
     dy, dx = np.gradient(height, gsd)
     elevation = math.radians(ELEVATION)
-    facing = (math.sin(elevation) - math.cos(elevation) * (dx * sx + dy * sy)) / np.sqrt(1 + dx * dx + dy * dy)
+    facing = (math.sin(elevation) - math.cos(elevation) * (dx * sx + dy * sy)) / np.sqrt(
+        1 + dx * dx + dy * dy
+    )
     bright: Array = np.clip(facing / math.sin(elevation), 0.45, 1.45).astype(np.float32)
     return bright
 
 
 def cast_shadows(height: Array, gsd: float, tallest: float = 26.0) -> NDArray[np.bool_]:
-    """Where something towards the sun hides it (H, W); marches one pixel at a time over a height field in metres."""
+    """Where something towards the sun hides it (H, W): one-pixel steps over a height field in metres."""
     h, w = height.shape
     sx, sy = toward_sun()
     rise = math.tan(math.radians(ELEVATION))

@@ -12,12 +12,12 @@ Array = NDArray[np.float32]
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """An independent random stream per concept, so that a change to one leaves the others' pixels alone."""
+    """An independent random stream per concept: a change to one leaves the others' pixels alone."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 def _spline_weights(t: NDArray[np.floating]) -> tuple[NDArray[np.int64], Array]:
-    """Lattice index (N,) and the four cubic B-spline weights (4, N) at positions `t` (N,), in lattice cells."""
+    """Lattice index (N,) and four cubic B-spline weights (4, N) at positions `t` (N,), in lattice cells."""
     k = np.floor(t).astype(np.int64)
     f = t - k
     w = np.stack([(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3]) / 6
@@ -38,9 +38,15 @@ def smooth_noise(shape: tuple[int, int], gsd: float, cell: float, rng: np.random
 
 
 def fractal_noise(
-    shape: tuple[int, int], gsd: float, cell: float, rng: np.random.Generator, *, octaves: int = 4, gain: float = 0.5
+    shape: tuple[int, int],
+    gsd: float,
+    cell: float,
+    rng: np.random.Generator,
+    *,
+    octaves: int = 4,
+    gain: float = 0.5,
 ) -> Array:
-    """Octaves of `smooth_noise` (H, W), each half as wide and `gain` times as strong, down to the pixel; std about 1."""
+    """Octaves of `smooth_noise` (H, W), each half as wide and `gain` times as strong; std about 1."""
     field = np.zeros(shape, np.float32)
     power = 0.0
     for octave in range(octaves):
@@ -59,9 +65,11 @@ def smoothstep(x: NDArray[np.floating]) -> Array:
 
 
 def block_mean(field: NDArray[np.floating], k: int) -> Array:
-    """Mean of k x k blocks of the last two axes: (..., H, W) -> (..., H // k, W // k); H and W are multiples of k."""
+    """Mean of k x k blocks of the last two axes: (..., H, W) -> (..., H / k, W / k); k divides H and W."""
     *lead, h, w = field.shape
-    mean: Array = field.reshape(*lead, h // k, k, w // k, k).mean(axis=(-3, -1), dtype=np.float64).astype(np.float32)
+    mean: Array = (
+        field.reshape(*lead, h // k, k, w // k, k).mean(axis=(-3, -1), dtype=np.float64).astype(np.float32)
+    )
     return mean
 
 

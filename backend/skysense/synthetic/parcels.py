@@ -12,13 +12,13 @@ FAR = 1e6
 
 def polygons(geometry: BaseGeometry, min_area: float = 0.0) -> list[Polygon]:
     """The polygons of any geometry that are larger than `min_area` (square metres), in a stable order."""
-    parts = getattr(geometry, "geoms", [geometry])
-    found = [p for part in parts for p in ([part] if isinstance(part, Polygon) else polygons(part))]
-    return [p for p in found if p.area > min_area]
+    if isinstance(geometry, Polygon):
+        return [geometry] if geometry.area > min_area else []
+    return [p for part in getattr(geometry, "geoms", ()) for p in polygons(part, min_area)]
 
 
 def long_axis(polygon: Polygon) -> tuple[float, float, float]:
-    """Direction (radians, x towards y), length and width (metres) of the smallest rectangle around a polygon."""
+    """Direction (radians, x towards y), length and width (metres) of the smallest rectangle around it."""
     corners = np.asarray(polygon.minimum_rotated_rectangle.exterior.coords)
     sides = corners[1:3] - corners[0:2]
     lengths = np.hypot(sides[:, 0], sides[:, 1])
@@ -29,7 +29,9 @@ def long_axis(polygon: Polygon) -> tuple[float, float, float]:
 def _half_plane(x: float, y: float, angle: float) -> Polygon:
     """Everything on the left of the line through (x, y) in direction `angle`."""
     ux, uy = FAR * math.cos(angle), FAR * math.sin(angle)
-    return Polygon([(x - ux, y - uy), (x + ux, y + uy), (x + ux - uy, y + uy + ux), (x - ux - uy, y - uy + ux)])
+    return Polygon(
+        [(x - ux, y - uy), (x + ux, y + uy), (x + ux - uy, y + uy + ux), (x - ux - uy, y - uy + ux)]
+    )
 
 
 def split(
@@ -49,7 +51,10 @@ def split(
     angle, length, width = long_axis(polygon)
     lengthwise = length / width < max_aspect / 2 and rng.random() < 0.6
     cut = angle + (0.0 if lengthwise else math.pi / 2) + rng.normal(0, 0.02)
-    centre, at = polygon.minimum_rotated_rectangle.centroid, rng.uniform(-0.12, 0.12) * (width if lengthwise else length)
+    centre, at = (
+        polygon.minimum_rotated_rectangle.centroid,
+        rng.uniform(-0.12, 0.12) * (width if lengthwise else length),
+    )
     nx, ny = -math.sin(cut), math.cos(cut)
     found: list[Polygon] = []
     for side, shift in ((0.0, at + gap / 2), (math.pi, at - gap / 2)):

@@ -1,8 +1,8 @@
 """How each kind of surface looks to Sentinel-2 through the year.
 
-A vegetated surface is a mixture of green leaves, dry matter and bare soil whose shares follow the season; everything
-else keeps its spectrum. Spectra and calendars are round figures for temperate Europe, chosen to be plausible; they are
-measurements of nothing.
+A vegetated surface is a mixture of green leaves, dry matter and bare soil whose shares follow the season;
+everything else keeps its spectrum. Spectra and calendars are round figures for temperate Europe, chosen to be
+plausible; they are measurements of nothing.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ SPECTRA: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Calendar:
-    """A plant cover's year: (day of year, share) knots of green leaves and of dry matter, and the spectra between.
+    """A plant cover's year: (day of year, share) knots of green leaves and dry matter, and its spectra.
 
     The background shows through wherever neither covers the ground.
     """
@@ -58,25 +58,35 @@ CALENDARS: dict[str, Calendar] = {
     # Sown in October, full cover in May, golden in late June, harvested about 25 July, ploughed in September.
     "cereal": Calendar(
         "crop leaves",
-        ((1, 0.28), (60, 0.35), (100, 0.75), (130, 0.96), (155, 0.85), (172, 0.40), (190, 0.04), (285, 0.0), (330, 0.22)),
+        ((1, 0.28), (60, 0.35), (100, 0.75), (130, 0.96), (155, 0.85), (172, 0.40), (190, 0.04), (285, 0.0),
+         (330, 0.22)),
         ((150, 0.02), (172, 0.48), (190, 0.92), (206, 0.90), (210, 0.50), (245, 0.42), (252, 0.03)),
     ),
     # Bare in spring, sown early in May, full cover in July, harvested at the end of September.
     "maize": Calendar(
         "maize leaves",
-        ((140, 0.0), (162, 0.16), (185, 0.72), (205, 0.95), (240, 0.88), (262, 0.45), (270, 0.05), (300, 0.0)),
+        ((140, 0.0), (162, 0.16), (185, 0.72), (205, 0.95), (240, 0.88), (262, 0.45), (270, 0.05),
+         (300, 0.0)),
         ((1, 0.10), (100, 0.08), (115, 0.0), (240, 0.05), (262, 0.40), (270, 0.35), (330, 0.15)),
     ),
     # Green all year, with cuts in late May, in July and in September.
     "grass": Calendar(
         "grass leaves",
-        ((1, 0.52), (75, 0.58), (115, 0.86), (143, 0.93), (147, 0.45), (175, 0.84), (196, 0.86), (200, 0.45), (230, 0.78),
-         (252, 0.80), (256, 0.50), (285, 0.74), (340, 0.55)),
-        ((1, 0.30), (75, 0.25), (115, 0.08), (143, 0.06), (147, 0.35), (175, 0.12), (200, 0.38), (230, 0.17), (256, 0.34),
-         (285, 0.18), (340, 0.28)),
+        ((1, 0.52), (75, 0.58), (115, 0.86), (143, 0.93), (147, 0.45), (175, 0.84), (196, 0.86), (200, 0.45),
+         (230, 0.78), (252, 0.80), (256, 0.50), (285, 0.74), (340, 0.55)),
+        ((1, 0.30), (75, 0.25), (115, 0.08), (143, 0.06), (147, 0.35), (175, 0.12), (200, 0.38), (230, 0.17),
+         (256, 0.34), (285, 0.18), (340, 0.28)),
     ),
-    "lawn": Calendar("grass leaves", ((1, 0.50), (120, 0.82), (200, 0.66), (280, 0.70), (340, 0.52)), ((1, 0.25), (120, 0.12), (200, 0.25))),
-    "verge": Calendar("grass leaves", ((1, 0.35), (130, 0.80), (200, 0.50), (300, 0.40)), ((1, 0.45), (130, 0.12), (200, 0.42))),
+    "lawn": Calendar(
+        "grass leaves",
+        ((1, 0.50), (120, 0.82), (200, 0.66), (280, 0.70), (340, 0.52)),
+        ((1, 0.25), (120, 0.12), (200, 0.25)),
+    ),
+    "verge": Calendar(
+        "grass leaves",
+        ((1, 0.35), (130, 0.80), (200, 0.50), (300, 0.40)),
+        ((1, 0.45), (130, 0.12), (200, 0.42)),
+    ),
     # Leaves out in late April, gone in early November.
     "deciduous": Calendar(
         "tree leaves",

@@ -77,7 +77,9 @@ def _river(size: float, place: Place, rng: np.random.Generator) -> BaseGeometry:
     """A meandering river: a sine-generated curve (direction swings as a sine of the way along it)."""
     s = np.linspace(0, 1, 160)
     bends = rng.uniform(2.3, 2.9)
-    phase = 2 * math.pi * (bends * s + 0.12 * np.sin(2 * math.pi * (s + rng.uniform()))) + rng.uniform(0, 2 * math.pi)
+    phase = 2 * math.pi * (bends * s + 0.12 * np.sin(2 * math.pi * (s + rng.uniform()))) + rng.uniform(
+        0, 2 * math.pi
+    )
     direction = (0.85 + 0.25 * np.sin(2 * math.pi * (0.7 * s + rng.uniform()))) * np.sin(phase)
     way = np.stack([np.cumsum(np.cos(direction)), np.cumsum(np.sin(direction))], 1)
     way -= way[0]
@@ -109,16 +111,29 @@ def make_plan(size: float, seed: int) -> Plan:
     water = unary_union([_river(size, place, rng), lake])
     centre = jitter(0.7, 0.23)
     roads = (
-        _curve([place(-0.05, 0.42), jitter(0.2, 0.4), jitter(0.45, 0.36), centre, jitter(0.85, 0.2), place(1.05, 0.1)]),
+        _curve(
+            [
+                place(-0.05, 0.42),
+                jitter(0.2, 0.4),
+                jitter(0.45, 0.36),
+                centre,
+                jitter(0.85, 0.2),
+                place(1.05, 0.1),
+            ]
+        ),
         _curve([centre, jitter(0.7, 0.42), jitter(0.62, 0.6), jitter(0.6, 0.8), place(0.52, 1.05)]),
     )
     asphalt = unary_union([road.buffer(3.5) for road in roads])
-    town = max(polygons(_blob(*centre, 0.18 * size, rng, 0.3).difference(water.buffer(18))), key=lambda p: p.area)
+    town = max(
+        polygons(_blob(*centre, 0.18 * size, rng, 0.3).difference(water.buffer(18))), key=lambda p: p.area
+    )
 
     # Open land: first large blocks with tracks between them, then parcels without; both with straight cuts.
     land = area.difference(unary_union([water.buffer(9), asphalt.buffer(2.5), town.buffer(3)]))
     target = min(max(0.013 * size * size, 4000.0), 26000.0)
-    blocks = [b for part in polygons(land, 600) for b in split(part, 7 * target, rng, gap=5.0, max_aspect=2.0)]
+    blocks = [
+        b for part in polygons(land, 600) for b in split(part, 7 * target, rng, gap=5.0, max_aspect=2.0)
+    ]
     tracks = land.difference(unary_union(blocks).buffer(0.6, join_style="mitre"))
     parcels = [p for b in blocks for p in split(b, target, rng, max_aspect=4.0)]
     hedges = tuple(

@@ -22,7 +22,7 @@ STEADY = {
     "grey roof": (0.5, -8.5),
     "bright roof": (1.5, -8.0),
 }
-#: dB (VV, VH) without and with full green cover. Stems of cereals dampen VV; broad leaves of maize scatter more.
+#: dB (VV, VH) without and with full green cover. Stems of cereals dampen VV; broad maize leaves scatter more.
 SEASONAL = {
     "cereal": ((-10.2, -18.2), (-15.0, -19.5)),
     "maize": ((-10.8, -19.0), (-8.8, -14.2)),
@@ -63,13 +63,15 @@ def sentinel1(surface: Surface, coarse: Coarse, day: float, seed: int, rng: np.r
     moisture = rng.normal(0, 0.5)
     wind = rng.normal(0, 1.2)
     for i, stand in enumerate(surface.stands):
-        per_stand[i] *= _linear(wind if stand.kind == "water" else moisture if stand.kind in SEASONAL else 0.0)
+        per_stand[i] *= _linear(
+            wind if stand.kind == "water" else moisture if stand.kind in SEASONAL else 0.0
+        )
     share, shape = coarse.share, coarse.truth.shape
     power = (share @ per_stand).T.reshape(2, *shape)
 
     lasting = stream(seed, "roughness")
     power *= _linear(0.5 * fractal_noise(shape, 10, 140, lasting, octaves=4))
-    # Houses send the beam straight back where walls face the radar: strong and patchy, the same on every date.
+    # Houses send the beam straight back where walls face the radar: strong, patchy, the same on every date.
     built = share @ np.array([float(s.kind.endswith("roof")) for s in surface.stands])
     corners = lasting.gamma(0.7, 1 / 0.7, shape)
     power *= 1 + np.clip(3 * built.reshape(shape), 0, 1) * (np.clip(corners, 0.1, 8) - 1)

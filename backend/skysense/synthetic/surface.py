@@ -116,7 +116,9 @@ def make_surface(plan: Plan, town: Town, gsd: float, seed: int) -> Surface:
 
     # Crops by the land that is left of each parcel; meadows first along the river.
     visible = np.bincount(parcel.ravel(), minlength=len(plan.parcels) + 1)[1:]
-    wet = -np.array([p.distance(plan.water) for p in plan.parcels]) / plan.size + rng.uniform(0, 0.3, len(plan.parcels))
+    wet = -np.array([p.distance(plan.water) for p in plan.parcels]) / plan.size + rng.uniform(
+        0, 0.3, len(plan.parcels)
+    )
     crop = deal_crops(visible, wet, rng)
 
     stands = [Stand("verge"), Stand("water"), Stand("asphalt"), Stand("gravel"), Stand("lawn"), Stand("yard")]
@@ -145,7 +147,9 @@ def make_surface(plan: Plan, town: Town, gsd: float, seed: int) -> Surface:
     shore = _shore_distance(plan, shape, gsd)
     depth = smoothstep(shore / 16)
     wet_tone = 1.3 - 0.35 * depth + 0.035 * fractal_noise(shape, gsd, 60, rng, octaves=5, gain=0.6)
-    tone = np.where(stand == river, wet_tone, np.where(stand == road, 1 + 0.03 * fine, tone)).astype(np.float32)
+    tone = np.where(stand == river, wet_tone, np.where(stand == road, 1 + 0.03 * fine, tone)).astype(
+        np.float32
+    )
     bare = np.where(stand == river, 0.16 * (1 - depth), bare).astype(np.float32)
 
     height = np.zeros(shape, np.float32)
@@ -154,13 +158,22 @@ def make_surface(plan: Plan, town: Town, gsd: float, seed: int) -> Surface:
     trees_allowed = ~water & ~asphalt & (house == 0) & (stand != road)
     thicket = smoothstep(0.5 + 0.9 * fractal_noise(shape, gsd, 60, rng, octaves=2))
     clearing = smoothstep((fractal_noise(shape, gsd, 70, rng, octaves=3) - 1.9) / 0.3)
-    density = np.select(
-        [forest, bank, mask(*(h.buffer(2.2) for h in plan.hedges)) & ~tracks & ~in_town, stand == lawn, stand == yard],
-        [0.97 - 0.6 * clearing, 0.75 * thicket, 0.75, 0.1 + 0.25 * (mask(*_parks(town))), 0.03],
-    ) * trees_allowed  # fmt: skip
+    hedge = mask(*(h.buffer(2.2) for h in plan.hedges)) & ~tracks & ~in_town
+    density = (
+        np.select(
+            [forest, bank, hedge, stand == lawn, stand == yard],
+            [0.97 - 0.6 * clearing, 0.75 * thicket, 0.75, 0.1 + 0.25 * (mask(*_parks(town))), 0.03],
+        )
+        * trees_allowed
+    )
     mixture = fractal_noise(shape, gsd, 130, rng, octaves=3)
     canopy, tint, needles = crowns(
-        density.astype(np.float32), forest & (mixture > 0.35), gsd, stream(seed, "trees"), spacing=6.8, height=21.0
+        density.astype(np.float32),
+        forest & (mixture > 0.35),
+        gsd,
+        stream(seed, "trees"),
+        spacing=6.8,
+        height=21.0,
     )
     canopy[(house > 0) | (water & (canopy < 9))] = 0
     leafy = canopy > 0

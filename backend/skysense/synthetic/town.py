@@ -14,7 +14,17 @@ from skysense.synthetic.phenology import Kind
 
 @dataclass(frozen=True)
 class House:
-    """A rectangular building in local metres: outline, centre, ridge direction, half its width, eaves and pitch."""
+    """A rectangular building in local metres.
+
+    Attributes:
+        outline: the walls.
+        x, y: the centre.
+        ridge: direction of the ridge (radians, x towards y).
+        half_width: from the ridge to the eaves (metres).
+        eaves: height of the eaves (metres).
+        pitch: metres that the roof rises per metre towards the ridge.
+        roof: what the roof is made of.
+    """
 
     outline: Polygon
     x: float
@@ -45,7 +55,11 @@ def _house(lot: Polygon, within: BaseGeometry, rng: np.random.Generator, *, hall
         wide = min(rng.uniform(0.42, 0.6) * width, 11.5)
     x, y = lot.centroid.x + rng.uniform(-1.5, 1.5), lot.centroid.y + rng.uniform(-1.5, 1.5)
     if not hall and rng.random() < 0.35:  # ridge across the lot
-        long, wide, angle = max(long, wide), min(long, wide), angle + (math.pi / 2 if length < 1.4 * width else 0.0)
+        long, wide, angle = (
+            max(long, wide),
+            min(long, wide),
+            angle + (math.pi / 2 if length < 1.4 * width else 0.0),
+        )
     for smaller in (1.0, 0.8, 0.65):
         dx, dy = smaller * long / 2, smaller * wide / 2
         outline = affinity.rotate(box(x - dx, y - dy, x + dx, y + dy), angle, (x, y), use_radians=True)
@@ -59,7 +73,14 @@ def _house(lot: Polygon, within: BaseGeometry, rng: np.random.Generator, *, hall
         return House(outline, x, y, angle, dy, rng.uniform(7, 11), 0.02, flat)
     kinds: tuple[Kind, ...] = ("red roof", "red roof", "red roof", "red roof", "dark roof", "grey roof")
     return House(
-        outline, x, y, angle, dy, rng.uniform(4, 6.5), rng.uniform(0.55, 0.85), kinds[int(rng.integers(0, len(kinds)))]
+        outline,
+        x,
+        y,
+        angle,
+        dy,
+        rng.uniform(4, 6.5),
+        rng.uniform(0.55, 0.85),
+        kinds[int(rng.integers(0, len(kinds)))],
     )
 
 
@@ -75,7 +96,9 @@ def make_town(area: Polygon, roads: tuple[LineString, ...], seed: int, size: flo
     rng = stream(seed, "town")
     block_area = float(np.clip(0.006 * size * size, 2500, 8000))
     open_land = area.difference(unary_union([road.buffer(5) for road in roads]))
-    blocks = [b for part in polygons(open_land, 300) for b in split(part, block_area, rng, gap=6.5, max_aspect=2.6)]
+    blocks = [
+        b for part in polygons(open_land, 300) for b in split(part, block_area, rng, gap=6.5, max_aspect=2.6)
+    ]
     middle = area.centroid
     reach = math.sqrt(area.area / math.pi)
     yards: list[Polygon] = []

@@ -24,7 +24,7 @@ def _outline(x: float, y: float, radius: float, rng: np.random.Generator) -> Pol
 
 
 def _inside(truth: NDArray[np.uint8], value: int, margin: int) -> NDArray[np.bool_]:
-    """Pixels of a class whose whole neighbourhood within `margin` pixels, inside the map, is of that class."""
+    """Pixels of a class whose whole neighbourhood within `margin` pixels is of that class too."""
     same = np.pad(truth == value, margin)
     h, w = truth.shape
     keep = np.ones((h, w), bool)
@@ -35,9 +35,13 @@ def _inside(truth: NDArray[np.uint8], value: int, margin: int) -> NDArray[np.boo
 
 
 def _order(
-    rows: NDArray[np.int64], cols: NDArray[np.int64], parcels: NDArray[np.int32], spread: bool, rng: np.random.Generator
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    parcels: NDArray[np.int32],
+    spread: bool,
+    rng: np.random.Generator,
 ) -> list[int]:
-    """An order in which to try candidate pixels: far from those before and in new parcels, or else close together."""
+    """An order to try candidates in: far from those before and in new parcels, or else close together."""
     pool = rng.permutation(len(rows))[:400]
     r, c, p = rows[pool].astype(float), cols[pool].astype(float), parcels[pool]
     nearest = np.full(len(pool), np.inf)
@@ -85,7 +89,9 @@ def draw_training(
             for i in _order(rows, cols, parcel[rows, cols], total > 60 * wanted, rng):
                 x, y = 10 * (cols[i] + rng.uniform(0.35, 0.65)), 10 * (rows[i] + rng.uniform(0.35, 0.65))
                 rings = [_outline(x, y, radius * s * rng.uniform(0.8, 1.0), rng) for s in (1.0, 0.75, 0.5)]
-                fitting = [r for r in rings if _fits(r, truth, value) and not any(r.distance(f) < 4 for f in found)]
+                fitting = [
+                    r for r in rings if _fits(r, truth, value) and not any(r.distance(f) < 4 for f in found)
+                ]
                 if len(found) < wanted and fitting:
                     found.append(fitting[0])
         if len(found) < FEWEST:
@@ -110,7 +116,7 @@ def _fits(ring: Polygon, truth: NDArray[np.uint8], value: int) -> bool:
 
 
 def evaluation_mask(truth: NDArray[np.uint8], training: list[tuple[int, Polygon]]) -> NDArray[np.uint8]:
-    """1 where the truth is known and more than two pixels (20 m) lie between the pixel and any training polygon."""
+    """1 where the truth is known and any training polygon is more than two pixels (20 m) away."""
     rows, cols = np.nonzero(truth)
     pixels = box(10.0 * cols, 10.0 * rows, 10.0 * cols + 10, 10.0 * rows + 10)
     mask = np.zeros(truth.shape, np.uint8)

@@ -25,8 +25,8 @@ def crowns(
         height: height of the tallest trees (metres).
 
     Returns:
-        Canopy height (H, W) in metres, 0 without a tree; the tint (H, W) of the crown on top, mean 0 and standard
-        deviation 1; whether that crown is a conifer's (H, W).
+        Canopy height (H, W) in metres, 0 without a tree; the tint (H, W) of the crown on top, mean 0 and
+        standard deviation 1; whether that crown is a conifer's (H, W).
     """
     h, w = density.shape
     rows, cols = int(np.ceil(h * gsd / spacing)) + 2, int(np.ceil(w * gsd / spacing)) + 2
@@ -52,7 +52,9 @@ def crowns(
             inside = np.clip(1 - distance, 0, 1)
             # A cone falls off evenly; a dome stays high until near its rim.
             shape = np.where(cone[cell], inside, np.sqrt(1 - (1 - inside) ** 2))
-            crown = np.where(stands[cell] & (inside > 0), tall[cell] * (0.45 + 0.55 * shape), 0).astype(np.float32)
+            crown = np.where(stands[cell] & (inside > 0), tall[cell] * (0.45 + 0.55 * shape), 0).astype(
+                np.float32
+            )
             higher = crown > top
             top = np.where(higher, crown, top)
             colour = np.where(higher, tint[cell], colour)

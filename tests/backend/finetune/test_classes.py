@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from skysense.errors import InputError
 from skysense.finetune.classes import assign_ids, map_classes
 
@@ -33,7 +32,7 @@ def test_classes_json_beside_the_scene_gives_the_ids(tmp_path):
 
 def test_a_class_that_classes_json_lacks_is_named(tmp_path):
     (tmp_path / "classes.json").write_text('{"1": "water"}')
-    with pytest.raises(InputError, match="'lake' is not in classes.json"):
+    with pytest.raises(InputError, match=r"'lake' is not in classes\.json"):
         assign_ids(["lake"], "class", {}, tmp_path)
 
 

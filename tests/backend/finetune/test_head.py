@@ -1,6 +1,5 @@
 import numpy as np
 import torch
-
 from skysense.finetune.features import Block
 from skysense.finetune.head import Head, fit_head
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from skysense.finetune.series import interpolate, whole_years_between
 
 

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from skysense.errors import InputError
 from skysense.jobs.recipe import load_recipe, parse_recipe
 

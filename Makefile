@@ -1,0 +1,41 @@
+# Every command does its own set-up on a fresh Debian or Ubuntu machine and is quick when nothing is left to do.
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+.PHONY: help env system install test lint package demo screenshots parity bench
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+env: ## the backend's environment in .venv
+	@tools/setup_env.sh
+
+system: ## QGIS and what a screenless machine needs to run it
+	@tools/setup_system.sh
+
+install: env system ## link the plugin into QGIS's default profile and enable it
+	@tools/install_plugin.sh
+
+test: env system ## every test
+	@tools/run_tests.sh
+
+lint: env ## static checks
+	$(PY) -m ruff check .
+	$(PY) -m mypy backend/skysense
+	$(PY) tools/check_plugin.py
+
+package: env ## the plugin's zip under dist/
+	$(PY) tools/package.py
+
+demo: ## the main job in a real QGIS without a screen; SCENE=dir for a scene of your own
+	@tools/demo.sh $(SCENE)
+
+screenshots: env system ## the pictures in docs/images
+	@tools/demo.sh $(SCENE) > build/screenshots.json
+	mkdir -p docs/images && cp "$$(tail -n 1 build/screenshots.json | $(PY) -c 'import json,sys; print(json.load(sys.stdin)["screenshot"])')" docs/images/demo.png
+
+parity: env ## numerical parity with the fixtures in GOLDENS=dir
+	GOLDENS=$(GOLDENS) $(PY) -m pytest tests/backend/model/test_goldens.py -q -rs
+
+bench: env ## benchmarks into benchmarks/results; QUICK=1 for small ones
+	@for script in benchmarks/bench_*.py; do QUICK=$(QUICK) $(PY) $$script || exit 1; done

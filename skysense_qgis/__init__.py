@@ -1,0 +1,10 @@
+"""SkySense for QGIS: the plugin. Computations run in a worker process of their own; see `worker/`."""
+
+from __future__ import annotations
+
+
+def classFactory(iface):  # noqa: N802 - the name that QGIS calls
+    """Entry point of QGIS."""
+    from .plugin import SkySensePlugin
+
+    return SkySensePlugin(iface)

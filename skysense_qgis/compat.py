@@ -1,0 +1,16 @@
+"""Names that moved between QGIS 3.22 and 4."""
+
+from __future__ import annotations
+
+from qgis.core import Qgis, QgsMapLayerProxyModel, QgsRasterLayerTemporalProperties
+
+#: Only these two differ; everything else in the plugin is spelt the same in all versions.
+if hasattr(Qgis, "RasterTemporalMode"):
+    FIXED_RANGE = Qgis.RasterTemporalMode.FixedTemporalRange
+else:
+    FIXED_RANGE = QgsRasterLayerTemporalProperties.TemporalMode.ModeFixedTemporalRange
+
+if hasattr(Qgis, "LayerFilter"):
+    POLYGON_LAYERS = Qgis.LayerFilter.PolygonLayer
+else:
+    POLYGON_LAYERS = QgsMapLayerProxyModel.Filter.PolygonLayer

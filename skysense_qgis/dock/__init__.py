@@ -1,0 +1,1 @@
+"""The SkySense panel."""

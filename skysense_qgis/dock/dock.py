@@ -1,0 +1,405 @@
+"""The SkySense panel: imagery, labels, train and map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qgis.core import Qgis, QgsProject, QgsProviderRegistry, QgsRasterLayer, QgsVectorLayer
+from qgis.gui import QgisInterface, QgsDockWidget, QgsMessageBar
+from qgis.PyQt.QtCore import Qt, pyqtSignal
+from qgis.PyQt.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+
+from ..results.live import LiveMap
+from ..results.load import add_group, load_maps
+from ..worker.client import WorkerClient
+from ..worker.messages import Failure
+from .acquisitions import AcquisitionsSection
+from .checking import SceneChecker
+from .export import LAYER_NAME, export_labels
+from .jobs import MAP, TRAIN, JobRunner, default_folder, make_run_folder, recipe
+from .labels import LabelsSection
+from .project import restore, store
+from .row import RowError, parse_date
+from .run import RunSection, duration
+from .sources import SceneFile, set_layer_dates
+
+_MESSAGE_S = 12
+
+
+class SkySenseDock(QgsDockWidget):
+    """The panel.
+
+    Args:
+        iface: QGIS's interface; used to show the attribute form of a new label layer.
+        client: the worker.
+
+    Signals:
+        trained(dict), mapped(dict): the worker's result of a run.
+        failed(str): a run ended otherwise; one sentence.
+    """
+
+    trained = pyqtSignal(dict)
+    mapped = pyqtSignal(dict)
+    failed = pyqtSignal(str)
+
+    def __init__(self, iface: QgisInterface, client: WorkerClient, parent: QWidget | None = None) -> None:
+        super().__init__("SkySense", parent)
+        self.setObjectName("SkySenseDock")
+        self.setAllowedAreas(Qt.DockWidgetArea.LeftDockWidgetArea | Qt.DockWidgetArea.RightDockWidgetArea)
+        self._iface = iface
+        self._scene_name, self._scene_root, self._scene_extra = "", "", {}
+        self._errors: list[str] = []
+        self._told: set[str] = set()  # notes that were shown in this session
+        self._live: LiveMap | None = None
+        self._loading = False
+        self.result_layers: list[QgsRasterLayer] = []
+        self.messages = QgsMessageBar(self)
+        self.messages.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        self.imagery = AcquisitionsSection(self)
+        self.labels = LabelsSection(self)
+        self.run = RunSection(self)
+        self._build()
+        self.checker = SceneChecker(self.imagery.model, client, self._scene_to_check, self)
+        self.jobs = JobRunner(client, self)
+        self._connect()
+        self._restore()
+
+    # For scripts ----------------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """There are rows, and each has been looked at and checked."""
+        return bool(self.imagery.model.rows) and self.checker.settled
+
+    def add_paths(self, paths: list[str]) -> None:
+        """Add files, product folders, or a scene (scene.json or its folder)."""
+        self.imagery.add_paths(paths)
+
+    def add_layers(self, layers: list[QgsRasterLayer]) -> None:
+        """Add raster layers of the project."""
+        self.imagery.add_layers(layers)
+
+    def scene(self) -> dict[str, Any]:
+        """The scene as in a scene file, with absolute paths and without labels; rows without a sensor are left out.
+
+        Raises:
+            RowError: a date cannot be read.
+        """
+        rows = [row for row in self.imagery.model.rows if row.modality is not None]
+        name = self._scene_name or QgsProject.instance().baseName() or "scene"
+        return {
+            "version": 1,
+            "name": name,
+            "acquisitions": [row.to_scene() for row in rows],
+            **self._scene_extra,
+        }
+
+    def train(self) -> None:
+        """What the button Train does."""
+        self._start(TRAIN)
+
+    def map(self) -> None:
+        """What the button Map does."""
+        self._start(MAP)
+
+    def cancel(self) -> None:
+        """What the button Cancel does."""
+        self.run.set_cancelling()
+        self.jobs.cancel()
+
+    def close_down(self) -> None:
+        """Let go of everything outside the panel; called before it is deleted."""
+        project = QgsProject.instance()
+        project.readProject.disconnect(self._restore)
+        project.writeProject.disconnect(self._store)
+        project.cleared.disconnect(self._clear)
+        self._close_live()
+
+    # Building -------------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        content = QWidget(self)
+        layout = QVBoxLayout(content)
+        layout.setSpacing(6)
+        for title, section, stretch in (
+            ("1  Imagery", self.imagery, 1),
+            ("2  Labels", self.labels, 0),
+            ("3  Train and map", self.run, 0),
+        ):
+            heading = QLabel(title, content)
+            font = heading.font()
+            font.setBold(True)
+            heading.setFont(font)
+            layout.addWidget(heading)
+            layout.addWidget(section, stretch)
+        scroll = QScrollArea(self)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        scroll.setMinimumWidth(content.minimumSizeHint().width() + 16)
+        outer = QWidget(self)
+        column = QVBoxLayout(outer)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.messages)
+        column.addWidget(scroll, 1)
+        self.setWidget(outer)
+
+    def _connect(self) -> None:
+        self.imagery.message.connect(self._warn)
+        self.imagery.scene_loaded.connect(self._take_scene_file)
+        self.imagery.model.scene_changed.connect(self._changed)
+        self.checker.checked.connect(self._take_check)
+        self.checker.failed.connect(self._warn)
+        self.labels.changed.connect(self._labels_changed)
+        self.labels.new_layer.connect(self._draw_labels)
+        self.run.changed.connect(self._changed)
+        self.run.train.connect(self.train)
+        self.run.map.connect(self.map)
+        self.run.cancel.connect(self.cancel)
+        self.jobs.progressed.connect(self.run.set_progress)
+        self.jobs.noted.connect(self._note)
+        self.jobs.chunked.connect(self._grow)
+        self.jobs.finished.connect(self._finished)
+        self.jobs.failed.connect(self._failed)
+        project = QgsProject.instance()
+        project.readProject.connect(self._restore)
+        project.writeProject.connect(self._store)
+        project.cleared.connect(self._clear)
+
+    # Scene ----------------------------------------------------------------------------------------------------------
+
+    def _take_scene_file(self, scene: SceneFile) -> None:
+        """A scene file replaces what was there."""
+        self.imagery.model.clear()
+        self._scene_name, self._scene_root, self._scene_extra = scene.name, str(scene.root), scene.extra
+        if scene.labels is None:
+            return
+        path, field = scene.labels["path"], str(scene.labels.get("field") or "")
+        if not self.labels.open_file(path, str(scene.labels.get("layer") or ""), field):
+            self._warn(f"The scene's labels {path} cannot be opened. Choose another polygon layer.")
+
+    def _scene_to_check(self) -> tuple[dict[str, Any], list[int]]:
+        numbers = [number for number, row in enumerate(self.imagery.model.rows) if row.modality is not None]
+        scene = self.scene()
+        labels = self._label_source()
+        if labels is not None:
+            scene["labels"] = labels
+        return scene, numbers
+
+    def _label_source(self) -> dict[str, Any] | None:
+        """The labels as a file, where they are one just as they are shown; None = they must be exported first."""
+        layer = self.labels.layer
+        if layer is None or not self.labels.field or layer.providerType() != "ogr" or layer.isModified():
+            return None
+        parts = QgsProviderRegistry.instance().decodeUri("ogr", layer.source())
+        if not parts.get("path") or parts.get("subset") or layer.featureCount() == 0:
+            return None
+        labels = {"path": str(parts["path"]), "field": self.labels.field}
+        if parts.get("layerName"):
+            labels["layer"] = str(parts["layerName"])
+        return labels
+
+    def _take_check(self, result: dict[str, Any]) -> None:
+        self._errors = [str(error) for error in result.get("errors") or []]
+        hints = self._errors[:1] or [str(warning) for warning in result.get("warnings") or []][:1]
+        self.imagery.summary.setText("\n".join(filter(None, [str(result.get("summary") or ""), *hints])))
+        self._update_buttons()
+
+    def _labels_changed(self) -> None:
+        if hasattr(self, "checker"):
+            self.checker.touch()
+            self._changed()
+
+    def _draw_labels(self, layer: QgsVectorLayer) -> None:
+        self._iface.setActiveLayer(layer)
+        action = self._iface.actionAddFeature()
+        if action is not None:
+            action.trigger()
+
+    def _changed(self) -> None:
+        if not self._loading:
+            QgsProject.instance().setDirty(True)
+        if not self.imagery.model.rows:
+            self.imagery.summary.setText("")
+        self._update_buttons()
+
+    def _missing(self) -> tuple[str, str]:
+        """What must be done before Train, and before Map; "" = nothing."""
+        rows = self.imagery.model.rows
+        if not rows:
+            first = "Add images first."
+        elif not self.checker.settled:
+            first = "Looking at the images…"
+        elif any(row.verdict[0] == "red" for row in rows):
+            first = "Mend or remove the red rows first: point at a red dot for the reason."
+        else:
+            first = self._errors[0] if self._errors else ""
+        model = self.run.model.filePath().strip()
+        map_first = first
+        if not first and not model:
+            map_first = "Press Train first, or choose a model file."
+        elif not first and not Path(model).is_file():
+            map_first = f"There is no model file {model}."
+        return first or self.labels.missing, map_first
+
+    def _update_buttons(self) -> None:
+        self.run.set_missing(*self._missing(), self.jobs.busy)
+
+    # Runs -----------------------------------------------------------------------------------------------------------
+
+    def _start(self, task: str) -> None:
+        missing = self._missing()[0 if task == TRAIN else 1]
+        if missing or self.jobs.busy:
+            self._warn(missing or "A run is in progress.")
+            return
+        try:
+            scene = self.scene()
+            root = Path(self._scene_root) if self._scene_root else None
+            folder = make_run_folder(Path(self._output_folder()), scene, root)
+            keys: dict[str, Any] = {"model": self.run.model.filePath().strip()}
+            if task == TRAIN:
+                export_labels(self.labels.layer, folder / "labels.gpkg")
+                labels = {"path": str(folder / "labels.gpkg"), "field": self.labels.field, "layer": LAYER_NAME}
+                keys = {"labels": labels}
+        except RowError as error:
+            self._warn(str(error))
+            self.failed.emit(str(error))
+            return
+        self._date_layers()
+        self.run.set_busy("Starting…")
+        self.jobs.start(recipe(task, folder, **keys))
+        self._update_buttons()
+
+    def _output_folder(self) -> str:
+        return self.run.folder.filePath().strip() or str(default_folder())
+
+    def _date_layers(self) -> None:
+        """Write the dates back to the layers, so that QGIS's Temporal Controller can play them."""
+        for row in self.imagery.model.rows:
+            layer = QgsProject.instance().mapLayer(row.layer_id) if row.layer_id else None
+            date = parse_date(row.date)
+            if isinstance(layer, QgsRasterLayer) and date:
+                set_layer_dates(layer, date, date)
+
+    def _grow(self, chunk: dict[str, Any]) -> None:
+        if self._live is None:
+            project = QgsProject.instance()
+            self._group = add_group(project, self._scene_name or project.baseName() or "scene")
+            self._live = LiveMap(project, self._group, [], self)
+        self._live.add(chunk)
+
+    def _close_live(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.close()
+            live.deleteLater()
+
+    def _finished(self, task: str, result: dict[str, Any]) -> None:
+        took = duration(float(result.get("seconds") or 0))
+        if task == TRAIN:
+            self.run.model.setFilePath(str(result["model"]))
+            self.run.set_idle(f"Trained in {took}. {_quality(result.get('report') or {})}Next: press Map.")
+            self._update_buttons()
+            self.trained.emit(result)
+            return
+        problem = self._show_maps(result)
+        self.run.set_idle(problem or f"Mapped in {took}. The result is at the top of the layer list.")
+        self._update_buttons()
+        if problem:
+            self._warn(problem)
+            self.failed.emit(problem)
+        else:
+            self.mapped.emit(result)
+
+    def _show_maps(self, result: dict[str, Any]) -> str:
+        """Put the finished maps in the place of the growing one; returns a sentence if that failed."""
+        project = QgsProject.instance()
+        group = getattr(self, "_group", None) if self._live is not None else None
+        if group is None:
+            group = add_group(project, self._scene_name or project.baseName() or "scene")
+        dates = [date for date in (parse_date(row.date) for row in self.imagery.model.rows) if date]
+        try:
+            self.result_layers = list(load_maps(project, group, result, self.jobs.recipe, dates))
+        except ValueError as error:
+            return str(error)
+        finally:
+            self._close_live()
+        return ""
+
+    def _failed(self, failure: Failure) -> None:
+        if self._live is not None:
+            self._close_live()
+            QgsProject.instance().layerTreeRoot().removeChildNode(self._group)
+        self.run.set_idle("Cancelled." if failure.cancelled else failure.sentence)
+        if not failure.cancelled:
+            self._push(failure.sentence, Qgis.MessageLevel.Critical, 0)
+        self._update_buttons()
+        self.failed.emit(failure.sentence)
+
+    # Messages -------------------------------------------------------------------------------------------------------
+
+    def _note(self, text: str) -> None:
+        """Say a note of the worker once a session: it would come with every run."""
+        if text not in self._told:
+            self._told.add(text)
+            self._push(text, Qgis.MessageLevel.Info, 0)
+
+    def _warn(self, text: str) -> None:
+        self._push(text, Qgis.MessageLevel.Warning, _MESSAGE_S)
+
+    def _push(self, text: str, level: Qgis.MessageLevel, seconds: int) -> None:
+        self.messages.pushMessage("", text, level, seconds)
+
+    # Project --------------------------------------------------------------------------------------------------------
+
+    def _store(self, *_: Any) -> None:
+        layer = self.labels.layer
+        store(
+            QgsProject.instance(),
+            {
+                "name": self._scene_name,
+                "rows": self.imagery.model.rows,
+                "root": self._scene_root,
+                "extra": self._scene_extra,
+                "labels": layer.id() if layer is not None else "",
+                "field": self.labels.field,
+                "model": self.run.model.filePath(),
+                "folder": self.run.folder.filePath(),
+            },
+        )
+
+    def _restore(self, *_: Any) -> None:
+        """Show what the project holds."""
+        state = restore(QgsProject.instance())
+        self._loading = True
+        try:
+            self._clear()
+            if state is not None:
+                self._scene_name, self._scene_root = state["name"], state["root"]
+                self._scene_extra = state["extra"]
+                self.run.model.setFilePath(state["model"])
+                self.run.folder.setFilePath(state["folder"])
+                self.labels.choose(QgsProject.instance().mapLayer(state["labels"]), state["field"])
+                self.imagery.model.add(state["rows"])
+            self._update_buttons()
+        finally:
+            self._loading = False
+
+    def _clear(self) -> None:
+        """A new project: start empty."""
+        self.imagery.model.clear()
+        self._scene_name, self._scene_root, self._scene_extra, self._errors = "", "", {}, []
+        self.imagery.summary.setText("")
+        self.run.model.setFilePath("")
+        self.run.folder.setFilePath("")
+        self.run.folder.lineEdit().setPlaceholderText(str(default_folder()))
+        self._update_buttons()
+
+
+def _quality(report: dict[str, Any]) -> str:
+    """The training's estimate of its quality, if it has one."""
+    value = report.get("macro_f1")
+    return f"Mean F1 on polygons it had not seen: {100 * float(value):.0f} %. " if value is not None else ""

@@ -1,0 +1,150 @@
+"""Section "2 Labels": which polygon layer, and which of its fields holds the class."""
+
+from __future__ import annotations
+
+from qgis.core import QgsFieldProxyModel, QgsMapLayer, QgsProject, QgsVectorLayer
+from qgis.gui import QgsFieldComboBox, QgsMapLayerComboBox
+from qgis.PyQt.QtCore import pyqtSignal
+from qgis.PyQt.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from ..compat import POLYGON_LAYERS
+
+_LIKELY_FIELDS = ("class", "label", "landcover", "land_cover", "category", "type", "name", "class_id")
+
+
+class LabelsSection(QWidget):
+    """Chooses the labels.
+
+    Signals:
+        changed: another layer, field or set of polygons.
+        new_layer(QgsVectorLayer): the user asked for an empty label layer; it is in the project and being edited.
+    """
+
+    changed = pyqtSignal()
+    new_layer = pyqtSignal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.layer_combo = QgsMapLayerComboBox(self)
+        self.layer_combo.setObjectName("labelLayerCombo")
+        self.layer_combo.setFilters(POLYGON_LAYERS)
+        self.layer_combo.setAllowEmptyLayer(True)
+        self.layer_combo.setToolTip("A polygon layer with a few polygons for each class")
+        self.field_combo = QgsFieldComboBox(self)
+        self.field_combo.setObjectName("classFieldCombo")
+        self.field_combo.setFilters(
+            QgsFieldProxyModel.Filter.String | QgsFieldProxyModel.Filter.Int | QgsFieldProxyModel.Filter.LongLong
+        )
+        self.field_combo.setToolTip("The field that holds the class: its name, or a number from 1 to 255")
+        self.new_button = QPushButton("New…", self)
+        self.new_button.setObjectName("newLabelLayerButton")
+        self.new_button.setToolTip("Make an empty polygon layer with the field “class” and start drawing")
+        self.new_button.clicked.connect(self._make_layer)
+        self.hint = QLabel(self)
+        self.hint.setObjectName("labelHint")
+        self.hint.setWordWrap(True)
+        line = QHBoxLayout()
+        line.addWidget(self.layer_combo, 1)
+        line.addWidget(self.new_button)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Polygons", line)
+        form.addRow("Class field", self.field_combo)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addWidget(self.hint)
+        self._watched: QgsVectorLayer | None = None
+        self.layer_combo.setLayer(None)
+        self.layer_combo.layerChanged.connect(self._layer_changed)
+        self.field_combo.fieldChanged.connect(self._update)
+        self._layer_changed(self.layer_combo.currentLayer())
+
+    @property
+    def layer(self) -> QgsVectorLayer | None:
+        layer = self.layer_combo.currentLayer()
+        return layer if isinstance(layer, QgsVectorLayer) else None
+
+    @property
+    def field(self) -> str:
+        return self.field_combo.currentField()
+
+    @property
+    def missing(self) -> str:
+        """What is still to be done before training, as a sentence; "" = nothing."""
+        if self.layer is None:
+            return "Choose the polygon layer with the labels."
+        if not self.field:
+            return "Choose the field that holds the class."
+        if self.layer.featureCount() == 0:
+            return "Draw a few polygons for each class."
+        return ""
+
+    def choose(self, layer: QgsVectorLayer | None, field: str) -> None:
+        """Select a layer of the project and a field."""
+        self.layer_combo.setLayer(layer)
+        if layer is not None and field and layer.fields().lookupField(field) >= 0:
+            self.field_combo.setField(field)
+
+    def open_file(self, path: str, layer_name: str, field: str) -> bool:
+        """Select a label file, loading it into the project if it is not there; False = it cannot be opened."""
+        for present in QgsProject.instance().mapLayers().values():
+            if isinstance(present, QgsVectorLayer) and present.source().split("|")[0] == path:
+                self.choose(present, field)
+                return True
+        uri = f"{path}|layername={layer_name}" if layer_name else path
+        layer = QgsVectorLayer(uri, "Labels", "ogr")
+        if not layer.isValid():
+            return False
+        QgsProject.instance().addMapLayer(layer)
+        self.choose(layer, field)
+        return True
+
+    def _layer_changed(self, layer: QgsMapLayer | None) -> None:
+        self._watch(layer if isinstance(layer, QgsVectorLayer) else None)
+        self.field_combo.setLayer(layer)
+        if isinstance(layer, QgsVectorLayer):
+            names = {field.name().lower(): field.name() for field in layer.fields()}
+            likely = [names[name] for name in _LIKELY_FIELDS if name in names]
+            if likely:
+                self.field_combo.setField(likely[0])
+        self._update()
+
+    def _watch(self, layer: QgsVectorLayer | None) -> None:
+        """Follow the polygons of the chosen layer: the hint and the Train button depend on there being some."""
+        if self._watched is not None:
+            self._watched.featureAdded.disconnect(self._update)
+            self._watched.featureDeleted.disconnect(self._update)
+            self._watched.willBeDeleted.disconnect(self._unwatch)
+        self._watched = layer
+        if layer is not None:
+            layer.featureAdded.connect(self._update)
+            layer.featureDeleted.connect(self._update)
+            layer.willBeDeleted.connect(self._unwatch)
+
+    def _unwatch(self) -> None:
+        self._watched = None
+
+    def _update(self, *_: object) -> None:
+        self.field_combo.setEnabled(self.layer is not None)
+        self.hint.setText(
+            self.missing
+            or f"{self.layer.featureCount()} polygons. Edits that are not saved yet count too."  # type: ignore[union-attr]
+        )
+        if self.layer is None:
+            self.hint.setText(
+                "Choose a polygon layer, or press “New…” and draw a few polygons for each class, spread over the area."
+            )
+        self.changed.emit()
+
+    def _make_layer(self) -> None:
+        project = QgsProject.instance()
+        crs = project.crs().authid() or "EPSG:4326"
+        layer = QgsVectorLayer(f"Polygon?crs={crs}&field=class:string(80)", "Labels", "memory")
+        project.addMapLayer(layer)
+        self.choose(layer, "class")
+        layer.startEditing()
+        self.new_layer.emit(layer)
+
+

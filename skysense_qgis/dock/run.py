@@ -1,0 +1,134 @@
+"""Section "3 Train and map": the two buttons, model, output folder, progress and Cancel."""
+
+from __future__ import annotations
+
+from qgis.gui import QgsFileWidget
+from qgis.PyQt.QtCore import pyqtSignal
+from qgis.PyQt.QtWidgets import (
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+
+class RunSection(QWidget):
+    """What is pressed, and how far it is.
+
+    Signals:
+        train, map, cancel: a button was pressed.
+        changed: another model or output folder.
+    """
+
+    train = pyqtSignal()
+    map = pyqtSignal()
+    cancel = pyqtSignal()
+    changed = pyqtSignal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.train_button = self._button("Train", "trainButton", self.train)
+        self.map_button = self._button("Map", "mapButton", self.map)
+        self.cancel_button = self._button("Cancel", "cancelButton", self.cancel)
+        self.model = QgsFileWidget(self)
+        self.model.setObjectName("modelPathWidget")
+        self.model.setStorageMode(QgsFileWidget.StorageMode.GetFile)
+        self.model.setFilter("SkySense models (*.safetensors)")
+        self.model.setDialogTitle("Model to map with")
+        self.model.lineEdit().setPlaceholderText("the one you train here, or choose a file")
+        self.model.setToolTip("The trained model that Map uses: filled in by Train, or a file from an earlier training")
+        self.folder = QgsFileWidget(self)
+        self.folder.setObjectName("outputFolderWidget")
+        self.folder.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
+        self.folder.setDialogTitle("Folder for models and maps")
+        self.folder.setToolTip("Each run makes a folder of its own in it")
+        for widget in (self.model, self.folder):
+            widget.fileChanged.connect(self.changed)
+        self.bar = QProgressBar(self)
+        self.bar.setObjectName("progressBar")
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self.bar.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.status = QLabel(self)
+        self.status.setObjectName("runStatus")
+        self.status.setWordWrap(True)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Model", self.model)
+        form.addRow("Output folder", self.folder)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.train_button, 1)
+        buttons.addWidget(self.map_button, 1)
+        progress = QHBoxLayout()
+        progress.addWidget(self.bar, 1)
+        progress.addWidget(self.cancel_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addLayout(buttons)
+        layout.addLayout(progress)
+        layout.addWidget(self.status)
+        self.set_idle("")
+
+    def set_missing(self, train: str, map_: str, busy: bool) -> None:
+        """Enable the buttons; a disabled one's tooltip and the status line say what is missing.
+
+        Args:
+            train, map_: what must be done first, as a sentence; "" = nothing.
+        """
+        self.train_button.setEnabled(not busy and not train)
+        self.map_button.setEnabled(not busy and not map_)
+        running = "A run is in progress."
+        self.train_button.setToolTip(running if busy else train or "Learn the classes from the polygons")
+        self.map_button.setToolTip(running if busy else map_ or "Classify the whole area with the model")
+        for widget in (self.model, self.folder):
+            widget.setEnabled(not busy)
+        if not busy and not self._said:
+            self.status.setText(train if train and map_ else map_ and "Next: press Train." or "Next: press Map.")
+
+    def set_busy(self, text: str) -> None:
+        """A run has started."""
+        self._said = ""
+        self.bar.setValue(0)
+        self.bar.setEnabled(True)
+        self.cancel_button.setEnabled(True)
+        self.cancel_button.setToolTip("Stop the run")
+        self.status.setText(text)
+
+    def set_progress(self, fraction: float, text: str, eta_s: float | None) -> None:
+        """Show how far it is."""
+        self.bar.setValue(round(1000 * fraction))
+        left = f", {duration(eta_s)} left" if eta_s is not None and fraction < 1 else ""
+        self.status.setText(f"{text}: {round(100 * fraction)} %{left}")
+
+    def set_cancelling(self) -> None:
+        self.cancel_button.setEnabled(False)
+        self.status.setText("Stopping…")
+
+    def set_idle(self, said: str) -> None:
+        """No run is in progress; `said` is how the last one ended ("" = say what comes next)."""
+        self._said = said
+        self.bar.setValue(0)
+        self.bar.setEnabled(False)
+        self.cancel_button.setEnabled(False)
+        self.cancel_button.setToolTip("Nothing is running")
+        self.status.setText(said)
+
+    def _button(self, text: str, name: str, signal: pyqtSignal) -> QPushButton:
+        button = QPushButton(text, self)
+        button.setObjectName(name)
+        button.clicked.connect(lambda _=False: signal.emit())
+        return button
+
+
+def duration(seconds: float) -> str:
+    """A duration as people say it: "40 s", "3 min", "1 h 20 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,1 @@
+"""Finds the interpreter that the computations run in, and starts it clear of QGIS's own environment."""

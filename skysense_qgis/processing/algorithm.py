@@ -1,0 +1,93 @@
+"""What the algorithms share: help, device, the hand-over to the worker, and errors as one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingAlgorithm,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterString,
+)
+from qgis.PyQt.QtGui import QIcon
+
+from .inputs import SceneProblem, add_scene_parameters, read_scene
+
+DEVICE = "DEVICE"
+
+
+class SkySenseAlgorithm(QgsProcessingAlgorithm):
+    """A job of the worker as a Processing algorithm: layers are read on the main thread, the work runs in another."""
+
+    def createInstance(self) -> QgsProcessingAlgorithm:
+        return type(self)()
+
+    def icon(self) -> QIcon:
+        provider = self.provider()
+        return provider.icon() if provider else super().icon()
+
+    def helpUrl(self) -> str:
+        return ""
+
+    def add_scene(self) -> None:
+        """Add the scene's parameters."""
+        add_scene_parameters(self)
+
+    def add_advanced(self, parameter: QgsProcessingParameterDefinition) -> None:
+        """Add a parameter under "Advanced"."""
+        parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.FlagAdvanced)
+        self.addParameter(parameter)
+
+    def add_device(self) -> None:
+        """Add the choice of the device."""
+        self.add_advanced(
+            QgsProcessingParameterString(DEVICE, "Device: auto, cpu, cuda or cuda:n", defaultValue="auto")
+        )
+
+    def checkParameterValues(
+        self, parameters: dict[str, Any], context: QgsProcessingContext
+    ) -> tuple[bool, str]:
+        ok, message = super().checkParameterValues(parameters, context)
+        if not ok:
+            return ok, message
+        try:
+            problem = self.problem(parameters, context)
+        except SceneProblem as error:
+            problem = str(error)
+        return (False, problem) if problem else (True, "")
+
+    def problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        """What the user has to mend before the algorithm can run, as one sentence; "" = nothing."""
+        read_scene(self, parameters, context)
+        return ""
+
+    def prepareAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        # Layers live on the main thread, so all that is needed of them is read here.
+        try:
+            self.scene = read_scene(self, parameters, context)
+        except SceneProblem as error:
+            raise QgsProcessingException(str(error)) from None
+        return True
+
+    def options(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
+        """The recipe's options that every job has; what is at its default is left out, as in every recipe."""
+        device = self.parameterAsString(parameters, DEVICE, context).strip()
+        return {} if device in ("", "auto") else {"device": device}
+
+    def run_recipe(self, recipe: dict[str, Any], feedback: QgsProcessingFeedback) -> dict[str, Any]:
+        """Run a recipe in the worker and wait for its result; progress and Cancel go through `feedback`.
+
+        Raises:
+            QgsProcessingException: one sentence on what went wrong.
+        """
+        from ..worker.blocking import WorkerError, run_blocking
+
+        try:
+            return run_blocking(recipe, feedback)
+        except WorkerError as error:
+            raise QgsProcessingException(str(error)) from None

@@ -1,0 +1,187 @@
+"""`skysense:finetune`: from a scene and labelled polygons to a model file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from qgis.core import (
+    QgsCategorizedSymbolRenderer,
+    QgsCoordinateTransformContext,
+    QgsFeatureSink,
+    QgsProcessing,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeatureSource,
+    QgsProcessingFeedback,
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterField,
+    QgsProcessingParameterFileDestination,
+    QgsProcessingParameterNumber,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
+)
+
+from .algorithm import SkySenseAlgorithm
+from .inputs import SCENE
+
+LABELS, FIELD, SEED, OUTPUT = "LABELS", "FIELD", "SEED", "OUTPUT"
+#: Output number of each figure of the training report.
+FIGURES = {"OA": "oa", "MACRO_F1": "macro_f1", "MIOU": "miou"}
+
+_HELP = """Trains a model to map the classes of labelled polygons.
+
+Give the imagery either as a scene file (scene.json) or as layers: a high-resolution picture (HR), Sentinel-2 and \
+Sentinel-1 of one or several dates. Any one of the three is enough. Acquisition dates come from the layers' temporal \
+range, else from the files and their names, else from what is typed here.
+
+The labels are polygons with a class field: a name, or a whole number from 1 to 255. A few polygons for each class, \
+spread over the area, are enough. Polygons of a selection or an edit that is not saved yet are used as they are.
+
+The result is one file with the model. OA, MACRO_F1 and MIOU tell how well it maps polygons it was not trained on; \
+they are NaN if there are too few polygons to tell.
+
+The work runs outside QGIS, in the SkySense environment (Settings, Options, SkySense)."""
+
+
+class FinetuneAlgorithm(SkySenseAlgorithm):
+    """Trains a head on the scene's features."""
+
+    def name(self) -> str:
+        return "finetune"
+
+    def displayName(self) -> str:
+        return "Train a model on polygons"
+
+    def shortDescription(self) -> str:
+        return "Trains a model on labelled polygons and HR, Sentinel-2 or Sentinel-1 imagery."
+
+    def shortHelpString(self) -> str:
+        return _HELP
+
+    def tags(self) -> list[str]:
+        return ["train", "classification", "land cover", "crops", "sentinel", "deep learning", "fine-tune"]
+
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
+        self.add_scene()
+        self.addParameter(
+            QgsProcessingParameterFeatureSource(
+                LABELS,
+                "Labelled polygons (a scene file can have its own)",
+                [QgsProcessing.TypeVectorPolygon],
+                optional=True,
+            )
+        )
+        self.addParameter(
+            QgsProcessingParameterField(FIELD, "Class field", parentLayerParameterName=LABELS, optional=True)
+        )
+        self.add_advanced(
+            QgsProcessingParameterNumber(
+                SEED, "Seed", QgsProcessingParameterNumber.Integer, defaultValue=0, minValue=0
+            )
+        )
+        self.add_device()
+        self.addParameter(
+            QgsProcessingParameterFileDestination(OUTPUT, "Model", "SkySense model (*.safetensors)")
+        )
+        for name, title in (
+            ("OA", "Overall accuracy"),
+            ("MACRO_F1", "Macro F1"),
+            ("MIOU", "Mean intersection over union"),
+        ):
+            self.addOutput(QgsProcessingOutputNumber(name, title))
+
+    def problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        problem = super().problem(parameters, context)
+        if problem:
+            return problem
+        if not parameters.get(LABELS):
+            if not self.parameterAsString(parameters, SCENE, context).strip():
+                return "Choose the polygon layer with the labels."
+            return ""
+        source = self.parameterAsSource(parameters, LABELS, context)
+        field = self.parameterAsString(parameters, FIELD, context)
+        if source is None:
+            return "The polygon layer with the labels cannot be opened."
+        if not field:
+            return "Choose the field of the labels that holds the class."
+        if source.fields().lookupField(field) < 0:
+            return f"The labels have no field “{field}”; they have {', '.join(source.fields().names())}."
+        if source.featureCount() == 0:
+            return "The layer with the labels has no polygons yet; draw a few for each class."
+        return ""
+
+    def prepareAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        super().prepareAlgorithm(parameters, context, feedback)
+        self.labels = self.parameterAsSource(parameters, LABELS, context) if parameters.get(LABELS) else None
+        self.field = self.parameterAsString(parameters, FIELD, context)
+        layer = self.parameterAsVectorLayer(parameters, LABELS, context) if self.labels else None
+        self.colors = class_colors(layer, self.field)
+        return True
+
+    def processAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        output = Path(self.parameterAsFileOutput(parameters, OUTPUT, context)).absolute()
+        options = self.options(parameters, context)
+        seed = self.parameterAsInt(parameters, SEED, context)
+        if seed:
+            options["seed"] = seed
+        if self.colors:
+            options["colors"] = self.colors
+        recipe = {"skysense": 1, "task": "finetune", "scene": self.scene, "output": str(output), "options": options}
+        if self.labels is not None:
+            # Beside the model, so that the recipe there can be run again as it is.
+            path = output.with_name(output.name + ".labels.gpkg")
+            write_labels(self.labels, path, context.transformContext())
+            recipe["labels"] = {"path": str(path), "field": self.field, "layer": "labels"}
+        elif self.field:
+            raise QgsProcessingException("A class field is given, but no layer with labels.")
+        result = self.run_recipe(recipe, feedback)
+        report = result["report"]
+        figures = {name: math.nan if report[key] is None else report[key] for name, key in FIGURES.items()}
+        feedback.pushInfo(
+            f"{len(result['classes'])} classes from {report['n_polygons']} polygons; scored on {report['scored_on']}."
+        )
+        return {OUTPUT: result["model"], **figures}
+
+
+def class_colors(layer: QgsVectorLayer | None, field: str) -> dict[str, str]:
+    """Class name -> "#rrggbb" as the label layer is drawn; empty unless it is categorised by the class field."""
+    renderer = layer.renderer() if layer is not None else None
+    if not isinstance(renderer, QgsCategorizedSymbolRenderer) or renderer.classAttribute().strip('"') != field:
+        return {}
+    return {
+        str(category.value()): category.symbol().color().name()
+        for category in renderer.categories()
+        if category.value() not in (None, "") and category.symbol() is not None
+    }
+
+
+def write_labels(source: QgsProcessingFeatureSource, path: Path, context: QgsCoordinateTransformContext) -> None:
+    """Write the polygons to the layer "labels" of a GeoPackage, all fields kept.
+
+    Raises:
+        QgsProcessingException: it cannot be written.
+    """
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.driverName = "GPKG"
+    options.layerName = "labels"
+    # A name of its own for the row number: a field "fid" of the source may repeat or be empty.
+    options.layerOptions = ["FID=skysense_fid"]
+    writer = QgsVectorFileWriter.create(
+        str(path), source.fields(), source.wkbType(), source.sourceCrs(), context, options
+    )
+    failed = writer.hasError() != QgsVectorFileWriter.NoError
+    if not failed:
+        for feature in source.getFeatures():
+            failed = failed or not writer.addFeature(feature, QgsFeatureSink.FastInsert)
+    failed = failed or not writer.flushBuffer()
+    message = writer.errorMessage()
+    del writer  # closes the file
+    if failed:
+        raise QgsProcessingException(f"The labels cannot be written to {path} ({message}); choose another folder.")

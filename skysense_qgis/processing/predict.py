@@ -1,0 +1,122 @@
+"""`skysense:predict`: from a scene and a model file to a map with its confidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsProcessingOutputRasterLayer,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterExtent,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingUtils,
+)
+
+from .algorithm import SkySenseAlgorithm
+from .styling import style_when_loaded
+
+MODEL, EXTENT, FUSION_STRIDE, OUTPUT, CONFIDENCE = "MODEL", "EXTENT", "FUSION_STRIDE", "OUTPUT", "CONFIDENCE"
+_STRIDES = ["1", "2", "4"]
+
+_HELP = """Maps an area with a model that was trained on polygons.
+
+Give the imagery as in the training: a scene file (scene.json), or layers of the same sensors. Acquisition dates come \
+from the layers' temporal range, else from the files and their names, else from what is typed here.
+
+The map has the class ids, class names and colours of the model; 0 is "not mapped", where there is no imagery. The \
+confidence raster beside it (…_confidence.tif) is the calibrated probability of the shown class, 1 to 100 %.
+
+With an extent, only that part is mapped; it equals the cut-out of the map of the whole area. A fusion step of 2 or 4 \
+is faster and coarser where sensors or dates are combined.
+
+The work runs outside QGIS, in the SkySense environment (Settings, Options, SkySense)."""
+
+
+class PredictAlgorithm(SkySenseAlgorithm):
+    """Maps a scene."""
+
+    def name(self) -> str:
+        return "predict"
+
+    def displayName(self) -> str:
+        return "Map an area with a model"
+
+    def shortDescription(self) -> str:
+        return "Classifies HR, Sentinel-2 or Sentinel-1 imagery with a trained model."
+
+    def shortHelpString(self) -> str:
+        return _HELP
+
+    def tags(self) -> list[str]:
+        return ["map", "classification", "land cover", "crops", "sentinel", "deep learning", "inference", "predict"]
+
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
+        self.add_scene()
+        self.addParameter(
+            QgsProcessingParameterFile(MODEL, "Model", fileFilter="SkySense models (*.safetensors);;All files (*)")
+        )
+        self.addParameter(QgsProcessingParameterExtent(EXTENT, "Only this extent", optional=True))
+        self.add_advanced(
+            QgsProcessingParameterEnum(
+                FUSION_STRIDE,
+                "Fusion on every … 10 m pixel",
+                _STRIDES,
+                defaultValue="1",
+                usesStaticStrings=True,
+            )
+        )
+        self.add_device()
+        self.addParameter(QgsProcessingParameterRasterDestination(OUTPUT, "Map"))
+        self.addOutput(QgsProcessingOutputRasterLayer(CONFIDENCE, "Confidence"))
+
+    def problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        problem = super().problem(parameters, context)
+        if problem:
+            return problem
+        model = self.parameterAsString(parameters, MODEL, context)
+        # A model's algorithm gets the path of a file that an earlier step has yet to write.
+        if not isinstance(parameters.get(MODEL), str) or Path(model).is_file():
+            return ""
+        return f"The model file {model} does not exist."
+
+    def processAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
+        options = self.options(parameters, context)
+        stride = int(self.parameterAsEnumString(parameters, FUSION_STRIDE, context) or 1)
+        if stride != 1:
+            options["fusion_stride"] = stride
+        if parameters.get(EXTENT):
+            area = self.parameterAsExtent(parameters, EXTENT, context)
+            crs = self.parameterAsExtentCrs(parameters, EXTENT, context)
+            options["area"] = [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()]
+            options["area_crs"] = crs.authid() or crs.toWkt()
+        result = self.run_recipe(
+            {
+                "skysense": 1,
+                "task": "predict",
+                "scene": self.scene,
+                "model": str(Path(self.parameterAsString(parameters, MODEL, context)).absolute()),
+                "output": str(Path(output).absolute()),
+                "options": options,
+            },
+            feedback,
+        )
+        self._load(context, output, result)
+        return {OUTPUT: result["map"], CONFIDENCE: result["confidence"]}
+
+    def _load(self, context: QgsProcessingContext, output: str, result: dict[str, Any]) -> None:
+        """Have the confidence loaded beside the map, if the map is, and both styled."""
+        if not context.willLoadLayerOnCompletion(output):
+            return
+        details = QgsProcessingContext.LayerDetails(
+            "Confidence", context.project(), CONFIDENCE, QgsProcessingUtils.LayerHint.Raster
+        )
+        context.addLayerToLoadOnCompletion(result["confidence"], details)
+        style_when_loaded(context, output, "class")
+        style_when_loaded(context, result["confidence"], "confidence")

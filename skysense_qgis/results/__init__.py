@@ -1,0 +1,1 @@
+"""Result layers: loading, styles, and the live map."""

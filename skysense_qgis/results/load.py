@@ -1,0 +1,77 @@
+"""Puts finished maps into the project: a group per run, styled, with where they come from."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from qgis.core import QgsLayerMetadata, QgsLayerTreeGroup, QgsProject, QgsRasterLayer
+
+from ..dock.sources import set_layer_dates
+from .style import style_classes, style_confidence
+
+PROPERTY = "skysense/result"
+
+
+def add_group(project: QgsProject, scene_name: str) -> QgsLayerTreeGroup:
+    """A group for a run's results at the top of the layer tree, "SkySense <scene> <HH:MM>"."""
+    name = f"SkySense {scene_name} {datetime.datetime.now():%H:%M}"
+    return project.layerTreeRoot().insertGroup(0, name)
+
+
+def load_maps(
+    project: QgsProject, group: QgsLayerTreeGroup, result: dict[str, Any], recipe: dict[str, Any], dates: list[str]
+) -> tuple[QgsRasterLayer, QgsRasterLayer]:
+    """Load the maps of a run, classes above confidence, and save each one's style beside it.
+
+    Args:
+        result: the worker's answer to a "predict" recipe.
+        dates: ISO dates of the images that it was made from, without empty ones.
+
+    Raises:
+        ValueError: a map cannot be opened; a sentence.
+    """
+    classes = _open(result["map"], "Classes")
+    confidence = _open(result["confidence"], "Confidence %")
+    style_classes(classes, result["classes"])
+    style_confidence(confidence)
+    for layer in (classes, confidence):
+        _describe(layer, result, recipe, dates)
+        if dates:
+            set_layer_dates(layer, min(dates), max(dates))
+        layer.saveNamedStyle(str(Path(layer.source()).with_suffix(".qml")))
+        project.addMapLayer(layer, False)
+    node = group.addLayer(classes)
+    node.setExpanded(True)
+    node = group.addLayer(confidence)
+    node.setExpanded(False)
+    # Under an opaque class map it would only cost drawing time; one tick shows it.
+    node.setItemVisibilityChecked(False)
+    return classes, confidence
+
+
+def _open(path: str, name: str) -> QgsRasterLayer:
+    layer = QgsRasterLayer(path, name, "gdal")
+    if not layer.isValid():
+        raise ValueError(f"The map {path} was written, but QGIS cannot open it.")
+    return layer
+
+
+def _describe(layer: QgsRasterLayer, result: dict[str, Any], recipe: dict[str, Any], dates: list[str]) -> None:
+    """Write down where the map comes from: in the layer's metadata, and as custom properties for scripts."""
+    span = f"{min(dates)} to {max(dates)}" if dates else "of unknown date"
+    recipe_path = f"{result['map']}.recipe.json"
+    model = str(recipe.get("model") or "the built-in model")
+    names = ", ".join(item["name"] for item in result["classes"])
+    metadata = QgsLayerMetadata(layer.metadata())
+    metadata.setTitle(layer.name())
+    metadata.setAbstract(
+        f"Made by SkySense from images {span}.\nClasses: {names}.\nModel: {model}\nRecipe: {recipe_path}"
+    )
+    metadata.setHistory([f"Mapped with the model {model}", f"Recipe: {recipe_path}", f"Images: {span}"])
+    layer.setMetadata(metadata)
+    layer.setCustomProperty(PROPERTY, True)
+    layer.setCustomProperty("skysense/model", model)
+    layer.setCustomProperty("skysense/recipe", recipe_path)
+    layer.setCustomProperty("skysense/run", str(result.get("run") or ""))
