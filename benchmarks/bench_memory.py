@@ -53,7 +53,9 @@ def make_scene(folder: Path, size: int, pattern: np.ndarray) -> None:
                 out.write(pattern[:, :height, :width], window=window)
     bands = {"R": 1, "G": 2, "B": 3}
     acquisition = {"modality": "hr", "path": "hr.tif", "date": None, "bands": bands}
-    (folder / "scene.json").write_text(json.dumps({"version": 1, "name": f"texture-{size}", "acquisitions": [acquisition]}))
+    (folder / "scene.json").write_text(
+        json.dumps({"version": 1, "name": f"texture-{size}", "acquisitions": [acquisition]})
+    )
 
 
 def make_labels(path: Path) -> None:
@@ -99,8 +101,12 @@ def main() -> None:
             scene = work / str(size)
             make_scene(scene, size, pattern)
             if not model.exists():
-                measured("finetune", str(scene), "--labels", str(labels), "--field", "class", "--out", str(model))
-            peak, wall, cpu = measured("predict", str(scene), "--model", str(model), "--out", str(work / f"{size}.tif"))
+                measured(
+                    "finetune", str(scene), "--labels", str(labels), "--field", "class", "--out", str(model)
+                )
+            peak, wall, cpu = measured(
+                "predict", str(scene), "--model", str(model), "--out", str(work / f"{size}.tif")
+            )
             with rasterio.open(work / f"{size}.tif") as map_file:
                 window = rasterio.windows.Window(size - 512, size - 512, 512, 512)
                 whole = map_file.shape == (size, size) and bool((map_file.read(1, window=window) > 0).all())

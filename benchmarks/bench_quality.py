@@ -36,9 +36,17 @@ def judged(data: Path, scene: Path, seed: int, work: Path) -> dict[str, Any]:
     model, out = work / f"{scene.name}-{seed}.safetensors", work / f"{scene.name}-{seed}.tif"
     started = time.monotonic()
     tool = [sys.executable, "-m", "skysense"]
-    subprocess.run([*tool, "finetune", str(scene), "--out", str(model), "--seed", str(seed)], check=True, stdout=sys.stderr)
+    subprocess.run(
+        [*tool, "finetune", str(scene), "--out", str(model), "--seed", str(seed)],
+        check=True,
+        stdout=sys.stderr,
+    )
     trained = time.monotonic()
-    subprocess.run([*tool, "predict", str(scene), "--model", str(model), "--out", str(out)], check=True, stdout=sys.stderr)
+    subprocess.run(
+        [*tool, "predict", str(scene), "--model", str(model), "--out", str(out)],
+        check=True,
+        stdout=sys.stderr,
+    )
     ended = time.monotonic()
     judge = [sys.executable, str(data / "evaluate_map.py"), str(scene), str(out)]
     found = json.loads(subprocess.run(judge, check=True, capture_output=True, text=True).stdout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def classFactory(iface):  # noqa: N802 - the name that QGIS calls
+def classFactory(iface):
     """Entry point of QGIS."""
     from .plugin import SkySensePlugin
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .dock.dock import SkySenseDock
 
 MENU = "SkySense"
+_DOCK_WIDTH = 540  # pixels at first: the table's five columns
 
 
 class SkySensePlugin:
@@ -33,14 +34,14 @@ class SkySensePlugin:
         self._client = None
         self.dock: SkySenseDock | None = None
 
-    def initProcessing(self) -> None:  # noqa: N802 - QGIS's name
+    def initProcessing(self) -> None:
         """Register the algorithms; qgis_process calls only this."""
         from .processing.provider import SkySenseProvider
 
         self._provider = SkySenseProvider()
         QgsApplication.processingRegistry().addProvider(self._provider)
 
-    def initGui(self) -> None:  # noqa: N802 - QGIS's name
+    def initGui(self) -> None:
         from .environment.options import SkySenseOptionsFactory
 
         self._action = QAction(QIcon(icon_path("skysense.svg")), "SkySense", self._iface.mainWindow())
@@ -84,6 +85,7 @@ class SkySensePlugin:
             self._client = WorkerClient()
             self.dock = SkySenseDock(self._iface, self._client, self._iface.mainWindow())
             self._iface.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.dock)
+            self._iface.mainWindow().resizeDocks([self.dock], [_DOCK_WIDTH], Qt.Orientation.Horizontal)
             self.dock.visibilityChanged.connect(self._dock_seen)
         self.dock.setUserVisible(True)
         return self.dock

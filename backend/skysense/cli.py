@@ -69,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
         sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
 
-    sub = command("describe", _describe, _show_descriptions, "what a file or folder holds: sensor, date, bands, CRS")
+    sub = command(
+        "describe", _describe, _show_descriptions, "what a file or folder holds: sensor, date, bands, CRS"
+    )
     sub.add_argument("paths", nargs="+", type=Path, metavar="PATH")
 
     sub = command("finetune", _finetune, _show_model, "train a model on labelled polygons")
@@ -233,8 +235,16 @@ def _show_descriptions(result: Result) -> str:
     lines = []
     for item in result["descriptions"]:
         bands = ",".join(item["bands"] or ())
-        facts = [item["modality"] or "?", item["date"] or "no date", bands or "no bands", item["crs"] or "no CRS"]
-        lines.append(f"{item['status']:<6}{item['path']}: {'  '.join(facts)}" + (f"\n      {item['reason']}" * bool(item["reason"])))
+        facts = [
+            item["modality"] or "?",
+            item["date"] or "no date",
+            bands or "no bands",
+            item["crs"] or "no CRS",
+        ]
+        lines.append(
+            f"{item['status']:<6}{item['path']}: {'  '.join(facts)}"
+            + (f"\n      {item['reason']}" * bool(item["reason"]))
+        )
     return "\n".join(lines)
 
 
@@ -253,7 +263,10 @@ def _show_map(result: Result) -> str:
 
 def _show_scores(result: Result) -> str:
     lines = [f"OA {result['oa']:.4f}  macro F1 {result['macro_f1']:.4f}  mIoU {result['miou']:.4f}"]
-    lines += [f"  {name:<24} IoU {item['iou']:.3f}  F1 {item['f1']:.3f}" for name, item in result["per_class"].items()]
+    lines += [
+        f"  {name:<24} IoU {item['iou']:.3f}  F1 {item['f1']:.3f}"
+        for name, item in result["per_class"].items()
+    ]
     return "\n".join(lines)
 
 

@@ -29,9 +29,7 @@ from .row import Row, RowError
 from .sources import read_scene_file, row_from_layer, scene_file_of
 from .table import BANDS, DATE, LAYER, SENSOR, SENSOR_TITLES, STATUS, AcquisitionModel
 
-_FILTER = (
-    "Images and scene files (*.tif *.tiff *.jp2 *.vrt *.img *.nc *.zip scene.json);;All files (*)"
-)
+_FILTER = "Images and scene files (*.tif *.tiff *.jp2 *.vrt *.img *.nc *.zip scene.json);;All files (*)"
 _EMPTY = (
     "Drop layers or files here,\nor press “Add layers…” or “Add files…”.\n\n"
     "An aerial or satellite picture, Sentinel-2 and Sentinel-1\nimages of several dates: any one of them is enough."
@@ -66,10 +64,14 @@ class AcquisitionsSection(QWidget):
         files = self._button("Add files…", "addFilesButton", "Add image files, or a scene.json")
         files.clicked.connect(self._choose_files)
         folder = self._button(
-            "Add folder…", "addFolderButton", "Add the folder of a product (for example a .SAFE folder) or of a scene"
+            "Add folder…",
+            "addFolderButton",
+            "Add the folder of a product (for example a .SAFE folder) or of a scene",
         )
         folder.clicked.connect(self._choose_folder)
-        self.remove_button = self._button("Remove", "removeButton", "Remove the selected rows (the files stay)")
+        self.remove_button = self._button(
+            "Remove", "removeButton", "Remove the selected rows (the files stay)"
+        )
         self.remove_button.clicked.connect(self.remove_selected)
         buttons = QGridLayout()
         for column, button in enumerate((layers, files, folder, self.remove_button)):
@@ -79,6 +81,10 @@ class AcquisitionsSection(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.view, 1)
         layout.addWidget(self.summary)
+        self._show_action = QAction("Show on the map", self)
+        self._show_action.setToolTip("Add the selected images to the project")
+        self._show_action.triggered.connect(self.show_selected)
+        self.view.addAction(self._show_action)
         self.view.selectionModel().selectionChanged.connect(self._update_buttons)
         self.model.rowsRemoved.connect(self._update_buttons)
         self._update_buttons()
@@ -113,6 +119,20 @@ class AcquisitionsSection(QWidget):
     def remove_selected(self) -> None:
         self.model.remove(index.row() for index in self.view.selectionModel().selectedRows())
 
+    def show_selected(self, *_: Any) -> None:
+        """Load the selected images into the project, those that are not there yet."""
+        project = QgsProject.instance()
+        for index in self.view.selectionModel().selectedRows():
+            row = self.model.rows[index.row()]
+            if row.layer_id and project.mapLayer(row.layer_id):
+                continue
+            layer = QgsRasterLayer(row.path, row.title, "gdal")
+            if not layer.isValid():
+                self.message.emit(f"{row.title} cannot be shown: QGIS opens single files, not product folders.")
+                continue
+            project.addMapLayer(layer)
+            row.layer_id = layer.id()
+
     def _button(self, text: str, name: str, tip: str) -> QPushButton:
         button = QPushButton(text, self)
         button.setObjectName(name)
@@ -133,7 +153,9 @@ class AcquisitionsSection(QWidget):
 
     def _fill_menu(self) -> None:
         self._menu.clear()
-        layers = [layer for layer in QgsProject.instance().mapLayers().values() if isinstance(layer, QgsRasterLayer)]
+        layers = [
+            layer for layer in QgsProject.instance().mapLayers().values() if isinstance(layer, QgsRasterLayer)
+        ]
         layers = [layer for layer in layers if not layer.customProperty("skysense/result")]
         if not layers:
             self._menu.addAction("The project has no raster layers").setEnabled(False)
@@ -152,21 +174,23 @@ class AcquisitionsSection(QWidget):
 class _SensorDelegate(QStyledItemDelegate):
     """Edits the sensor with a list of the three."""
 
-    def createEditor(self, parent: QWidget, option: QStyleOptionViewItem, index: QModelIndex) -> QWidget:  # noqa: N802
+    def createEditor(self, parent: QWidget, option: QStyleOptionViewItem, index: QModelIndex) -> QWidget:
         combo = QComboBox(parent)
         for modality, title in SENSOR_TITLES.items():
             combo.addItem(title, modality)
-        combo.activated.connect(lambda _=0: self._done(combo))
+        # A bound method, not a closure over `combo`: nothing in Python keeps that one alive.
+        combo.activated.connect(self._chosen)
         return combo
 
-    def setEditorData(self, editor: QWidget, index: QModelIndex) -> None:  # noqa: N802
+    def setEditorData(self, editor: QWidget, index: QModelIndex) -> None:
         editor.setCurrentIndex(editor.findData(index.data(Qt.ItemDataRole.EditRole)))
 
-    def setModelData(self, editor: QWidget, model: AcquisitionModel, index: QModelIndex) -> None:  # noqa: N802
+    def setModelData(self, editor: QWidget, model: AcquisitionModel, index: QModelIndex) -> None:
         if editor.currentIndex() >= 0:
             model.setData(index, editor.currentData())
 
-    def _done(self, editor: QWidget) -> None:
+    def _chosen(self, *_: int) -> None:
+        editor = self.sender()
         self.commitData.emit(editor)
         self.closeEditor.emit(editor)
 
@@ -196,7 +220,7 @@ class _Table(QTableView):
         self.setAlternatingRowColors(True)
         self.setShowGrid(False)
         self.setWordWrap(False)
-        self.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.verticalHeader().hide()
         metrics = self.fontMetrics()
         self.verticalHeader().setDefaultSectionSize(metrics.height() + 6)
@@ -206,18 +230,19 @@ class _Table(QTableView):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setMinimumSectionSize(metrics.horizontalAdvance("Status") + 24)
         for column, sample in (
-            (LAYER, "S2_flanders_20180817.tif"),
-            (SENSOR, "High resolution"),
+            (LAYER, "S2_site_20180817.tif"),
+            (SENSOR, "Sentinel-2"),
             (DATE, "2018-08-17"),
-            (BANDS, "B2 B3 B4 B5 B6"),
+            (BANDS, "VV VH B"),
         ):
             self.setColumnWidth(column, metrics.horizontalAdvance(sample) + 18)
         header.setSectionResizeMode(STATUS, QHeaderView.ResizeMode.Stretch)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.setMinimumHeight(7 * (metrics.height() + 6))
         for signal in (model.rowsInserted, model.rowsRemoved):
             signal.connect(lambda *_: self.viewport().update())
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+    def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
         if self.model().rowCount() == 0:
             painter = QPainter(self.viewport())
@@ -229,15 +254,15 @@ class _Table(QTableView):
             )
             painter.end()
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if _droppable(event):
             event.acceptProposedAction()
 
-    def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802
+    def dragMoveEvent(self, event: QDragMoveEvent) -> None:
         if _droppable(event):
             event.acceptProposedAction()
 
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+    def dropEvent(self, event: QDropEvent) -> None:
         layers, paths = dropped(event.mimeData())
         event.acceptProposedAction()
         if layers:
@@ -264,5 +289,3 @@ def dropped(mime: QObject) -> tuple[list[QgsMapLayer], list[str]]:
     if not layers and not paths and mime.hasUrls():
         paths = [url.toLocalFile() for url in mime.urls() if url.isLocalFile()]
     return layers, paths
-
-

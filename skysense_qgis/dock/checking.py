@@ -97,7 +97,9 @@ class SceneChecker(QObject):
             self.touch()
             self.failed.emit(failure.sentence)
 
-        self._client.request("describe", {"paths": [row.path for row in rows], "modality": modality}, take, fail)
+        self._client.request(
+            "describe", {"paths": [row.path for row in rows], "modality": modality}, take, fail
+        )
 
     def _release(self, row: Row) -> None:
         self._asked = [asked for asked in self._asked if asked is not row]

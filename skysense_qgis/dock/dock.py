@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qgis.core import Qgis, QgsProject, QgsProviderRegistry, QgsRasterLayer, QgsVectorLayer
+from qgis.core import Qgis, QgsLayerTreeGroup, QgsProject, QgsProviderRegistry, QgsRasterLayer, QgsVectorLayer
 from qgis.gui import QgisInterface, QgsDockWidget, QgsMessageBar
 from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
@@ -52,10 +52,11 @@ class SkySenseDock(QgsDockWidget):
         self._errors: list[str] = []
         self._told: set[str] = set()  # notes that were shown in this session
         self._live: LiveMap | None = None
+        self._group: QgsLayerTreeGroup | None = None  # of the newest map
         self._loading = False
         self.result_layers: list[QgsRasterLayer] = []
         self.messages = QgsMessageBar(self)
-        self.messages.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        self.messages.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Minimum)
         self.imagery = AcquisitionsSection(self)
         self.labels = LabelsSection(self)
         self.run = RunSection(self)
@@ -262,7 +263,11 @@ class SkySenseDock(QgsDockWidget):
             keys: dict[str, Any] = {"model": self.run.model.filePath().strip()}
             if task == TRAIN:
                 export_labels(self.labels.layer, folder / "labels.gpkg")
-                labels = {"path": str(folder / "labels.gpkg"), "field": self.labels.field, "layer": LAYER_NAME}
+                labels = {
+                    "path": str(folder / "labels.gpkg"),
+                    "field": self.labels.field,
+                    "layer": LAYER_NAME,
+                }
                 keys = {"labels": labels}
         except RowError as error:
             self._warn(str(error))
@@ -306,7 +311,7 @@ class SkySenseDock(QgsDockWidget):
             self.trained.emit(result)
             return
         problem = self._show_maps(result)
-        self.run.set_idle(problem or f"Mapped in {took}. The result is at the top of the layer list.")
+        self.run.set_idle(problem or f"Mapped in {took}. The map is in the layer list, {self._group.name()}.")
         self._update_buttons()
         if problem:
             self._warn(problem)
@@ -317,12 +322,11 @@ class SkySenseDock(QgsDockWidget):
     def _show_maps(self, result: dict[str, Any]) -> str:
         """Put the finished maps in the place of the growing one; returns a sentence if that failed."""
         project = QgsProject.instance()
-        group = getattr(self, "_group", None) if self._live is not None else None
-        if group is None:
-            group = add_group(project, self._scene_name or project.baseName() or "scene")
+        if self._live is None:  # not one chunk was told of
+            self._group = add_group(project, self._scene_name or project.baseName() or "scene")
         dates = [date for date in (parse_date(row.date) for row in self.imagery.model.rows) if date]
         try:
-            self.result_layers = list(load_maps(project, group, result, self.jobs.recipe, dates))
+            self.result_layers = list(load_maps(project, self._group, result, self.jobs.recipe, dates))
         except ValueError as error:
             return str(error)
         finally:
@@ -351,7 +355,11 @@ class SkySenseDock(QgsDockWidget):
         self._push(text, Qgis.MessageLevel.Warning, _MESSAGE_S)
 
     def _push(self, text: str, level: Qgis.MessageLevel, seconds: int) -> None:
-        self.messages.pushMessage("", text, level, seconds)
+        # Not pushMessage: its text is cut to one line in a panel's width.
+        label = QLabel(text)
+        label.setWordWrap(True)
+        label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+        self.messages.pushWidget(label, level, seconds)
 
     # Project --------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,9 @@ def export_labels(layer: QgsVectorLayer, path: Path) -> None:
         RowError: it cannot be written; a sentence.
     """
     if layer.featureCount() == 0:
-        raise RowError(f"The layer “{layer.name()}” has no polygons yet. Draw a few for each class, then train.")
+        raise RowError(
+            f"The layer “{layer.name()}” has no polygons yet. Draw a few for each class, then train."
+        )
     options = QgsVectorFileWriter.SaveVectorOptions()
     options.driverName = "GPKG"
     options.layerName = LAYER_NAME
@@ -30,4 +32,6 @@ def export_labels(layer: QgsVectorLayer, path: Path) -> None:
     context = QgsProject.instance().transformContext()
     outcome = QgsVectorFileWriter.writeAsVectorFormatV3(layer, str(path), context, options)
     if outcome[0] != QgsVectorFileWriter.WriterError.NoError:
-        raise RowError(f"The labels cannot be written to {path} ({outcome[1]}). Choose another output folder.")
+        raise RowError(
+            f"The labels cannot be written to {path} ({outcome[1]}). Choose another output folder."
+        )

@@ -65,7 +65,9 @@ class JobRunner(QObject):
     def _event(self, event: dict[str, Any]) -> None:
         kind = event.get("event")
         if kind == "progress":
-            self.progressed.emit(float(event.get("fraction") or 0), str(event.get("text") or ""), event.get("eta_s"))
+            self.progressed.emit(
+                float(event.get("fraction") or 0), str(event.get("text") or ""), event.get("eta_s")
+            )
         elif kind == "note":
             self.noted.emit(str(event.get("text") or ""))
         elif kind == "chunk":
@@ -111,11 +113,20 @@ def make_run_folder(parent: Path, scene: dict[str, Any], root: Path | None) -> P
         if root is not None and (root / "classes.json").is_file():
             shutil.copyfile(str(root / "classes.json"), str(folder / "classes.json"))
     except OSError as error:
-        raise RowError(f"The output folder {parent} cannot be used ({error.strerror}). Choose another one.") from None
+        raise RowError(
+            f"The output folder {parent} cannot be used ({error.strerror}). Choose another one."
+        ) from None
     return folder
 
 
 def recipe(task: str, folder: Path, **keys: Any) -> dict[str, Any]:
     """A recipe (C4) for the scene file in a run's folder."""
     output = folder / ("model.safetensors" if task == TRAIN else "map.tif")
-    return {"skysense": 1, "task": task, "scene": str(folder / "scene.json"), "output": str(output), "options": {}, **keys}
+    return {
+        "skysense": 1,
+        "task": task,
+        "scene": str(folder / "scene.json"),
+        "output": str(output),
+        "options": {},
+        **keys,
+    }

@@ -33,7 +33,9 @@ class LabelsSection(QWidget):
         self.field_combo = QgsFieldComboBox(self)
         self.field_combo.setObjectName("classFieldCombo")
         self.field_combo.setFilters(
-            QgsFieldProxyModel.Filter.String | QgsFieldProxyModel.Filter.Int | QgsFieldProxyModel.Filter.LongLong
+            QgsFieldProxyModel.Filter.String
+            | QgsFieldProxyModel.Filter.Int
+            | QgsFieldProxyModel.Filter.LongLong
         )
         self.field_combo.setToolTip("The field that holds the class: its name, or a number from 1 to 255")
         self.new_button = QPushButton("New…", self)
@@ -129,8 +131,7 @@ class LabelsSection(QWidget):
     def _update(self, *_: object) -> None:
         self.field_combo.setEnabled(self.layer is not None)
         self.hint.setText(
-            self.missing
-            or f"{self.layer.featureCount()} polygons. Edits that are not saved yet count too."  # type: ignore[union-attr]
+            self.missing or f"{self.layer.featureCount()} polygons. Edits that are not saved yet count too."  # type: ignore[union-attr]
         )
         if self.layer is None:
             self.hint.setText(
@@ -146,5 +147,3 @@ class LabelsSection(QWidget):
         self.choose(layer, "class")
         layer.startEditing()
         self.new_layer.emit(layer)
-
-

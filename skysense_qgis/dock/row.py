@@ -115,7 +115,9 @@ def row_from_scene(entry: dict[str, Any], root: Path) -> Row:
         date=str(entry.get("date") or ""),
         bands=dict(entry.get("bands") or {}),
         extra=extra,
-        stated={key for key in ("modality", "date", "bands") if key in entry and (key == "date" or entry[key])},
+        stated={
+            key for key in ("modality", "date", "bands") if key in entry and (key == "date" or entry[key])
+        },
     )
 
 
@@ -134,7 +136,9 @@ def parse_date(text: str) -> str | None:
             raise ValueError
         return datetime.date(*(int(part) for part in match.groups())).isoformat()
     except ValueError:
-        raise RowError(f"“{text}” is not a date. Write it as year-month-day, for example 2023-05-17.") from None
+        raise RowError(
+            f"“{text}” is not a date. Write it as year-month-day, for example 2023-05-17."
+        ) from None
 
 
 def parse_bands(text: str) -> dict[str, Any]:

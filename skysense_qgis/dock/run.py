@@ -16,6 +16,9 @@ from qgis.PyQt.QtWidgets import (
 )
 
 
+_ETA_FROM = 0.03  # before that share of the work the estimate is a guess
+
+
 class RunSection(QWidget):
     """What is pressed, and how far it is.
 
@@ -40,7 +43,9 @@ class RunSection(QWidget):
         self.model.setFilter("SkySense models (*.safetensors)")
         self.model.setDialogTitle("Model to map with")
         self.model.lineEdit().setPlaceholderText("the one you train here, or choose a file")
-        self.model.setToolTip("The trained model that Map uses: filled in by Train, or a file from an earlier training")
+        self.model.setToolTip(
+            "The trained model that Map uses: filled in by Train, or a file from an earlier training"
+        )
         self.folder = QgsFileWidget(self)
         self.folder.setObjectName("outputFolderWidget")
         self.folder.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
@@ -89,7 +94,9 @@ class RunSection(QWidget):
         for widget in (self.model, self.folder):
             widget.setEnabled(not busy)
         if not busy and not self._said:
-            self.status.setText(train if train and map_ else map_ and "Next: press Train." or "Next: press Map.")
+            self.status.setText(
+                train if train and map_ else (map_ and "Next: press Train.") or "Next: press Map."
+            )
 
     def set_busy(self, text: str) -> None:
         """A run has started."""
@@ -103,7 +110,7 @@ class RunSection(QWidget):
     def set_progress(self, fraction: float, text: str, eta_s: float | None) -> None:
         """Show how far it is."""
         self.bar.setValue(round(1000 * fraction))
-        left = f", {duration(eta_s)} left" if eta_s is not None and fraction < 1 else ""
+        left = f", {duration(eta_s)} left" if eta_s is not None and _ETA_FROM <= fraction < 1 else ""
         self.status.setText(f"{text}: {round(100 * fraction)} %{left}")
 
     def set_cancelling(self) -> None:

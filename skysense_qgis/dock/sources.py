@@ -135,7 +135,11 @@ def set_layer_dates(layer: QgsRasterLayer, first: str, last: str) -> None:
     end = QDateTime.fromString(f"{last}T23:59:59", Qt.DateFormat.ISODate)
     properties = layer.temporalProperties()
     wanted = QgsDateTimeRange(begin, end)
-    if properties.isActive() and properties.mode() == FIXED_RANGE and properties.fixedTemporalRange() == wanted:
+    if (
+        properties.isActive()
+        and properties.mode() == FIXED_RANGE
+        and properties.fixedTemporalRange() == wanted
+    ):
         return
     properties.setIsActive(True)
     properties.setMode(FIXED_RANGE)

@@ -100,13 +100,13 @@ class AcquisitionModel(QAbstractTableModel):
 
     # Qt's interface -------------------------------------------------------------------------------------------------
 
-    def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008
+    def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: B008
         return 0 if parent.isValid() else len(self.rows)
 
-    def columnCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008
+    def columnCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: B008
         return 0 if parent.isValid() else len(_HEADERS)
 
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = _Item.DisplayRole) -> Any:  # noqa: N802
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = _Item.DisplayRole) -> Any:
         if orientation == Qt.Orientation.Vertical:
             return section + 1 if role == _Item.DisplayRole else None
         if role == _Item.DisplayRole:
@@ -124,15 +124,16 @@ class AcquisitionModel(QAbstractTableModel):
         status, reason = row.verdict
         if role in (_Item.DisplayRole, _Item.EditRole):
             return self._text(row, column, role == _Item.EditRole)
-        if role == _Item.DecorationRole and column == STATUS:
+        if role == _Item.DecorationRole and column == LAYER:
             return self._dot(status)
         if role == _Item.ToolTipRole:
-            if column == STATUS:
-                return reason or _WORDS[status]
-            return _tip(row, column)
+            verdict = reason or _WORDS.get(status, status)
+            if column == LAYER:
+                return f"{verdict}\n{row.path}"
+            return verdict if column == STATUS else _tip(row, column)
         return None
 
-    def setData(self, index: QModelIndex, value: Any, role: int = _Item.EditRole) -> bool:  # noqa: N802
+    def setData(self, index: QModelIndex, value: Any, role: int = _Item.EditRole) -> bool:
         if role != _Item.EditRole or not index.isValid():
             return False
         row, column = self.rows[index.row()], index.column()
@@ -203,8 +204,6 @@ class AcquisitionModel(QAbstractTableModel):
 
 
 def _tip(row: Row, column: int) -> str:
-    if column == LAYER:
-        return row.path
     if column == DATE and row.found.get("date_source") and "date" not in row.stated:
         return f"Found in: {row.found['date_source']}"
     if column == BANDS:

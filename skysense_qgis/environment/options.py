@@ -32,7 +32,7 @@ class SkySenseOptionsFactory(QgsOptionsWidgetFactory):
     def icon(self) -> QIcon:
         return QIcon(icon_path("skysense.svg"))
 
-    def createWidget(self, parent: QWidget | None) -> QgsOptionsPageWidget:  # noqa: N802 - Qt's name
+    def createWidget(self, parent: QWidget | None) -> QgsOptionsPageWidget:
         return SkySenseOptionsPage(parent, self._on_change)
 
 

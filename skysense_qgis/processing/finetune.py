@@ -133,7 +133,13 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             options["seed"] = seed
         if self.colors:
             options["colors"] = self.colors
-        recipe = {"skysense": 1, "task": "finetune", "scene": self.scene, "output": str(output), "options": options}
+        recipe = {
+            "skysense": 1,
+            "task": "finetune",
+            "scene": self.scene,
+            "output": str(output),
+            "options": options,
+        }
         if self.labels is not None:
             # Beside the model, so that the recipe there can be run again as it is.
             path = output.with_name(output.name + ".labels.gpkg")
@@ -153,7 +159,10 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
 def class_colors(layer: QgsVectorLayer | None, field: str) -> dict[str, str]:
     """Class name -> "#rrggbb" as the label layer is drawn; empty unless it is categorised by the class field."""
     renderer = layer.renderer() if layer is not None else None
-    if not isinstance(renderer, QgsCategorizedSymbolRenderer) or renderer.classAttribute().strip('"') != field:
+    if (
+        not isinstance(renderer, QgsCategorizedSymbolRenderer)
+        or renderer.classAttribute().strip('"') != field
+    ):
         return {}
     return {
         str(category.value()): category.symbol().color().name()
@@ -162,7 +171,9 @@ def class_colors(layer: QgsVectorLayer | None, field: str) -> dict[str, str]:
     }
 
 
-def write_labels(source: QgsProcessingFeatureSource, path: Path, context: QgsCoordinateTransformContext) -> None:
+def write_labels(
+    source: QgsProcessingFeatureSource, path: Path, context: QgsCoordinateTransformContext
+) -> None:
     """Write the polygons to the layer "labels" of a GeoPackage, all fields kept.
 
     Raises:
@@ -184,4 +195,6 @@ def write_labels(source: QgsProcessingFeatureSource, path: Path, context: QgsCoo
     message = writer.errorMessage()
     del writer  # closes the file
     if failed:
-        raise QgsProcessingException(f"The labels cannot be written to {path} ({message}); choose another folder.")
+        raise QgsProcessingException(
+            f"The labels cannot be written to {path} ({message}); choose another folder."
+        )

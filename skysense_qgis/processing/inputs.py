@@ -88,7 +88,9 @@ def read_scene(
         raise SceneProblem("Choose a scene file, or at least one HR, Sentinel-2 or Sentinel-1 layer.")
     try:
         entries = [_acquisition(modality, layer) for modality, layer in layers]
-        found = parse_dates(dates, [(layer.name(), Path(entry["path"]).name) for (_, layer), entry in zip(layers, entries)])
+        found = parse_dates(
+            dates, [(layer.name(), Path(entry["path"]).name) for (_, layer), entry in zip(layers, entries)]
+        )
     except RowError as error:
         raise SceneProblem(str(error)) from None
     for entry, date in zip(entries, found):
@@ -112,7 +114,9 @@ def parse_dates(text: str, names: list[tuple[str, str]]) -> list[str | None]:
     entries = [entry.strip() for entry in re.split(r"[;\n]", text) if entry.strip()]
     if not any("=" in entry for entry in entries):
         if entries and len(entries) != len(names):
-            raise SceneProblem(f"There are {len(entries)} dates for {len(names)} layers; write name=date instead.")
+            raise SceneProblem(
+                f"There are {len(entries)} dates for {len(names)} layers; write name=date instead."
+            )
         return [parse_date(entry) for entry in entries] or [None] * len(names)
     found: list[str | None] = [None] * len(names)
     for entry in entries:
@@ -140,4 +144,8 @@ def _count(value: Any) -> int:
     """How many layers a value of a multiple layers parameter names."""
     if not value:
         return 0
-    return len(value) if isinstance(value, (list, tuple)) else len([part for part in str(value).split(";") if part])
+    return (
+        len(value)
+        if isinstance(value, (list, tuple))
+        else len([part for part in str(value).split(";") if part])
+    )

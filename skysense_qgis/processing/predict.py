@@ -52,12 +52,23 @@ class PredictAlgorithm(SkySenseAlgorithm):
         return _HELP
 
     def tags(self) -> list[str]:
-        return ["map", "classification", "land cover", "crops", "sentinel", "deep learning", "inference", "predict"]
+        return [
+            "map",
+            "classification",
+            "land cover",
+            "crops",
+            "sentinel",
+            "deep learning",
+            "inference",
+            "predict",
+        ]
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         self.add_scene()
         self.addParameter(
-            QgsProcessingParameterFile(MODEL, "Model", fileFilter="SkySense models (*.safetensors);;All files (*)")
+            QgsProcessingParameterFile(
+                MODEL, "Model", fileFilter="SkySense models (*.safetensors);;All files (*)"
+            )
         )
         self.addParameter(QgsProcessingParameterExtent(EXTENT, "Only this extent", optional=True))
         self.add_advanced(
@@ -78,10 +89,7 @@ class PredictAlgorithm(SkySenseAlgorithm):
         if problem:
             return problem
         model = self.parameterAsString(parameters, MODEL, context)
-        # A model's algorithm gets the path of a file that an earlier step has yet to write.
-        if not isinstance(parameters.get(MODEL), str) or Path(model).is_file():
-            return ""
-        return f"The model file {model} does not exist."
+        return "" if Path(model).is_file() else f"The model file {model} does not exist."
 
     def processAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback

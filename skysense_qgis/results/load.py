@@ -6,7 +6,14 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-from qgis.core import QgsLayerMetadata, QgsLayerTreeGroup, QgsProject, QgsRasterLayer
+from qgis.core import (
+    QgsLayerMetadata,
+    QgsLayerTreeGroup,
+    QgsLayerTreeLayer,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
 
 from ..dock.sources import set_layer_dates
 from .style import style_classes, style_confidence
@@ -15,13 +22,23 @@ PROPERTY = "skysense/result"
 
 
 def add_group(project: QgsProject, scene_name: str) -> QgsLayerTreeGroup:
-    """A group for a run's results at the top of the layer tree, "SkySense <scene> <HH:MM>"."""
+    """A group for a run's results, "SkySense <scene> <HH:MM>", above all but the vector layers that are on top."""
     name = f"SkySense {scene_name} {datetime.datetime.now():%H:%M}"
-    return project.layerTreeRoot().insertGroup(0, name)
+    root = project.layerTreeRoot()
+    place = 0
+    for node in root.children():
+        if not (isinstance(node, QgsLayerTreeLayer) and isinstance(node.layer(), QgsVectorLayer)):
+            break
+        place += 1
+    return root.insertGroup(place, name)
 
 
 def load_maps(
-    project: QgsProject, group: QgsLayerTreeGroup, result: dict[str, Any], recipe: dict[str, Any], dates: list[str]
+    project: QgsProject,
+    group: QgsLayerTreeGroup,
+    result: dict[str, Any],
+    recipe: dict[str, Any],
+    dates: list[str],
 ) -> tuple[QgsRasterLayer, QgsRasterLayer]:
     """Load the maps of a run, classes above confidence, and save each one's style beside it.
 
@@ -48,6 +65,7 @@ def load_maps(
     node.setExpanded(False)
     # Under an opaque class map it would only cost drawing time; one tick shows it.
     node.setItemVisibilityChecked(False)
+    group.setExpanded(True)
     return classes, confidence
 
 
@@ -58,7 +76,9 @@ def _open(path: str, name: str) -> QgsRasterLayer:
     return layer
 
 
-def _describe(layer: QgsRasterLayer, result: dict[str, Any], recipe: dict[str, Any], dates: list[str]) -> None:
+def _describe(
+    layer: QgsRasterLayer, result: dict[str, Any], recipe: dict[str, Any], dates: list[str]
+) -> None:
     """Write down where the map comes from: in the layer's metadata, and as custom properties for scripts."""
     span = f"{min(dates)} to {max(dates)}" if dates else "of unknown date"
     recipe_path = f"{result['map']}.recipe.json"

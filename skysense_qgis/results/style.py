@@ -26,7 +26,8 @@ def style_classes(layer: QgsRasterLayer, classes: list[dict[str, Any]]) -> None:
         classes: {"id", "name", "color": "#rrggbb"} as the worker gives them.
     """
     entries = [
-        QgsPalettedRasterRenderer.Class(int(item["id"]), QColor(item["color"]), str(item["name"])) for item in classes
+        QgsPalettedRasterRenderer.Class(int(item["id"]), QColor(item["color"]), str(item["name"]))
+        for item in classes
     ]
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, entries))
 

@@ -122,7 +122,9 @@ class WorkerClient(QObject):
             self._log = WorkerLog(cache_folder() / "worker.log")
         except OSError as error:
             process.deleteLater()
-            self._fail_later(Failure("storage", f"The cache folder cannot be used ({error}). Free some space."))
+            self._fail_later(
+                Failure("storage", f"The cache folder cannot be used ({error}). Free some space.")
+            )
             return
         self._buffer = LineBuffer()
         self._process = process

@@ -33,7 +33,9 @@ class WorkerLog:
             try:
                 _append(self.path, data)
             except OSError as error:
-                QgsMessageLog.logMessage(f"The log {self.path} cannot be written: {error}", TAG, Qgis.MessageLevel.Warning)
+                QgsMessageLog.logMessage(
+                    f"The log {self.path} cannot be written: {error}", TAG, Qgis.MessageLevel.Warning
+                )
                 self.path = None
 
     @property

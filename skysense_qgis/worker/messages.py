@@ -57,7 +57,11 @@ def check_hello(hello: dict[str, Any]) -> Failure | None:
     theirs = hello.get("protocol")
     if theirs == PROTOCOL:
         return None
-    older = "the SkySense environment" if not isinstance(theirs, int) or theirs < PROTOCOL else "the SkySense plugin"
+    older = (
+        "the SkySense environment"
+        if not isinstance(theirs, int) or theirs < PROTOCOL
+        else "the SkySense plugin"
+    )
     return Failure(
         "environment",
         f"The plugin and its environment do not fit together (protocol {PROTOCOL} and {theirs}). Update {older}.",

@@ -39,7 +39,9 @@ def assign_ids(
     """
     known = _classes_json(scene_root)
     present = [value for value in values if value not in (None, "")]
-    if present and all(isinstance(value, int) or (isinstance(value, float) and value.is_integer()) for value in present):
+    if present and all(
+        isinstance(value, int) or (isinstance(value, float) and value.is_integer()) for value in present
+    ):
         ids = [None if value in (None, "") else int(value) for value in values]
         outside = sorted({value for value in ids if value is not None and not 1 <= value <= MAX_ID})
         if outside:
@@ -49,7 +51,9 @@ def assign_ids(
                 "Use whole numbers from 1 to 255, or a text field with the class names",
             )
         names = _names_beside(field, ids, columns) or {}
-        return ids, {i: names.get(i) or known.get(i) or f"class {i}" for i in sorted({i for i in ids if i is not None})}
+        return ids, {
+            i: names.get(i) or known.get(i) or f"class {i}" for i in sorted({i for i in ids if i is not None})
+        }
     texts = [None if value in (None, "") else str(value).strip() for value in values]
     by_name = _companion(texts, columns.get(f"{field}_id"))
     if by_name is None and known:
@@ -62,10 +66,14 @@ def assign_ids(
                 "Add it to classes.json or correct the label",
             )
     if by_name is None:
-        by_name = {name: i for i, name in enumerate(sorted({text for text in texts if text is not None}), start=1)}
+        by_name = {
+            name: i for i, name in enumerate(sorted({text for text in texts if text is not None}), start=1)
+        }
     if len(by_name) > MAX_ID:
         raise InputError(
-            f"has {len(by_name)} classes; a map can hold {MAX_ID}", f"field {field!r}", "Choose the field of classes"
+            f"has {len(by_name)} classes; a map can hold {MAX_ID}",
+            f"field {field!r}",
+            "Choose the field of classes",
         )
     ids = [None if text is None else by_name[text] for text in texts]
     used = {i for i in ids if i is not None}
@@ -75,7 +83,8 @@ def assign_ids(
 def map_classes(names: dict[int, str], colors: dict[str, str]) -> list[MapClass]:
     """Classes with their colours: the user's by name, else one of the palette by id."""
     return [
-        MapClass(i, name, colors.get(name) or _PALETTE[(i - 1) % len(_PALETTE)]) for i, name in sorted(names.items())
+        MapClass(i, name, colors.get(name) or _PALETTE[(i - 1) % len(_PALETTE)])
+        for i, name in sorted(names.items())
     ]
 
 

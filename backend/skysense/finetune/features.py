@@ -34,10 +34,12 @@ class Block:
     Attributes:
         name: "fused", "hr.1" .. "hr.4" (Swin stages), "hr.bands", "s2.series", "s1.series".
         dim: number of features.
+        prior: how far the head trusts the block before it has seen a label, against 1 for spectral values.
     """
 
     name: str
     dim: int
+    prior: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class FeatureExtractor:
         tiling: the scene's tiles.
         anchors: the series' columns by modality.
         fusion_stride: see `jobs.recipe.Options`.
+        prior: trust in the model's blocks (see `Block`).
         hr_bands: HR bands that the head sees ("R", "G", "B" and "NIR" if the training scene had it).
     """
 
@@ -94,22 +97,25 @@ class FeatureExtractor:
         anchors: dict[Modality, Anchors],
         hr_bands: tuple[str, ...],
         fusion_stride: int = 1,
+        prior: float = 1.0,
     ) -> None:
         self._model, self._reader, self._layout, self._tiling = model, reader, layout, tiling
         self._anchors, self._hr_bands, self._fusion_stride = anchors, hr_bands, fusion_stride
+        self._prior = prior
         self._device = next(model.parameters()).device
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         """Every block that a tile of this scene can have, in a fixed order."""
-        found = {f"{modality}.series": anchors.dim for modality, anchors in self._anchors.items()}
+        blocks = [Block(f"{modality}.series", anchors.dim) for modality, anchors in self._anchors.items()]
         config = self._model.config
         if "hr" in self._layout.modalities:
-            found["hr.bands"] = len(self._hr_bands) * (1 + 2 * len(_TEXTURE_WINDOWS))
-            found.update({f"hr.{stage + 1}": config.hr.dim * 2**stage for stage in range(len(config.hr.depths))})
+            blocks.append(Block("hr.bands", len(self._hr_bands) * (1 + 2 * len(_TEXTURE_WINDOWS))))
+            stages = range(len(config.hr.depths))
+            blocks += [Block(f"hr.{stage + 1}", config.hr.dim * 2**stage, self._prior) for stage in stages]
         if self._layout.modalities != ("hr",):
-            found["fused"] = config.fused_dim
-        return tuple(Block(name, dim) for name, dim in sorted(found.items()))
+            blocks.append(Block("fused", config.fused_dim, self._prior))
+        return tuple(sorted(blocks, key=lambda block: block.name))
 
     def read(self, tile: Tile) -> TileInput:
         """Read one tile; safe to call from several threads."""
@@ -168,7 +174,9 @@ class FeatureExtractor:
         x = x * torch.from_numpy(stack.band_present[seen, :bands, None, None]).to(x)
         valid = torch.from_numpy(stack.valid[seen]).to(self._device)
         dates = [date for date, keep in zip(stack.dates, seen, strict=True) if keep]
-        day = torch.tensor([-1 if date is None else date.timetuple().tm_yday - 1 for date in dates], device=self._device)
+        day = torch.tensor(
+            [-1 if date is None else date.timetuple().tm_yday - 1 for date in dates], device=self._device
+        )
         if modality != "hr":
             return {modality: x[None], f"{modality}_valid": valid[None], f"{modality}_day": day[None]}
         picture, ok = x[0], valid[0]
@@ -205,7 +213,9 @@ class FeatureExtractor:
         for picture, ok in zip(stack.values, stack.valid):
             present = [c for c in columns if c < len(picture)]
             mask = torch.from_numpy(ok).to(self._device)
-            values[: len(present)] = torch.where(mask, torch.from_numpy(picture[present]).to(self._device), values[: len(present)])
+            values[: len(present)] = torch.where(
+                mask, torch.from_numpy(picture[present]).to(self._device), values[: len(present)]
+            )
             valid |= mask
         weight = valid.to(values)[None]
         values = values * weight
@@ -244,7 +254,9 @@ def at_pixels(feature: FeatureMap, rows: NDArray[np.int64], cols: NDArray[np.int
         return values[:, rows + feature.origin, cols + feature.origin].T
 
     def place(index: NDArray[np.int64], size: int) -> tuple[Tensor, Tensor, Tensor]:
-        position = ((torch.from_numpy(index) + feature.origin + 0.5) / feature.stride - 0.5).clamp(0, size - 1)
+        position = ((torch.from_numpy(index) + feature.origin + 0.5) / feature.stride - 0.5).clamp(
+            0, size - 1
+        )
         low = position.floor().long().clamp_max(max(size - 2, 0))
         return low.to(device), (low + 1).clamp_max(size - 1).to(device), (position - low).float().to(device)
 

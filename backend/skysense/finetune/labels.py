@@ -69,7 +69,9 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
     ids, names = assign_ids(columns[labels.field], labels.field, columns, scene_root)
     keep &= np.array([i is not None for i in ids], bool)
     if not keep.any():
-        raise InputError(f"the field {labels.field!r} is empty in every feature", where, "Fill in the classes")
+        raise InputError(
+            f"the field {labels.field!r} is empty in every feature", where, "Fill in the classes"
+        )
     if len(names) < 2:
         raise InputError(
             f"has only one class ({next(iter(names.values()))})",
@@ -77,7 +79,9 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
             "Draw polygons of at least two classes; one may be 'other'",
         )
     moved = _transform(shapely.make_valid(polygons[keep]), source_crs, crs)
-    return LabelledPolygons(moved, np.array([i for i in ids if i is not None], np.int64)[_kept(ids, keep)], names, where)
+    return LabelledPolygons(
+        moved, np.array([i for i in ids if i is not None], np.int64)[_kept(ids, keep)], names, where
+    )
 
 
 def _kept(ids: list[int | None], keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -91,11 +95,14 @@ def _read(labels: Labels, where: str) -> tuple[dict[str, list[Any]], NDArray[np.
     try:
         meta, _, geometry, values = pyogrio.raw.read(labels.path, layer=labels.layer)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
-        raise InputError(f"cannot be read as a vector layer ({error})", where, "Choose a polygon layer") from None
+        raise InputError(
+            f"cannot be read as a vector layer ({error})", where, "Choose a polygon layer"
+        ) from None
     if geometry is None:
         raise InputError("is a table without geometry", where, "Choose a polygon layer")
     columns = {
-        str(name): [_plain(value) for value in column] for name, column in zip(meta["fields"], values, strict=True)
+        str(name): [_plain(value) for value in column]
+        for name, column in zip(meta["fields"], values, strict=True)
     }
     return columns, geometry, meta["crs"]
 

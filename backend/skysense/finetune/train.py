@@ -59,14 +59,23 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     hr_bands = _hr_bands(scene)
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(
-            backbone.model, reader, layout, tiling, anchors, hr_bands, recipe.options.fusion_stride
+            backbone.model,
+            reader,
+            layout,
+            tiling,
+            anchors,
+            hr_bands,
+            recipe.options.fusion_stride,
+            backbone.prior,
         )
         x, ids, groups, blocks = _collect(
             extractor, tiling, layout, PixelLabels(polygons), polygons.source, recipe.options.seed, control
         )
     missing = sorted(set(polygons.names) - set(np.unique(ids).tolist()))
     for class_id in missing:
-        control.note(f"The class {polygons.names[class_id]!r} has no polygon on valid pixels and was left out.")
+        control.note(
+            f"The class {polygons.names[class_id]!r} has no polygon on valid pixels and was left out."
+        )
     if len(np.unique(ids)) < 2:
         raise InputError(
             "only one class has polygons on valid pixels of the imagery",
@@ -120,7 +129,9 @@ def series_anchors(scene: Scene) -> dict[Modality, Anchors]:
 
 def _hr_bands(scene: Scene) -> tuple[str, ...]:
     acquisitions = scene.modality("hr")
-    return tuple(band for band in (*SENSORS["hr"].bands, "NIR") if any(band in item.bands for item in acquisitions))
+    return tuple(
+        band for band in (*SENSORS["hr"].bands, "NIR") if any(band in item.bands for item in acquisitions)
+    )
 
 
 def _labels(recipe: Recipe, scene: Scene) -> Labels:

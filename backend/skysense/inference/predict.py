@@ -91,9 +91,16 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     metadata = _metadata(model, inputs["modalities"])
     confidence = output.with_name(f"{output.stem}_confidence{output.suffix}")
     control.progress(_MERGING, "Writing the map")
-    merge_chunks([(item.window, item.classes) for item in files], output, layout.output, classes, metadata, "class")
     merge_chunks(
-        [(item.window, item.confidence) for item in files], confidence, layout.output, classes, metadata, "confidence"
+        [(item.window, item.classes) for item in files], output, layout.output, classes, metadata, "class"
+    )
+    merge_chunks(
+        [(item.window, item.confidence) for item in files],
+        confidence,
+        layout.output,
+        classes,
+        metadata,
+        "confidence",
     )
     write_recipe(recipe)
     run_log = output.with_name(output.name + ".run.json")

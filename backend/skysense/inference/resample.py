@@ -46,7 +46,9 @@ class OutputSampler:
         x = torch.from_numpy((np.where(finite, cols, -10) - left + 0.5) * 2 / (right - left) - 1)
         y = torch.from_numpy((np.where(finite, rows, -10) - top + 0.5) * 2 / (bottom - top) - 1)
         places = torch.stack([x, y], dim=-1)[None].float()
-        sampled = F.grid_sample(scores[None], places, mode="bilinear", padding_mode="border", align_corners=False)
+        sampled = F.grid_sample(
+            scores[None], places, mode="bilinear", padding_mode="border", align_corners=False
+        )
         known = F.grid_sample(valid[None, None].float(), places, mode="nearest", align_corners=False)
         return sampled[0], known[0, 0] > 0.5
 

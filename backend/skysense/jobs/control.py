@@ -53,5 +53,11 @@ class JobControl:
     def chunk(self, class_path: str, confidence_path: str, done: int, total: int) -> None:
         """Tell that one more chunk of the map is on disk."""
         self._emit(
-            {"event": "chunk", "class": class_path, "confidence": confidence_path, "done": done, "total": total}
+            {
+                "event": "chunk",
+                "class": class_path,
+                "confidence": confidence_path,
+                "done": done,
+                "total": total,
+            }
         )

@@ -22,7 +22,9 @@ def examine() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    problems = [f"{name} is not installed: run `make env`" for name, version in versions.items() if version is None]
+    problems = [
+        f"{name} is not installed: run `make env`" for name, version in versions.items() if version is None
+    ]
     devices: list[str] = []
     if versions["torch"]:
         devices, faults = _devices()
@@ -50,5 +52,7 @@ def _devices() -> tuple[list[str], list[str]]:
             free, total = torch.cuda.mem_get_info(index)
             devices.append(f"cuda:{index} {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
         except RuntimeError as error:
-            faults.append(f"cuda:{index} {name} does not compute ({error}): update the driver or use --device cpu")
+            faults.append(
+                f"cuda:{index} {name} does not compute ({error}): update the driver or use --device cpu"
+            )
     return devices, faults

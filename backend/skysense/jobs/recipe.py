@@ -73,7 +73,11 @@ class Recipe:
         """
         from skysense.scene.scenefile import load_scene, parse_scene
 
-        return load_scene(Path(self.scene)) if isinstance(self.scene, str) else parse_scene(self.scene, self.root)
+        return (
+            load_scene(Path(self.scene))
+            if isinstance(self.scene, str)
+            else parse_scene(self.scene, self.root)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON, options at their default left out; `parse_recipe` gives an equal one back."""
@@ -106,7 +110,9 @@ def load_recipe(path: Path) -> Recipe:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise InputError(f"is not JSON ({error})", str(path), "Correct the file or save the recipe anew") from None
+        raise InputError(
+            f"is not JSON ({error})", str(path), "Correct the file or save the recipe anew"
+        ) from None
     return parse_recipe(data, path.parent)
 
 
@@ -163,7 +169,9 @@ def _parse_options(data: Any) -> Options:
         try:
             xmin, ymin, xmax, ymax = (float(value) for value in values["area"])
         except (TypeError, ValueError):
-            raise InputError('"area" must be four numbers', "recipe", "Write [xmin, ymin, xmax, ymax]") from None
+            raise InputError(
+                '"area" must be four numbers', "recipe", "Write [xmin, ymin, xmax, ymax]"
+            ) from None
         if not (xmin < xmax and ymin < ymax):
             raise InputError('"area" is empty', "recipe", "Write [xmin, ymin, xmax, ymax] with min < max")
         values["area"] = (xmin, ymin, xmax, ymax)

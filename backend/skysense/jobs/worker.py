@@ -51,7 +51,9 @@ class Worker:
                 message = json.loads(line)
                 request, method, params = message["id"], message["method"], message.get("params") or {}
             except (ValueError, KeyError, TypeError):
-                self._channel.error(None, error_json(InputError("a request is not a JSON object with id and method")))
+                self._channel.error(
+                    None, error_json(InputError("a request is not a JSON object with id and method"))
+                )
                 continue
             if method == "shutdown":
                 self._channel.result(request, {})
@@ -142,7 +144,9 @@ def main() -> int:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     with contextlib.suppress(OSError, AttributeError):
         os.nice(5)  # QGIS stays smooth while we compute
     with contextlib.suppress(BrokenPipeError):

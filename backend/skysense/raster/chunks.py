@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
@@ -70,9 +69,8 @@ def _global_corner(layout: Layout) -> tuple[int, int]:
     """Row and column of the output's upper left pixel, counted from the CRS's origin in output pixels."""
     if layout.aligned:
         return layout.area.row, layout.area.col
-    a, b, c, d, e, f = tuple(layout.output.transform)[:6]
-    col, row = ~Affine(a, b, 0.0, d, e, 0.0) * (c, f)
-    return round(row), round(col)
+    col, row = layout.output.place(0.0, 0.0)
+    return -round(row), -round(col)
 
 
 def write_chunk(

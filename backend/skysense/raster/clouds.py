@@ -8,8 +8,8 @@ bright, and much brighter than the same pixel usually is:
 where "blue" is B2 (or, where that is missing, the next band of the table below) in reflectance x 10,000 and
 "usual" is the pixel's lower quartile over its valid dates. White roofs and sand are bright on every date and
 stay; snow that lies for less than most of the series is taken for cloud. With less than four valid dates
-"usual" is the darkest of them, and a cloud must be brighter than 3,000 and than twice that; so a pixel with one
-date is never dropped. Shadows and thin haze are left to the model.
+"usual" is the darkest of them, and a cloud must be brighter than 3,000 and than twice that; so a pixel with
+one date is never dropped. Shadows and thin haze are left to the model.
 
 Shape legend: T dates, C bands, H x W pixels.
 """

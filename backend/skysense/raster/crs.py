@@ -38,7 +38,7 @@ def read_crs(text: str, where: str) -> str:
     """
     try:
         return crs_text(CRS.from_user_input(text))
-    except CRSError:
+    except (CRSError, ValueError):
         raise InputError(
             f"the coordinate system {text!r} is not known", where, 'Write it as "EPSG:n"'
         ) from None
@@ -58,7 +58,7 @@ def pixel_metres(grid: Grid) -> tuple[float, float]:
     nan where the place is not on the Earth.
     """
     col, row = grid.width / 2, grid.height / 2
-    places = [grid.transform * place for place in ((col, row), (col + 1, row), (col, row + 1))]
+    places = [grid.xy(*place) for place in ((col, row), (col + 1, row), (col, row + 1))]
     lon, lat = transformer(grid.crs, "EPSG:4326").transform([x for x, _ in places], [y for _, y in places])
     if not all(math.isfinite(value) for value in (*lon, *lat)):
         return math.nan, math.nan
@@ -83,7 +83,7 @@ def utm_crs(grid: Grid) -> str:
     Raises:
         InputError: the centre is not on the Earth.
     """
-    x, y = grid.transform * (grid.width / 2, grid.height / 2)
+    x, y = grid.xy(grid.width / 2, grid.height / 2)
     lon, lat = transformer(grid.crs, "EPSG:4326").transform(x, y)
     if not (math.isfinite(lon) and math.isfinite(lat)):
         raise InputError(

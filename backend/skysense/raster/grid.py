@@ -82,7 +82,7 @@ class Grid:
     @property
     def bounds(self) -> Bounds:
         """The rectangle around all four corners, in the CRS."""
-        corners = [self.transform * corner for corner in self._corners()]
+        corners = [self.xy(*corner) for corner in self._corners()]
         xs, ys = [x for x, _ in corners], [y for _, y in corners]
         return min(xs), min(ys), max(xs), max(ys)
 
@@ -115,8 +115,19 @@ class Grid:
 
     def sub(self, window: Window) -> "Grid":
         """The grid of a window (counted from this grid's upper left pixel, which it may leave)."""
-        transform = self.transform * Affine.translation(window.col, window.row)
-        return Grid(self.crs, transform, window.width, window.height)
+        a, b, _, d, e, _ = tuple(self.transform)[:6]
+        x, y = self.xy(window.col, window.row)
+        return Grid(self.crs, Affine(a, b, x, d, e, y), window.width, window.height)
+
+    def xy(self, col: float, row: float) -> tuple[float, float]:
+        """Coordinates of a place counted in pixels; whole numbers are pixel corners."""
+        a, b, c, d, e, f = tuple(self.transform)[:6]
+        return a * col + b * row + c, d * col + e * row + f
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """The other way: (column, row) of coordinates."""
+        a, b, c, d, e, f = tuple(~self.transform)[:6]
+        return a * x + b * y + c, d * x + e * y + f
 
     def _corners(self) -> list[tuple[int, int]]:
         return [(0, 0), (self.width, 0), (0, self.height), (self.width, self.height)]

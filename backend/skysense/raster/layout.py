@@ -159,8 +159,7 @@ def _hr_output(grids: list[Grid]) -> Grid:
 def _pixels(grid: Grid, bounds: Bounds) -> Window:
     """The window of a grid that covers bounds in its CRS; the grid may be rotated."""
     west, south, east, north = bounds
-    inverse = ~grid.transform
-    corners = [inverse * corner for corner in ((west, north), (east, north), (west, south), (east, south))]
+    corners = [grid.place(*corner) for corner in ((west, north), (east, north), (west, south), (east, south))]
     return Lattice(grid.crs, 1.0).window_of(
         (
             min(col for col, _ in corners),

@@ -15,6 +15,7 @@ from xml.etree import ElementTree as Xml
 
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
@@ -88,7 +89,7 @@ def merge_chunks(
         os.replace(part, out)
         # Statistics that a viewer kept of the old map do not hold for this one.
         out.with_name(out.name + ".aux.xml").unlink(missing_ok=True)
-    except (RasterioError, OSError) as error:
+    except (CPLE_BaseError, RasterioError, OSError) as error:  # copy lets GDAL's own errors through
         discard(part)
         raise storage_error(out, error) from None
 

@@ -290,7 +290,7 @@ def _s2_terms(scale: float | None, offset: float, reflectance: bool) -> tuple[fl
     """Gain and bias to reflectance x 10,000 from physical = stored * scale + offset.
 
     The physical value is reflectance 0..1; a scale of about 1 without the units "reflectance" belongs to
-    numbers that are x 10,000 already. An offset of 10 or more is one of digital numbers, as ESA writes it (-1000).
+    numbers that are x 10,000 already. An offset of 10 or more is one of digital numbers, as ESA has it (-1000).
     """
     gain = 1.0 if scale is None else scale
     factor = 10_000.0 if reflectance or gain <= 0.01 else 1.0

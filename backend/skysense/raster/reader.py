@@ -163,7 +163,7 @@ class SceneReader:
         return stack
 
     def _place(self, grid: Grid) -> tuple[Lattice, Window]:
-        """The lattice and window of a grid; the layout's own where it fits, so that places agree to the bit."""
+        """Lattice and window of a grid; the layout's own where it fits, so that places agree to the bit."""
         assert grid.square, f"{grid} is not on a lattice"
         base = self._layout.base
         factor = max(1, round(base.gsd / grid.gsd))
@@ -219,7 +219,7 @@ class SceneReader:
         return self._samplers[key]
 
     def _meets(self, source: _Source, lattice: Lattice, window: Window) -> bool:
-        return any(self._sampler(layer.grid, lattice).source_window(window) for layer in source.layers)
+        return any(self._sampler(layer.grid, lattice).meets(window) for layer in source.layers)
 
     def _read_source(
         self,

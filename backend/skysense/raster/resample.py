@@ -60,18 +60,34 @@ class Sampler:
 
     def source_window(self, window: Window) -> Window | None:
         """The source pixels that a window needs, cut to the source; None where it lies beside it."""
+        reach = self._reach(window)
+        if reach is None:
+            return None
+        per_row, per_col = _pixels_per_target(self.source, self.lattice)
+        margin = (2 + math.ceil(per_row), 2 + math.ceil(per_col))
+        top, left = math.floor(reach[0]) - margin[0], math.floor(reach[1]) - margin[1]
+        bottom, right = math.ceil(reach[2]) + margin[0] + 1, math.ceil(reach[3]) + margin[1] + 1
+        return Window(top, left, bottom - top, right - left).intersect(self.source.window)
+
+    def meets(self, window: Window) -> bool:
+        """Whether some target pixels' centres may lie in the source."""
+        reach = self._reach(window)
+        if reach is None:
+            return False
+        top, left, bottom, right = reach
+        below = bottom >= -0.5 and right >= -0.5
+        return below and top < self.source.height - 0.5 and left < self.source.width - 0.5
+
+    def _reach(self, window: Window) -> tuple[float, float, float, float] | None:
+        """Least and greatest source row and column (top, left, bottom, right) of the window's pixels' centres."""
         # Places are linear between nodes, so their extremes are at nodes or at the window's edges.
         rows, cols = self._places_of(_knots(window.row, window.height), _knots(window.col, window.width))
-        known = (rows > _NOWHERE / 2) & (cols > _NOWHERE / 2) if rows.ndim == 2 else None
-        if known is not None:
+        if rows.ndim == 2:
+            known = (rows > _NOWHERE / 2) & (cols > _NOWHERE / 2)
             if not known.any():
                 return None
             rows, cols = rows[known], cols[known]
-        per_row, per_col = _pixels_per_target(self.source, self.lattice)
-        margin = (2 + math.ceil(per_row), 2 + math.ceil(per_col))
-        top, left = math.floor(rows.min()) - margin[0], math.floor(cols.min()) - margin[1]
-        bottom, right = math.ceil(rows.max()) + margin[0] + 1, math.ceil(cols.max()) + margin[1] + 1
-        return Window(top, left, bottom - top, right - left).intersect(self.source.window)
+        return float(rows.min()), float(cols.min()), float(rows.max()), float(cols.max())
 
     def sample(
         self, values: Floats, state: NDArray[np.uint8], read: Window, window: Window
@@ -179,9 +195,7 @@ OUTSIDE = 3
 def _pixels_per_target(source: Grid, lattice: Lattice) -> tuple[float, float]:
     """Source (rows, columns) that one target pixel side covers, at the source's centre."""
     col, row = source.width / 2, source.height / 2
-    x, y = zip(
-        *(source.transform * place for place in ((col, row), (col + 1, row), (col, row + 1))), strict=True
-    )
+    x, y = zip(*(source.xy(*place) for place in ((col, row), (col + 1, row), (col, row + 1))), strict=True)
     if source.crs != lattice.crs:
         x, y = transformer(source.crs, lattice.crs).transform(x, y)
     across, down = math.hypot(x[1] - x[0], y[1] - y[0]), math.hypot(x[2] - x[0], y[2] - y[0])

