@@ -14,7 +14,7 @@ system: ## QGIS and what a screenless machine needs to run it
 	@tools/setup_system.sh
 
 install: env system ## link the plugin into QGIS's default profile and enable it
-	@tools/install_plugin.sh
+	@/usr/bin/python3 tools/install_plugin.py
 
 test: env system ## every test
 	@tools/run_tests.sh
@@ -27,12 +27,13 @@ lint: env ## static checks
 package: env ## the plugin's zip under dist/
 	$(PY) tools/package.py
 
-demo: ## the main job in a real QGIS without a screen; SCENE=dir for a scene of your own
-	@tools/demo.sh $(SCENE)
+demo: env system ## the main job in a real QGIS without a screen; SCENE=dir for a scene of your own
+	@$(PY) tools/demo/run_demo.py $(if $(SCENE),--scene "$(SCENE)")
 
 screenshots: env system ## the pictures in docs/images
-	@tools/demo.sh $(SCENE) > build/screenshots.json
-	mkdir -p docs/images && cp "$$(tail -n 1 build/screenshots.json | $(PY) -c 'import json,sys; print(json.load(sys.stdin)["screenshot"])')" docs/images/demo.png
+	@mkdir -p build docs/images
+	@$(PY) tools/demo/run_demo.py $(if $(SCENE),--scene "$(SCENE)") | tail -n 1 > build/screenshots.json
+	@cp "$$($(PY) -c 'import json; print(json.load(open("build/screenshots.json"))["screenshot"])')" docs/images/demo.png
 
 parity: env ## numerical parity with the fixtures in GOLDENS=dir
 	GOLDENS=$(GOLDENS) $(PY) -m pytest tests/backend/model/test_goldens.py -q -rs

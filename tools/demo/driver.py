@@ -16,10 +16,11 @@ from layers import colour_labels, outline, raise_to_top, show_imagery
 from qgis.core import QgsApplication, QgsProject
 from qgis.PyQt.QtCore import QEventLoop, QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QApplication, QDialog, QWidget
+from qgis.PyQt.QtWidgets import QApplication, QDialog, QDockWidget, QWidget
 from qgis.utils import iface, plugins
 
 _POLL_MS = 50
+_LAYERS_WIDTH = 300
 _START_MS = 1500  # QGIS shows its window and settles
 
 
@@ -32,10 +33,11 @@ def start(plan: dict[str, Any]) -> None:
 
     Args:
         plan: "scene" (scene file), "out" (folder), "report" (file to write), "screen" (width, height), and, optional,
-            "stall_s" (give up when nothing has moved for so long), "kill_worker" (kill it once while it maps),
-            "keep_classes_opaque".
+            "stall_s" (give up when nothing has moved for so long), "kill_worker" (kill it once while it maps).
     """
-    QTimer.singleShot(_START_MS, Driver(plan).run)
+    demo = Driver(plan)
+    # A timer keeps no reference to the object of a bound method; a function does.
+    QTimer.singleShot(_START_MS, lambda: demo.run())
 
 
 class Driver:
@@ -56,7 +58,10 @@ class Driver:
             self.report["error"] = str(error) if isinstance(error, Stop) else f"The demo failed: {error!r}"
             if not self.report.get("screenshot"):
                 self._picture("failed.png")
-        Path(self.plan["report"]).write_text(json.dumps(self.report, indent=1), encoding="utf-8")
+        report = Path(self.plan["report"])
+        part = report.with_suffix(".part")
+        part.write_text(json.dumps(self.report, indent=1), encoding="utf-8")
+        part.rename(report)  # whoever waits for it finds it whole
         QgsProject.instance().setDirty(False)
         QTimer.singleShot(0, iface.actionExit().trigger)
 
@@ -88,9 +93,10 @@ class Driver:
             if panel is not None:
                 panel.hide()
         iface.newProject()
-        button = window.findChild(QWidget, "mRasterToolBar")
-        self.report["toolbar"] = button is not None
         self.dock = plugins["skysense_qgis"].show_dock()
+        window.resizeDocks(
+            [window.findChild(QDockWidget, "Layers")], [_LAYERS_WIDTH], Qt.Orientation.Horizontal
+        )
         self.dock.failed.connect(self.report["failures"].append)
         self.dock.jobs.noted.connect(self.report["notes"].append)
         self._pause(500)
@@ -143,7 +149,9 @@ class Driver:
             labels, self._widget("classFieldCombo").currentField(), self.report["trained"]["classes"]
         )
         raise_to_top(labels)
-        layer = self.dock.result_layers[0]
+        path = self.report["mapped"]["map"]
+        layer = next(item for item in QgsProject.instance().mapLayers().values() if item.source() == path)
+        QgsProject.instance().layerTreeRoot().findLayer(layer.id()).parent().setExpanded(True)
         canvas = iface.mapCanvas()
         extent = canvas.mapSettings().layerExtentToOutputExtent(layer, layer.extent())
         extent.scale(1.02)

@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREEN = (1600, 1000)
+_CLOSING_S = 20.0
 
 #: Of this shell, what must not reach QGIS, which has a Python of its own.
 _DROPPED = ("PYTHON", "VIRTUAL_ENV", "CONDA_", "QGIS_", "QT_", "GDAL_", "PROJ_", "DISPLAY", "WAYLAND_DISPLAY")
@@ -48,7 +49,7 @@ def drive(
         timeout_s: a last guard; the driver itself notices much earlier when nothing moves.
 
     Returns:
-        The driver's report.
+        The driver's report, and "ended": QGIS closed by itself after it.
 
     Raises:
         DemoError: QGIS or the driver failed; the sentence says where the log is.
@@ -79,17 +80,27 @@ def drive(
             start_new_session=True,
         )
         try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise DemoError(f"QGIS did not end within {timeout_s / 60:.0f} minutes; see {log}") from None
+            ended = _wait(process, report, timeout_s)
         finally:
             _end_group(process)
     if not report.is_file():
+        if process.returncode < 0:
+            raise DemoError(f"QGIS was not done after {timeout_s / 60:.0f} minutes, or was killed; see {log}")
         raise DemoError(f"QGIS ended (exit {process.returncode}) before the demo was done; see {log}")
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     if found.get("error"):
         raise DemoError(found["error"])
-    return found
+    return {**found, "ended": ended}
+
+
+def _wait(process: subprocess.Popen[bytes], report: Path, timeout_s: float) -> bool:
+    """Wait for the report, and then a little for QGIS to close; whether it did."""
+    deadline, reported = time.monotonic() + timeout_s, False
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+        if not reported and report.is_file():
+            reported, deadline = True, time.monotonic() + _CLOSING_S
+    return process.poll() is not None
 
 
 def _environment(folder: Path, plugin_parent: Path, plan_file: Path) -> dict[str, str]:

@@ -3,4 +3,5 @@
 import os
 
 # GDAL's block cache is process-wide and grows to 5 % of the memory unless told otherwise; it reads this once.
-os.environ.setdefault("GDAL_CACHEMAX", "128")
+# 64 MB hold the blocks that neighbouring tiles share, and no more: the memory of a map must not grow with it.
+os.environ.setdefault("GDAL_CACHEMAX", "64")
