@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .dock.dock import SkySenseDock
 
 MENU = "SkySense"
-_DOCK_WIDTH = 540  # pixels at first: the table's five columns
+_DOCK_WIDTH = 580  # pixels at first: the table's five columns
 
 
 class SkySensePlugin:

@@ -41,10 +41,12 @@ class AcquisitionsSection(QWidget):
 
     Signals:
         message(str): something for the message bar.
+        selected: other rows are selected.
         scene_loaded(SceneFile): a scene file has filled the table.
     """
 
     message = pyqtSignal(str)
+    selected = pyqtSignal()
     scene_loaded = pyqtSignal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -57,6 +59,7 @@ class AcquisitionsSection(QWidget):
         self.summary = QLabel(self)
         self.summary.setObjectName("sceneSummary")
         self.summary.setWordWrap(True)
+        self.summary.hide()
         self._menu = QMenu(self)
         self._menu.aboutToShow.connect(self._fill_menu)
         layers = self._button("Add layers…", "addLayersButton", "Add raster layers of this project")
@@ -116,19 +119,28 @@ class AcquisitionsSection(QWidget):
                 self.message.emit(str(error))
         self.model.add(rows)
 
+    def selected_rows(self) -> list[Row]:
+        return [self.model.rows[index.row()] for index in self.view.selectionModel().selectedRows()]
+
+    def say(self, text: str) -> None:
+        """Show a text under the table."""
+        self.summary.setText(text)
+        self.summary.setVisible(bool(text))
+
     def remove_selected(self) -> None:
         self.model.remove(index.row() for index in self.view.selectionModel().selectedRows())
 
     def show_selected(self, *_: Any) -> None:
         """Load the selected images into the project, those that are not there yet."""
         project = QgsProject.instance()
-        for index in self.view.selectionModel().selectedRows():
-            row = self.model.rows[index.row()]
+        for row in self.selected_rows():
             if row.layer_id and project.mapLayer(row.layer_id):
                 continue
             layer = QgsRasterLayer(row.path, row.title, "gdal")
             if not layer.isValid():
-                self.message.emit(f"{row.title} cannot be shown: QGIS opens single files, not product folders.")
+                self.message.emit(
+                    f"{row.title} cannot be shown: QGIS opens single files, not product folders."
+                )
                 continue
             project.addMapLayer(layer)
             row.layer_id = layer.id()
@@ -141,6 +153,7 @@ class AcquisitionsSection(QWidget):
 
     def _update_buttons(self, *_: Any) -> None:
         self.remove_button.setEnabled(self.view.selectionModel().hasSelection())
+        self.selected.emit()
 
     def _choose_files(self) -> None:
         files, _ = QFileDialog.getOpenFileNames(self, "Add images", "", _FILTER)
@@ -169,6 +182,14 @@ class AcquisitionsSection(QWidget):
             action = QAction("All raster layers", self._menu)
             action.triggered.connect(lambda _=False: self.add_layers(layers))
             self._menu.addAction(action)
+
+
+class _StatusDelegate(QStyledItemDelegate):
+    """Cuts the reason at its end; names, in the other columns, are cut in the middle."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideRight
 
 
 class _SensorDelegate(QStyledItemDelegate):
@@ -217,6 +238,7 @@ class _Table(QTableView):
         self.setAcceptDrops(True)
         self.viewport().setAcceptDrops(True)
         self.setItemDelegateForColumn(SENSOR, _SensorDelegate(self))
+        self.setItemDelegateForColumn(STATUS, _StatusDelegate(self))
         self.setAlternatingRowColors(True)
         self.setShowGrid(False)
         self.setWordWrap(False)
@@ -231,7 +253,7 @@ class _Table(QTableView):
         header.setMinimumSectionSize(metrics.horizontalAdvance("Status") + 24)
         for column, sample in (
             (LAYER, "S2_site_20180817.tif"),
-            (SENSOR, "Sentinel-2"),
+            (SENSOR, "High resolution"),
             (DATE, "2018-08-17"),
             (BANDS, "VV VH B"),
         ):

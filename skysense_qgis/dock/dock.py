@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qgis.core import Qgis, QgsLayerTreeGroup, QgsProject, QgsProviderRegistry, QgsRasterLayer, QgsVectorLayer
-from qgis.gui import QgisInterface, QgsDockWidget, QgsMessageBar
+from qgis.core import Qgis, QgsProject, QgsRasterLayer, QgsVectorLayer
+from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtCore import Qt, pyqtSignal
-from qgis.PyQt.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qgis.PyQt.QtWidgets import (
+    QFrame,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
-from ..results.live import LiveMap
-from ..results.load import add_group, load_maps
+from ..results.display import ResultDisplay
 from ..worker.client import WorkerClient
 from ..worker.messages import Failure
 from .acquisitions import AcquisitionsSection
@@ -19,12 +24,11 @@ from .checking import SceneChecker
 from .export import LAYER_NAME, export_labels
 from .jobs import MAP, TRAIN, JobRunner, default_folder, make_run_folder, recipe
 from .labels import LabelsSection
+from .messages import PanelMessages
 from .project import restore, store
-from .row import RowError, parse_date
+from .row import RED, RowError, parse_date
 from .run import RunSection, duration
 from .sources import SceneFile, set_layer_dates
-
-_MESSAGE_S = 12
 
 
 class SkySenseDock(QgsDockWidget):
@@ -50,19 +54,18 @@ class SkySenseDock(QgsDockWidget):
         self._iface = iface
         self._scene_name, self._scene_root, self._scene_extra = "", "", {}
         self._errors: list[str] = []
-        self._told: set[str] = set()  # notes that were shown in this session
-        self._live: LiveMap | None = None
-        self._group: QgsLayerTreeGroup | None = None  # of the newest map
+        self._warnings: list[str] = []
+        self._summary = ""
+        self._dates: list[str] = []  # of the images of the newest run
         self._loading = False
-        self.result_layers: list[QgsRasterLayer] = []
-        self.messages = QgsMessageBar(self)
-        self.messages.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Minimum)
+        self.messages = PanelMessages(self)
         self.imagery = AcquisitionsSection(self)
         self.labels = LabelsSection(self)
         self.run = RunSection(self)
         self._build()
         self.checker = SceneChecker(self.imagery.model, client, self._scene_to_check, self)
         self.jobs = JobRunner(client, self)
+        self.results = ResultDisplay(QgsProject.instance(), self)
         self._connect()
         self._restore()
 
@@ -88,10 +91,9 @@ class SkySenseDock(QgsDockWidget):
             RowError: a date cannot be read.
         """
         rows = [row for row in self.imagery.model.rows if row.modality is not None]
-        name = self._scene_name or QgsProject.instance().baseName() or "scene"
         return {
             "version": 1,
-            "name": name,
+            "name": self._title,
             "acquisitions": [row.to_scene() for row in rows],
             **self._scene_extra,
         }
@@ -115,7 +117,7 @@ class SkySenseDock(QgsDockWidget):
         project.readProject.disconnect(self._restore)
         project.writeProject.disconnect(self._store)
         project.cleared.disconnect(self._clear)
-        self._close_live()
+        self.results.drop()
 
     # Building -------------------------------------------------------------------------------------------------------
 
@@ -149,11 +151,13 @@ class SkySenseDock(QgsDockWidget):
         self.setWidget(outer)
 
     def _connect(self) -> None:
-        self.imagery.message.connect(self._warn)
+        self.messages.resume.connect(self.resume)
+        self.imagery.message.connect(self.messages.warn)
         self.imagery.scene_loaded.connect(self._take_scene_file)
         self.imagery.model.scene_changed.connect(self._changed)
+        self.imagery.selected.connect(self._show_summary)
         self.checker.checked.connect(self._take_check)
-        self.checker.failed.connect(self._warn)
+        self.checker.failed.connect(self.messages.warn)
         self.labels.changed.connect(self._labels_changed)
         self.labels.new_layer.connect(self._draw_labels)
         self.run.changed.connect(self._changed)
@@ -161,7 +165,7 @@ class SkySenseDock(QgsDockWidget):
         self.run.map.connect(self.map)
         self.run.cancel.connect(self.cancel)
         self.jobs.progressed.connect(self.run.set_progress)
-        self.jobs.noted.connect(self._note)
+        self.jobs.noted.connect(self.messages.note)
         self.jobs.chunked.connect(self._grow)
         self.jobs.finished.connect(self._finished)
         self.jobs.failed.connect(self._failed)
@@ -180,34 +184,36 @@ class SkySenseDock(QgsDockWidget):
             return
         path, field = scene.labels["path"], str(scene.labels.get("field") or "")
         if not self.labels.open_file(path, str(scene.labels.get("layer") or ""), field):
-            self._warn(f"The scene's labels {path} cannot be opened. Choose another polygon layer.")
+            self.messages.warn(f"The scene's labels {path} cannot be opened. Choose another polygon layer.")
+
+    @property
+    def _title(self) -> str:
+        return self._scene_name or QgsProject.instance().baseName() or "scene"
 
     def _scene_to_check(self) -> tuple[dict[str, Any], list[int]]:
         numbers = [number for number, row in enumerate(self.imagery.model.rows) if row.modality is not None]
         scene = self.scene()
-        labels = self._label_source()
+        labels = self.labels.as_file()
         if labels is not None:
             scene["labels"] = labels
         return scene, numbers
 
-    def _label_source(self) -> dict[str, Any] | None:
-        """The labels as a file, where they are one just as they are shown; None = they must be exported first."""
-        layer = self.labels.layer
-        if layer is None or not self.labels.field or layer.providerType() != "ogr" or layer.isModified():
-            return None
-        parts = QgsProviderRegistry.instance().decodeUri("ogr", layer.source())
-        if not parts.get("path") or parts.get("subset") or layer.featureCount() == 0:
-            return None
-        labels = {"path": str(parts["path"]), "field": self.labels.field}
-        if parts.get("layerName"):
-            labels["layer"] = str(parts["layerName"])
-        return labels
-
     def _take_check(self, result: dict[str, Any]) -> None:
         self._errors = [str(error) for error in result.get("errors") or []]
-        hints = self._errors[:1] or [str(warning) for warning in result.get("warnings") or []][:1]
-        self.imagery.summary.setText("\n".join(filter(None, [str(result.get("summary") or ""), *hints])))
+        self._warnings = [str(warning) for warning in result.get("warnings") or []]
+        self._summary = str(result.get("summary") or "")
+        self._show_summary()
         self._update_buttons()
+
+    def _show_summary(self, *_: Any) -> None:
+        """Under the table: what the scene is, and the selected row's reason or the first thing to look at."""
+        rows = self.imagery.model.rows
+        hints = []
+        for row in [*self.imagery.selected_rows(), *(row for row in rows if row.verdict[0] == RED)]:
+            if row.verdict[1]:
+                hints.append(f"{row.title}: {row.verdict[1]}")
+        hints += self._errors + self._warnings
+        self.imagery.say("\n".join(filter(None, [self._summary, *hints[:1]])) if rows else "")
 
     def _labels_changed(self) -> None:
         if hasattr(self, "checker"):
@@ -223,8 +229,7 @@ class SkySenseDock(QgsDockWidget):
     def _changed(self) -> None:
         if not self._loading:
             QgsProject.instance().setDirty(True)
-        if not self.imagery.model.rows:
-            self.imagery.summary.setText("")
+        self._show_summary()
         self._update_buttons()
 
     def _missing(self) -> tuple[str, str]:
@@ -234,7 +239,7 @@ class SkySenseDock(QgsDockWidget):
             first = "Add images first."
         elif not self.checker.settled:
             first = "Looking at the images…"
-        elif any(row.verdict[0] == "red" for row in rows):
+        elif any(row.verdict[0] == RED for row in rows):
             first = "Mend or remove the red rows first: point at a red dot for the reason."
         else:
             first = self._errors[0] if self._errors else ""
@@ -254,7 +259,7 @@ class SkySenseDock(QgsDockWidget):
     def _start(self, task: str) -> None:
         missing = self._missing()[0 if task == TRAIN else 1]
         if missing or self.jobs.busy:
-            self._warn(missing or "A run is in progress.")
+            self.messages.warn(missing or "A run is in progress.")
             return
         try:
             scene = self.scene()
@@ -270,12 +275,16 @@ class SkySenseDock(QgsDockWidget):
                 }
                 keys = {"labels": labels}
         except RowError as error:
-            self._warn(str(error))
+            self.messages.warn(str(error))
             self.failed.emit(str(error))
             return
         self._date_layers()
+        self._dates = [entry["date"] for entry in scene["acquisitions"] if entry["date"]]
+        self._launch(recipe(task, folder, **keys))
+
+    def _launch(self, job: dict[str, Any]) -> None:
         self.run.set_busy("Starting…")
-        self.jobs.start(recipe(task, folder, **keys))
+        self.jobs.start(job)
         self._update_buttons()
 
     def _output_folder(self) -> str:
@@ -290,76 +299,46 @@ class SkySenseDock(QgsDockWidget):
                 set_layer_dates(layer, date, date)
 
     def _grow(self, chunk: dict[str, Any]) -> None:
-        if self._live is None:
-            project = QgsProject.instance()
-            self._group = add_group(project, self._scene_name or project.baseName() or "scene")
-            self._live = LiveMap(project, self._group, [], self)
-        self._live.add(chunk)
-
-    def _close_live(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.close()
-            live.deleteLater()
+        self.results.grow(chunk, self._title, str(self.jobs.recipe.get("model")))
 
     def _finished(self, task: str, result: dict[str, Any]) -> None:
         took = duration(float(result.get("seconds") or 0))
         if task == TRAIN:
+            self.results.remember_classes(str(result["model"]), result.get("classes") or [])
             self.run.model.setFilePath(str(result["model"]))
             self.run.set_idle(f"Trained in {took}. {_quality(result.get('report') or {})}Next: press Map.")
             self._update_buttons()
             self.trained.emit(result)
             return
-        problem = self._show_maps(result)
-        self.run.set_idle(problem or f"Mapped in {took}. The map is in the layer list, {self._group.name()}.")
-        self._update_buttons()
-        if problem:
-            self._warn(problem)
-            self.failed.emit(problem)
-        else:
-            self.mapped.emit(result)
-
-    def _show_maps(self, result: dict[str, Any]) -> str:
-        """Put the finished maps in the place of the growing one; returns a sentence if that failed."""
-        project = QgsProject.instance()
-        if self._live is None:  # not one chunk was told of
-            self._group = add_group(project, self._scene_name or project.baseName() or "scene")
-        dates = [date for date in (parse_date(row.date) for row in self.imagery.model.rows) if date]
         try:
-            self.result_layers = list(load_maps(project, self._group, result, self.jobs.recipe, dates))
+            group = self.results.finish(result, self.jobs.recipe, self._dates, self._title)
         except ValueError as error:
-            return str(error)
-        finally:
-            self._close_live()
-        return ""
+            self._failed(Failure("storage", str(error)))
+            return
+        self.run.set_idle(f"Mapped in {took}: see “{group.name()}” in the layer list.")
+        self._update_buttons()
+        self.mapped.emit(result)
 
     def _failed(self, failure: Failure) -> None:
-        if self._live is not None:
-            self._close_live()
-            QgsProject.instance().layerTreeRoot().removeChildNode(self._group)
+        self.results.drop()
         self.run.set_idle("Cancelled." if failure.cancelled else failure.sentence)
-        if not failure.cancelled:
-            self._push(failure.sentence, Qgis.MessageLevel.Critical, 0)
+        # The finished chunks of a map are kept: after Cancel or a crash it can go on where it stopped.
+        resume = self.jobs.recipe.get("task") == MAP and failure.kind in ("cancelled", "crashed")
+        if failure.cancelled and resume:
+            self.messages.push(
+                "Cancelled. The finished part of the map is kept.", Qgis.MessageLevel.Info, resume=resume
+            )
+        elif not failure.cancelled:
+            self.messages.push(failure.sentence, Qgis.MessageLevel.Critical, resume=resume)
         self._update_buttons()
         self.failed.emit(failure.sentence)
 
-    # Messages -------------------------------------------------------------------------------------------------------
-
-    def _note(self, text: str) -> None:
-        """Say a note of the worker once a session: it would come with every run."""
-        if text not in self._told:
-            self._told.add(text)
-            self._push(text, Qgis.MessageLevel.Info, 0)
-
-    def _warn(self, text: str) -> None:
-        self._push(text, Qgis.MessageLevel.Warning, _MESSAGE_S)
-
-    def _push(self, text: str, level: Qgis.MessageLevel, seconds: int) -> None:
-        # Not pushMessage: its text is cut to one line in a panel's width.
-        label = QLabel(text)
-        label.setWordWrap(True)
-        label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-        self.messages.pushWidget(label, level, seconds)
+    def resume(self) -> None:
+        """Go on with the map that was stopped."""
+        if self.jobs.busy:
+            return
+        before = self.jobs.recipe
+        self._launch({**before, "options": {**before["options"], "resume": True}})
 
     # Project --------------------------------------------------------------------------------------------------------
 
@@ -382,29 +361,30 @@ class SkySenseDock(QgsDockWidget):
     def _restore(self, *_: Any) -> None:
         """Show what the project holds."""
         state = restore(QgsProject.instance())
+        self._clear()
+        if state is None:
+            return
         self._loading = True
-        try:
-            self._clear()
-            if state is not None:
-                self._scene_name, self._scene_root = state["name"], state["root"]
-                self._scene_extra = state["extra"]
-                self.run.model.setFilePath(state["model"])
-                self.run.folder.setFilePath(state["folder"])
-                self.labels.choose(QgsProject.instance().mapLayer(state["labels"]), state["field"])
-                self.imagery.model.add(state["rows"])
-            self._update_buttons()
-        finally:
-            self._loading = False
+        self._scene_name, self._scene_root, self._scene_extra = state["name"], state["root"], state["extra"]
+        self.run.model.setFilePath(state["model"])
+        self.run.folder.setFilePath(state["folder"])
+        self.labels.choose(QgsProject.instance().mapLayer(state["labels"]), state["field"])
+        self.imagery.model.add(state["rows"])
+        self._loading = False
 
     def _clear(self) -> None:
         """A new project: start empty."""
+        self._loading = True  # this is no change that would have to be saved
+        self.results.drop()
+        self._scene_name, self._scene_root, self._scene_extra = "", "", {}
+        self._errors, self._warnings, self._summary = [], [], ""
         self.imagery.model.clear()
-        self._scene_name, self._scene_root, self._scene_extra, self._errors = "", "", {}, []
-        self.imagery.summary.setText("")
         self.run.model.setFilePath("")
         self.run.folder.setFilePath("")
         self.run.folder.lineEdit().setPlaceholderText(str(default_folder()))
+        self._show_summary()
         self._update_buttons()
+        self._loading = False
 
 
 def _quality(report: dict[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from qgis.core import QgsFieldProxyModel, QgsMapLayer, QgsProject, QgsVectorLayer
+from typing import Any
+
+from qgis.core import QgsFieldProxyModel, QgsMapLayer, QgsProject, QgsProviderRegistry, QgsVectorLayer
 from qgis.gui import QgsFieldComboBox, QgsMapLayerComboBox
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
@@ -82,6 +84,19 @@ class LabelsSection(QWidget):
         if self.layer.featureCount() == 0:
             return "Draw a few polygons for each class."
         return ""
+
+    def as_file(self) -> dict[str, Any] | None:
+        """The labels as a scene file has them; None = there are none, or they are in no file as they are shown."""
+        layer = self.layer
+        if layer is None or not self.field or layer.providerType() != "ogr" or layer.isModified():
+            return None
+        parts = QgsProviderRegistry.instance().decodeUri("ogr", layer.source())
+        if not parts.get("path") or parts.get("subset") or layer.featureCount() == 0:
+            return None
+        labels = {"path": str(parts["path"]), "field": self.field}
+        if parts.get("layerName"):
+            labels["layer"] = str(parts["layerName"])
+        return labels
 
     def choose(self, layer: QgsVectorLayer | None, field: str) -> None:
         """Select a layer of the project and a field."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 GREEN, AMBER, RED, WAITING = "green", "amber", "red", "waiting"
-_RANK = {GREEN: 0, WAITING: 1, AMBER: 2, RED: 3}
 
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _BAND = re.compile(r"\s*([^\s=:]+)\s*[=:\s]\s*(\S.*?)\s*")
@@ -34,7 +33,7 @@ class Row:
         layer_name: how the layer is called there.
         described: the worker has answered for the row as it is now.
         found: the worker's description.
-        checked: (status, reason) from checking the whole scene.
+        checked: (status, reason) from checking the whole scene; None = it was not part of it.
     """
 
     path: str
@@ -47,7 +46,7 @@ class Row:
     layer_name: str = ""
     described: bool = False
     found: dict[str, Any] = field(default_factory=dict)
-    checked: tuple[str, str] = (GREEN, "")
+    checked: tuple[str, str] | None = None
 
     @property
     def title(self) -> str:
@@ -65,18 +64,18 @@ class Row:
 
     @property
     def verdict(self) -> tuple[str, str]:
-        """(status, reason): the worst of the typed date, the file itself, and the scene as a whole."""
+        """(status, reason): of the typed date, else of the scene's check, else of the file alone."""
         try:
             parse_date(self.date)
         except RowError as error:
             return RED, str(error)
         if not self.described:
             return WAITING, "Looking at the file…"
-        own = (str(self.found.get("status") or RED), self._plain(str(self.found.get("reason") or "")))
         if self.modality is None:
-            own = (RED, own[1] or "Choose the sensor.")
-        scene = (self.checked[0], self._plain(self.checked[1]))
-        return max((own, scene), key=lambda verdict: _RANK.get(verdict[0], 3))
+            return RED, self._plain(str(self.found.get("reason") or "")) or "Choose the sensor."
+        if self.checked is not None:  # it knows what the user stated; the description of the file does not
+            return self.checked[0], self._plain(self.checked[1])
+        return str(self.found.get("status") or RED), self._plain(str(self.found.get("reason") or ""))
 
     def _plain(self, reason: str) -> str:
         """A reason without the file's name in front: the row shows it already."""

@@ -15,7 +15,6 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
-
 _ETA_FROM = 0.03  # before that share of the work the estimate is a guess
 
 

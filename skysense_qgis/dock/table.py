@@ -89,9 +89,9 @@ class AcquisitionModel(QAbstractTableModel):
                 self._show(number)
 
     def set_checks(self, checks: dict[int, tuple[str, str]]) -> None:
-        """Take the scene check's verdicts, by row number; rows that are not in it are without."""
+        """Take the scene check's verdicts, by row number; rows that are not in it have none."""
         for number, row in enumerate(self.rows):
-            row.checked = checks.get(number, (GREEN, ""))
+            row.checked = checks.get(number)
         if self.rows:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, STATUS))
 

@@ -63,7 +63,7 @@ def classes_of_file(path: str) -> list[dict[str, Any]]:
     classes = []
     for number in range(1, table.GetCount() if table is not None else 0):
         red, green, blue, alpha = table.GetColorEntry(number)
-        if alpha:
+        if alpha and (str(number) in names or (red, green, blue) != (0, 0, 0)):  # TIFF drops the alpha
             name = names.get(str(number), f"class {number}")
             classes.append({"id": number, "name": name, "color": f"#{red:02x}{green:02x}{blue:02x}"})
     return classes

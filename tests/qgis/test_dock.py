@@ -1,0 +1,198 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from iface import Iface
+from qgis.core import QgsPalettedRasterRenderer, QgsProject, QgsRasterLayer
+from qgis.PyQt.QtWidgets import QLabel, QPushButton, QWidget
+from small_scene import DATES, make_images, make_labels, make_scene
+
+from skysense_qgis.dock.dock import SkySenseDock
+from skysense_qgis.dock.run import duration
+from skysense_qgis.dock.sources import layer_date
+
+
+@pytest.fixture
+def dock(client):
+    dock = SkySenseDock(Iface(), client)
+    dock.resize(560, 900)
+    dock.show()
+    yield dock
+    dock.close_down()
+    dock.deleteLater()
+
+
+def listen(dock):
+    said = {"trained": [], "mapped": [], "failed": []}
+    for name, found in said.items():
+        getattr(dock, name).connect(found.append)
+    return said
+
+
+def with_labels(dock):
+    labels = make_labels()
+    QgsProject.instance().addMapLayer(labels)
+    dock.labels.choose(labels, "class")
+    return labels
+
+
+def test_empty_it_says_what_comes_first(dock):
+    assert not dock.ready
+    for name in ("acquisitionTable", "addFilesButton", "removeButton", "labelLayerCombo", "classFieldCombo"):
+        assert dock.findChild(QWidget, name) is not None, name
+    for name in ("trainButton", "mapButton", "cancelButton"):
+        button = dock.findChild(QPushButton, name)
+        assert not button.isEnabled() and button.toolTip()
+    for name in ("progressBar", "modelPathWidget", "outputFolderWidget"):
+        assert dock.findChild(QWidget, name) is not None, name
+    assert dock.findChild(QLabel, "runStatus").text() == "Add images first."
+
+
+def test_files_are_described_and_what_is_missing_is_told_in_turn(dock, tmp_path, wait):
+    dock.add_paths(make_images(tmp_path))
+    assert not dock.ready
+    wait(lambda: dock.ready)
+    rows = dock.imagery.model.rows
+    assert [row.verdict for row in rows] == [("green", "")] * 3
+    assert [row.date for row in rows] == list(DATES)
+    assert "3 Sentinel-2 dates" in dock.imagery.summary.text()
+    assert dock.run.train_button.toolTip() == "Choose the polygon layer with the labels."
+    with_labels(dock)
+    wait(lambda: dock.ready)
+    assert dock.run.train_button.isEnabled()
+    assert dock.run.map_button.toolTip() == "Press Train first, or choose a model file."
+
+
+def test_a_folder_of_images_becomes_its_files(dock, tmp_path, wait):
+    make_images(tmp_path)
+    dock.add_paths([str(tmp_path)])
+    wait(lambda: dock.ready)
+    assert len(dock.imagery.model.rows) == 3
+
+
+def test_a_file_that_is_no_image_is_red_and_stops_both_buttons(dock, tmp_path, wait):
+    (tmp_path / "x.tif").write_text("no image")
+    dock.add_paths([str(tmp_path / "x.tif")])
+    wait(lambda: dock.ready)
+    assert dock.imagery.model.rows[0].verdict[0] == "red"
+    assert dock.imagery.summary.text().startswith("x.tif: ")
+    assert not dock.run.train_button.isEnabled()
+
+
+def test_a_missing_date_is_asked_for(dock, tmp_path, wait):
+    for number, path in enumerate(make_images(tmp_path)):
+        os.rename(path, str(tmp_path / f"S2 image {'abc'[number]}.tif"))
+    dock.add_paths([str(tmp_path / f"S2 image {name}.tif") for name in "abc"])
+    wait(lambda: dock.ready)
+    assert [row.verdict[0] for row in dock.imagery.model.rows] == ["red"] * 3
+    assert "date" in dock.imagery.model.rows[0].verdict[1]
+    for number, date in enumerate(DATES):
+        dock.imagery.model.setData(dock.imagery.model.index(number, 2), date)
+    wait(lambda: dock.ready)
+    assert [row.verdict[0] for row in dock.imagery.model.rows] == ["green"] * 3
+
+
+def test_train_stop_a_map_resume_it_from_layers(dock, tmp_path, wait):
+    layers = [QgsRasterLayer(path, Path(path).stem, "gdal") for path in make_images(tmp_path)]
+    QgsProject.instance().addMapLayers(layers)
+    dock.add_layers(layers)
+    with_labels(dock)
+    dock.run.folder.setFilePath(str(tmp_path / "out"))
+    wait(lambda: dock.ready)
+    said = listen(dock)
+    dock.run.train_button.click()
+    assert not dock.run.train_button.isEnabled() and dock.run.cancel_button.isEnabled()
+    wait(lambda: said["trained"] or said["failed"], 60)
+    assert not said["failed"]
+    assert [layer_date(layer) for layer in layers] == list(DATES)
+    model = Path(said["trained"][0]["model"])
+    assert dock.run.model.filePath() == str(model)
+    assert {path.name for path in model.parent.iterdir()} >= {"labels.gpkg", "scene.json", "model.safetensors"}
+    assert dock.run.status.text().endswith("Next: press Map.")
+    notes = [label.text() for label in dock.messages.findChildren(QLabel)]
+    assert any("random weights" in note for note in notes)
+    dock.run.map_button.click()
+    dock.run.cancel_button.click()
+    wait(lambda: said["failed"], 60)
+    assert dock.run.status.text() == "Cancelled." and not dock.results.layers
+    dock.findChild(QPushButton, "resumeButton").click()
+    wait(lambda: said["mapped"] or len(said["failed"]) > 1, 60)
+    assert said["mapped"]
+    group = QgsProject.instance().layerTreeRoot().findGroup(dock.results._group.name())
+    assert [node.name() for node in group.children()] == ["Classes", "Confidence %"]
+    classes = dock.results.layers[0]
+    assert isinstance(classes.renderer(), QgsPalettedRasterRenderer)
+    assert [item.label for item in classes.renderer().classes()] == ["maize", "wheat"]
+    assert (classes.width(), classes.height()) == (64, 64)
+    assert Path(said["mapped"][0]["map"]).parent != model.parent
+
+
+def test_a_killed_worker_leaves_a_sentence_and_a_working_panel(dock, client, tmp_path, wait):
+    dock.add_paths([str(make_scene(tmp_path))])
+    with_labels(dock)
+    dock.run.folder.setFilePath(str(tmp_path / "out"))
+    wait(lambda: dock.ready)
+    said = listen(dock)
+    dock.train()
+    wait(lambda: dock.run.bar.isEnabled() and client.running)
+    os.kill(client.pid, signal.SIGKILL)
+    wait(lambda: said["failed"])
+    assert "memory ran out" in said["failed"][0]
+    assert dock.run.status.text() == said["failed"][0]
+    assert dock.run.train_button.isEnabled() and not dock.run.cancel_button.isEnabled()
+    dock.train()
+    wait(lambda: said["trained"] or len(said["failed"]) > 1, 60)
+    assert said["trained"]
+
+
+def test_an_output_folder_that_cannot_be_made_is_told(dock, tmp_path, wait):
+    dock.add_paths([str(make_scene(tmp_path))])
+    with_labels(dock)
+    (tmp_path / "file").write_text("")
+    dock.run.folder.setFilePath(str(tmp_path / "file" / "below"))
+    wait(lambda: dock.ready)
+    said = listen(dock)
+    dock.train()
+    assert "cannot be used" in said["failed"][0]
+    assert dock.run.train_button.isEnabled()
+
+
+def test_the_project_keeps_the_scene_and_moves_with_its_files(dock, tmp_path, wait):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    scene = make_scene(here)
+    project = QgsProject.instance()
+    dock.add_paths([str(scene)])
+    wait(lambda: dock.ready)
+    dock.imagery.model.setData(dock.imagery.model.index(0, 2), "2021-04-12")
+    assert project.isDirty()
+    assert project.write(str(here / "p.qgs"))
+    assert str(here) not in project.readEntry("SkySense", "/scene")[0]  # relative paths
+    project.clear()
+    assert dock.imagery.model.rows == [] and not project.isDirty()
+    os.rename(str(here), str(there))
+    assert project.read(str(there / "p.qgs"))
+    wait(lambda: dock.ready)
+    assert [row.path for row in dock.imagery.model.rows] == [
+        str(there / f"S2_small_{date.replace('-', '')}.tif") for date in DATES
+    ]
+    assert dock.imagery.model.rows[0].date == "2021-04-12"
+    assert dock.scene()["name"] == "small"
+    assert [row.verdict[0] for row in dock.imagery.model.rows] == ["green"] * 3
+
+
+def test_a_real_scene_fills_table_and_labels(dock, shared, wait):
+    dock.add_paths([str(shared / "data" / "scenes" / "flanders-crops-2018")])
+    wait(lambda: dock.ready, 60)
+    rows = dock.imagery.model.rows
+    assert len(rows) == 48 and all(row.verdict[0] in ("green", "amber") for row in rows)
+    assert dock.labels.field == "class"
+    assert dock.run.train_button.isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "1 s"), (40, "40 s"), (170, "3 min"), (4800, "80 min"), (7500, "2 h 5 min")]
+)
+def test_durations_are_said_as_people_do(seconds, text):
+    assert duration(seconds) == text
