@@ -27,6 +27,9 @@ skysense_qgis=true
 overrideFlag=true
 userLocale=en_US
 
+[app]
+askToSaveMemoryLayers=false
+
 [qgis]
 checkVersion=false
 newsFeed\\disabled=true
