@@ -49,7 +49,7 @@ def test_an_error_of_the_worker_reaches_its_own_callback(ask):
 
 
 def test_killed_in_the_middle_it_says_so_and_the_next_request_works(client, recipe, wait):
-    job, outcome, events = run(client, recipe)
+    _job, outcome, events = run(client, recipe)
     wait(lambda: events)
     first = client.pid
     os.kill(first, signal.SIGKILL)

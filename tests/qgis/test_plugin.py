@@ -2,9 +2,10 @@ import configparser
 import time
 from pathlib import Path
 
-import skysense_qgis
 from iface import Iface
 from qgis.core import QgsApplication
+
+import skysense_qgis
 
 ROOT = Path(__file__).resolve().parents[2]
 

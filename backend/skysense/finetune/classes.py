@@ -15,6 +15,15 @@ _PALETTE = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#edc948",
     "#b07aa1", "#9c755f", "#ff9da7", "#86bc25", "#af7aa1", "#bab0ac",
 )  # fmt: skip
+#: What a reader of maps expects by name; the first word found in a class's name decides.
+_EXPECTED = {
+    "water": "#3b78b5", "river": "#3b78b5", "lake": "#3b78b5", "forest": "#2e7d32", "wood": "#2e7d32", "tree": "#2e7d32",
+    "no_temporary": "#9e9e9e", "non_agri": "#9e9e9e", "background": "#bdbdbd", "other": "#bdbdbd",
+    "town": "#c62828", "urban": "#c62828", "built": "#c62828", "building": "#c62828", "road": "#757575",
+    "wheat": "#e6b422", "winter cereal": "#e6b422", "winter_cereal": "#e6b422", "spring": "#f4d35e", "maize": "#ef8a17",
+    "potato": "#8d5a3b", "grass": "#9ccc65", "pasture": "#9ccc65", "meadow": "#9ccc65", "soil": "#b08d6a", "bare": "#b08d6a",
+    "snow": "#e0f7fa", "wetland": "#4db6ac",
+}  # fmt: skip
 
 
 def assign_ids(
@@ -81,11 +90,20 @@ def assign_ids(
 
 
 def map_classes(names: dict[int, str], colors: dict[str, str]) -> list[MapClass]:
-    """Classes with their colours: the user's by name, else one of the palette by id."""
-    return [
-        MapClass(i, name, colors.get(name) or _PALETTE[(i - 1) % len(_PALETTE)])
-        for i, name in sorted(names.items())
-    ]
+    """Classes with their colours: the user's by name, else what the name suggests, else the palette's by id.
+
+    No colour is given twice as long as the palette lasts.
+    """
+    chosen = {i: colors[name] for i, name in names.items() if name in colors}
+    for i, name in sorted(names.items()):
+        expected = next((color for word, color in _EXPECTED.items() if word in name.lower()), None)
+        if i not in chosen and expected and expected not in chosen.values():
+            chosen[i] = expected
+    for i in sorted(set(names) - set(chosen)):
+        free = [color for color in _PALETTE if color not in chosen.values()]
+        own = _PALETTE[(i - 1) % len(_PALETTE)]
+        chosen[i] = own if own in free or not free else free[0]
+    return [MapClass(i, name, chosen[i]) for i, name in sorted(names.items())]
 
 
 def _classes_json(root: Path | None) -> dict[int, str]:

@@ -52,6 +52,12 @@ def test_ids_do_not_change_when_a_class_is_added_to_an_integer_companion():
     assert before.items() <= after.items()
 
 
-def test_colours_are_the_users_or_the_palettes():
-    classes = map_classes({1: "a", 2: "b"}, {"b": "#010203"})
-    assert [c.color for c in classes] == ["#4e79a7", "#010203"]
+def test_colours_are_the_users_or_what_the_name_suggests_or_the_palettes():
+    names = {1: "alpha", 2: "beta", 3: "Water", 4: "river"}
+    classes = map_classes(names, {"beta": "#010203"})
+    assert [c.color for c in classes][:3] == ["#4e79a7", "#010203", "#3b78b5"]
+    assert len({c.color for c in classes}) == 4
+
+
+def test_a_dozen_classes_have_a_dozen_colours():
+    assert len({c.color for c in map_classes({i: f"c{i}" for i in range(5, 17)}, {})}) == 12

@@ -44,13 +44,19 @@ def map_path(sentinel, model, tmp_path_factory):
 def test_the_model_file_says_what_it_is(sentinel, model):
     header = load_model(model).header
     assert header["backbone"]["preset"] == "tiny" and "random" in header["backbone"]["weights"]
-    assert [c["name"] for c in header["classes"]][0] == "water" and header["classes"][0]["id"] == 1
-    assert header["inputs"]["modalities"] == ["s2", "s1"] and len(header["inputs"]["series"]["s2"]["days"]) == 5
+    assert header["classes"][0]["name"] == "water" and header["classes"][0]["id"] == 1
+    assert (
+        header["inputs"]["modalities"] == ["s2", "s1"] and len(header["inputs"]["series"]["s2"]["days"]) == 5
+    )
     assert json.loads(model.with_name(model.name + ".recipe.json").read_text())["task"] == "finetune"
 
 
 def test_the_user_is_told_of_random_weights(sentinel, model, tmp_path):
-    notes = [e["text"] for e in job("finetune", sentinel, tmp_path / "m.safetensors")["events"] if e["event"] == "note"]
+    notes = [
+        e["text"]
+        for e in job("finetune", sentinel, tmp_path / "m.safetensors")["events"]
+        if e["event"] == "note"
+    ]
     assert any("random weights" in note for note in notes)
 
 
@@ -80,7 +86,9 @@ def test_the_same_recipe_gives_the_same_bytes(sentinel, model, map_path, tmp_pat
     out = tmp_path / "again.tif"
     job("predict", sentinel, out, model=str(model))
     assert out.read_bytes() == map_path.read_bytes()
-    assert (tmp_path / "again_confidence.tif").read_bytes() == map_path.with_name("map_confidence.tif").read_bytes()
+    assert (tmp_path / "again_confidence.tif").read_bytes() == map_path.with_name(
+        "map_confidence.tif"
+    ).read_bytes()
 
 
 def test_the_map_of_a_part_equals_the_cut_out_of_the_whole(sentinel, model, map_path, tmp_path):
@@ -143,7 +151,10 @@ def test_labels_in_another_crs_give_the_same_model(sentinel, tmp_path):
     )  # fmt: skip
     one = job("finetune", source, tmp_path / "a.safetensors")
     two = job(
-        "finetune", source, tmp_path / "b.safetensors", labels={"path": str(tmp_path / "wgs84.gpkg"), "field": "class"}
+        "finetune",
+        source,
+        tmp_path / "b.safetensors",
+        labels={"path": str(tmp_path / "wgs84.gpkg"), "field": "class"},
     )
     assert abs(one["report"]["n_pixels"] - two["report"]["n_pixels"]) <= 2
     assert [c["id"] for c in one["classes"]] == [c["id"] for c in two["classes"]]
