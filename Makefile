@@ -2,16 +2,19 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help env system install test lint package demo screenshots parity bench
+.PHONY: help env system python install test lint package demo screenshots parity bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-env: ## the backend's environment in .venv
+env: python ## the backend's environment in .venv
 	@tools/setup_env.sh
 
+python:
+	@tools/setup_system.sh python
+
 system: ## QGIS and what a screenless machine needs to run it
-	@tools/setup_system.sh
+	@tools/setup_system.sh desktop
 
 install: env system ## link the plugin into QGIS's default profile and enable it
 	@/usr/bin/python3 tools/install_plugin.py
@@ -36,7 +39,8 @@ screenshots: env system ## the pictures in docs/images
 	@cp "$$($(PY) -c 'import json; print(json.load(open("build/screenshots.json"))["screenshot"])')" docs/images/demo.png
 
 parity: env ## numerical parity with the fixtures in GOLDENS=dir
-	GOLDENS=$(GOLDENS) $(PY) -m pytest tests/backend/model/test_goldens.py -q -rs
+	@test -f "$(GOLDENS)/index.json" || { echo "No fixtures there: make parity GOLDENS=dir, with an index.json in it" >&2; exit 2; }
+	GOLDENS="$(abspath $(GOLDENS))" $(PY) -m pytest tests/backend/model/test_goldens.py -q -rs
 
 bench: env ## benchmarks into benchmarks/results; QUICK=1 for small ones
 	@for script in benchmarks/bench_*.py; do QUICK=$(QUICK) $(PY) $$script || exit 1; done

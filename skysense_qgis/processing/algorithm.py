@@ -50,14 +50,12 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
     def checkParameterValues(
         self, parameters: dict[str, Any], context: QgsProcessingContext
     ) -> tuple[bool, str]:
-        ok, message = super().checkParameterValues(parameters, context)
-        if not ok:
-            return ok, message
+        # Ours first: QGIS's own check says no more than which parameter is wrong.
         try:
             problem = self.problem(parameters, context)
         except SceneProblem as error:
             problem = str(error)
-        return (False, problem) if problem else (True, "")
+        return (False, problem) if problem else super().checkParameterValues(parameters, context)
 
     def problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         """What the user has to mend before the algorithm can run, as one sentence; "" = nothing."""

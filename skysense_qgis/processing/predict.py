@@ -89,6 +89,8 @@ class PredictAlgorithm(SkySenseAlgorithm):
         if problem:
             return problem
         model = self.parameterAsString(parameters, MODEL, context)
+        if not model:
+            return "Choose the model file to map with."
         return "" if Path(model).is_file() else f"The model file {model} does not exist."
 
     def processAlgorithm(

@@ -57,7 +57,9 @@ def scene(qgis_app, tmp_path_factory) -> Path:
     file = make_scene(folder)
     export_labels(make_labels(), folder / "labels.gpkg")
     data = json.loads(file.read_text())
-    file.write_text(json.dumps({**data, "labels": {"path": "labels.gpkg", "field": "class", "layer": "labels"}}))
+    file.write_text(
+        json.dumps({**data, "labels": {"path": "labels.gpkg", "field": "class", "layer": "labels"}})
+    )
     return folder
 
 
@@ -115,7 +117,10 @@ def test_finetune_takes_layers_labels_and_their_colours(provider, python, tmp_pa
     )
     QgsProject.instance().addMapLayer(labels)
     output = tmp_path / "m.safetensors"
-    run("finetune", {"S2": make_images(tmp_path), "LABELS": labels.id(), "FIELD": "class", "OUTPUT": str(output)})
+    run(
+        "finetune",
+        {"S2": make_images(tmp_path), "LABELS": labels.id(), "FIELD": "class", "OUTPUT": str(output)},
+    )
     recipe = json.loads((tmp_path / "m.safetensors.recipe.json").read_text())
     assert recipe["options"]["colors"] == colours
     copy = QgsVectorLayer(f"{recipe['labels']['path']}|layername={recipe['labels']['layer']}", "copy", "ogr")
@@ -123,26 +128,38 @@ def test_finetune_takes_layers_labels_and_their_colours(provider, python, tmp_pa
     assert copy.fields().lookupField("note") >= 0
 
 
-def test_the_map_is_the_very_same_from_the_cli_and_is_styled_when_loaded(provider, python, model, scene, tmp_path):
+def test_the_map_is_the_very_same_from_the_cli_and_is_styled_when_loaded(
+    provider, python, model, scene, tmp_path
+):
     output = tmp_path / "map.tif"
     context = QgsProcessingContext()
-    store = QgsProcessingUtils.mapLayerFromString  # keeps the import honest: layers come back through the context
     details = QgsProcessingContext.LayerDetails("Map", QgsProject.instance(), "OUTPUT")
     context.addLayerToLoadOnCompletion(str(output), details)
-    result = run("predict", {"SCENE": str(scene / "scene.json"), "MODEL": model, "OUTPUT": str(output)}, context)
+    result = run(
+        "predict", {"SCENE": str(scene / "scene.json"), "MODEL": model, "OUTPUT": str(output)}, context
+    )
     assert result == {"OUTPUT": str(output), "CONFIDENCE": str(tmp_path / "map_confidence.tif")}
 
     cli = tmp_path / "cli"
     cli.mkdir()
-    command = [str(Path(python).with_name("skysense")), "predict", str(scene / "scene.json"), "--model", model]
+    command = [
+        str(Path(python).with_name("skysense")),
+        "predict",
+        str(scene / "scene.json"),
+        "--model",
+        model,
+    ]
     subprocess.run([*command, "--out", str(cli / "map.tif")], check=True, capture_output=True)
     for name in ("map.tif", "map_confidence.tif"):
         assert (tmp_path / name).read_bytes() == (cli / name).read_bytes()
 
     loaded = context.layersToLoadOnCompletion()
     assert set(loaded) == {str(output), str(tmp_path / "map_confidence.tif")}
-    for path, kind in ((str(output), "paletted"), (str(tmp_path / "map_confidence.tif"), "singlebandpseudocolor")):
-        layer = store(path, context)
+    for path, kind in (
+        (str(output), "paletted"),
+        (str(tmp_path / "map_confidence.tif"), "singlebandpseudocolor"),
+    ):
+        layer = QgsProcessingUtils.mapLayerFromString(path, context)
         loaded[path].postProcessor().postProcessLayer(layer, context, QgsProcessingFeedback(False))
         assert layer.renderer().type() == kind
 
@@ -185,7 +202,11 @@ def test_what_is_wrong_is_one_sentence(provider, python, model, scene, tmp_path,
     def fill(value):
         return [fill(item) for item in value] if isinstance(value, list) else places.get(value, value)
 
-    given = {"MODEL": model, **{key: fill(value) for key, value in parameters.items()}, "OUTPUT": str(tmp_path / "o.tif")}
+    given = {
+        "MODEL": model,
+        **{key: fill(value) for key, value in parameters.items()},
+        "OUTPUT": str(tmp_path / "o.tif"),
+    }
     if name == "finetune":
         del given["MODEL"]
     with pytest.raises(QgsProcessingException) as raised:
@@ -224,7 +245,9 @@ def test_qgis_process_lists_and_runs(python, model, scene, tmp_path):
     }
 
     def call(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            [program, *arguments], env=environment, capture_output=True, text=True, timeout=300
+        )
 
     listed = call("list").stdout
     assert "skysense:finetune" in listed and "skysense:predict" in listed
@@ -232,11 +255,15 @@ def test_qgis_process_lists_and_runs(python, model, scene, tmp_path):
     given = [f"SCENE={scene / 'scene.json'}", f"MODEL={model}", f"OUTPUT={output}"]
     done = call("run", "skysense:predict", "--", *given)
     assert done.returncode == 0, done.stderr
-    run("predict", {"SCENE": str(scene / "scene.json"), "MODEL": model, "OUTPUT": str(tmp_path / "again.tif")})
+    run(
+        "predict", {"SCENE": str(scene / "scene.json"), "MODEL": model, "OUTPUT": str(tmp_path / "again.tif")}
+    )
     assert output.read_bytes() == (tmp_path / "again.tif").read_bytes()
     layers = [f"--S2={path}" for path in sorted(scene.glob("*.tif"))]
     dates = f"--DATES={';'.join(DATES)}"
-    done = call("run", "skysense:predict", *layers, dates, f"--MODEL={model}", f"--OUTPUT={tmp_path / 'layers.tif'}")
+    done = call(
+        "run", "skysense:predict", *layers, dates, f"--MODEL={model}", f"--OUTPUT={tmp_path / 'layers.tif'}"
+    )
     assert done.returncode == 0, done.stderr
     assert output.read_bytes() == (tmp_path / "layers.tif").read_bytes()
     failed = call("run", "skysense:predict", "--", "SCENE=/nowhere", f"MODEL={model}", f"OUTPUT={output}")
@@ -253,7 +280,12 @@ def test_the_packaged_zip_loads_elsewhere(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "elsewhere")}
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, cwd=str(tmp_path), capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        env=environment,
+        cwd=str(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert str(tmp_path / "elsewhere") in done.stdout
     assert "skysense:predict" in done.stdout and "skysense:finetune" in done.stdout

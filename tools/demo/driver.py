@@ -33,7 +33,8 @@ def start(plan: dict[str, Any]) -> None:
 
     Args:
         plan: "scene" (scene file), "out" (folder), "report" (file to write), "screen" (width, height), and, optional,
-            "stall_s" (give up when nothing has moved for so long), "kill_worker" (kill it once while it maps).
+            "classes" ({"id", "name", "color"} to draw the polygons in), "stall_s" (give up when nothing has moved for so
+            long), "kill_worker" (kill it once while it maps).
     """
     demo = Driver(plan)
     # A timer keeps no reference to the object of a bound method; a function does.
@@ -98,7 +99,7 @@ class Driver:
             [window.findChild(QDockWidget, "Layers")], [_LAYERS_WIDTH], Qt.Orientation.Horizontal
         )
         self.dock.failed.connect(self.report["failures"].append)
-        self.dock.jobs.noted.connect(self.report["notes"].append)
+        self.dock.jobs.noted.connect(self._note)
         self._pause(500)
 
     def _add_scene(self) -> None:
@@ -112,7 +113,10 @@ class Driver:
         labels = self._widget("labelLayerCombo").currentLayer()
         if labels is None or not self._widget("classFieldCombo").currentField():
             raise Stop(f"{self.plan['scene']} has no labels to train on.")
-        outline(labels, "#ffd400")
+        if self.plan.get("classes"):
+            colour_labels(labels, self._widget("classFieldCombo").currentField(), self.plan["classes"])
+        else:
+            outline(labels, "#ffd400")
         layers = show_imagery(self.dock.imagery.model.rows, self.out)
         QgsProject.instance().setCrs(layers[0].crs())
         canvas = iface.mapCanvas()
@@ -151,7 +155,9 @@ class Driver:
         raise_to_top(labels)
         path = self.report["mapped"]["map"]
         layer = next(item for item in QgsProject.instance().mapLayers().values() if item.source() == path)
-        QgsProject.instance().layerTreeRoot().findLayer(layer.id()).parent().setExpanded(True)
+        group = QgsProject.instance().layerTreeRoot().findLayer(layer.id()).parent()
+        group.setExpanded(False)  # the tree view follows changes only
+        group.setExpanded(True)
         canvas = iface.mapCanvas()
         extent = canvas.mapSettings().layerExtentToOutputExtent(layer, layer.extent())
         extent.scale(1.02)
@@ -182,6 +188,10 @@ class Driver:
             self.report["notes"].append(f"No picture: {done.stderr.strip()}")
         elif name == "demo.png":
             self.report["screenshot"] = str(path)
+
+    def _note(self, text: str) -> None:
+        if text not in self.report["notes"]:
+            self.report["notes"].append(text)
 
     # Doing and waiting ----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ and scores the map where the scene has truth. Without --scene it makes a small s
 """
 
 import argparse
+import fcntl
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import rasterio
 from session import ROOT, DemoError, drive
 from skysense.errors import SkySenseError
 from skysense.finetune.scores import score_map
@@ -28,8 +30,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder for the results; default: build/demo/<scene>")
     parser.add_argument("--size-m", type=int, default=1280, help="side of the synthetic scene in metres")
     options = parser.parse_args()
+    DEMO.mkdir(parents=True, exist_ok=True)
     try:
-        result = demo(options.scene, options.out, options.size_m)
+        with (DEMO / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would write the same files
+            result = demo(options.scene, options.out, options.size_m)
     except (DemoError, SkySenseError, OSError) as error:
         print(getattr(error, "sentence", str(error)), file=sys.stderr)
         return 1
@@ -62,7 +67,9 @@ def demo(scene: Path | None, out: Path | None, size_m: int = 1280) -> dict[str, 
     out.mkdir(parents=True, exist_ok=True)
     print(f"Opening {scene} in QGIS, training and mapping ...", flush=True)
     started = time.monotonic()
-    report = drive({"scene": str(scene), "out": str(out)}, DEMO / "session")
+    report = drive(
+        {"scene": str(scene), "out": str(out), "classes": known_classes(scene.parent)}, DEMO / "session"
+    )
     total = time.monotonic() - started
     mapped, trained = report["mapped"], report["trained"]
     scores = None
@@ -103,6 +110,24 @@ def find_scene(path: Path) -> Path:
     if not file.is_file():
         raise DemoError(f"There is no scene.json in {path}.")
     return file.absolute()
+
+
+def known_classes(folder: Path) -> list[dict[str, Any]]:
+    """Names and colours of a scene's classes, where `classes.json` and the colour table of `truth.tif` tell them."""
+    names, truth = folder / "classes.json", folder / "truth.tif"
+    if not names.is_file() or not truth.is_file():
+        return []
+    with rasterio.open(truth) as source:
+        try:
+            table = source.colormap(1)
+        except ValueError:  # it has none
+            return []
+    found = json.loads(names.read_text(encoding="utf-8"))
+    return [
+        {"id": int(number), "name": name, "color": "#{:02x}{:02x}{:02x}".format(*table[int(number)][:3])}
+        for number, name in found.items()
+        if int(number) in table
+    ]
 
 
 def take_setup_seconds() -> int:

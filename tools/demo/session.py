@@ -87,8 +87,8 @@ def drive(
         finally:
             _end_group(process)
     if not report.is_file():
-        if process.returncode < 0:
-            raise DemoError(f"QGIS was not done after {timeout_s / 60:.0f} minutes, or was killed; see {log}")
+        if not ended:
+            raise DemoError(f"QGIS was not done after {timeout_s / 60:.0f} minutes; see {log}")
         raise DemoError(f"QGIS ended (exit {process.returncode}) before the demo was done; see {log}")
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     if found.get("error"):

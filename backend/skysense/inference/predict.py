@@ -106,7 +106,7 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     run_log = output.with_name(output.name + ".run.json")
     seconds = time.monotonic() - started
     write_json(run_log, _run_log(recipe, device, seconds))
-    shutil.rmtree(parts)
+    shutil.rmtree(parts, ignore_errors=True)  # a viewer may still hold a chunk open (Windows)
     control.progress(1.0, "Mapped")
     return {
         "map": str(output),

@@ -14,7 +14,7 @@ DEFAULT_PRESET = "tiny"
 _SEED = 0
 _RANDOM = (
     "The built-in model has random weights for now: its features are not yet pretrained, "
-    "and the maps lean on the spectral values"
+    "and the maps lean on the spectral values."
 )
 
 #: Features of untrained weights are kept on a short lead: at 1 they cost up to 4 points of mIoU on the HR scenes.

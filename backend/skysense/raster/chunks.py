@@ -11,7 +11,7 @@ from rasterio.io import MemoryFile
 
 from skysense.raster.grid import Grid, Window
 from skysense.raster.layout import Layout
-from skysense.raster.maps import MapClass, colormap, discard, storage_error
+from skysense.raster.maps import MapClass, class_names, colormap, discard, storage_error
 
 #: Pixels of a chunk's side where the caller has no better one.
 CHUNK = 1024
@@ -120,6 +120,7 @@ def _encode(grid: Grid, values: NDArray[np.uint8], legend: list[MapClass] | None
             out.write(values, 1)
             if legend is not None:
                 out.write_colormap(1, colormap(legend))
+                out.update_tags(SKYSENSE_CLASSES=class_names(legend))
             # Seen from afar, a growing map is mostly chunks.
             factors = [factor for factor in (2, 4, 8) if min(grid.shape) // factor >= _SMALLEST_OVERVIEW]
             if factors:

@@ -51,6 +51,12 @@ def colormap(legend: Sequence[MapClass]) -> dict[int, tuple[int, int, int, int]]
     return table
 
 
+def class_names(legend: Sequence[MapClass]) -> str:
+    """The metadata item `SKYSENSE_CLASSES`: JSON, id -> name."""
+    names = {str(item.id): item.name for item in sorted(legend, key=lambda item: item.id)}
+    return json.dumps(names, ensure_ascii=False)
+
+
 def merge_chunks(
     parts: Sequence[tuple[Window, Path]],
     out: Path,
@@ -73,8 +79,7 @@ def merge_chunks(
         StorageError: it cannot be written; nothing half-written is left.
     """
     part = out.with_name(f"{out.stem}.part{out.suffix or '.tif'}")
-    names = {str(item.id): item.name for item in sorted(legend, key=lambda item: item.id)}
-    metadata = {**metadata, "SKYSENSE_CLASSES": json.dumps(names, ensure_ascii=False)}
+    metadata = {**metadata, "SKYSENSE_CLASSES": class_names(legend)}
     ordered = sorted(parts, key=lambda item: (item[0].row, item[0].col))
     vrt = _vrt(ordered, grid, legend if kind == "class" else None, metadata)
     try:
