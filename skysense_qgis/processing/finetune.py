@@ -187,10 +187,10 @@ def write_labels(
     writer = QgsVectorFileWriter.create(
         str(path), source.fields(), source.wkbType(), source.sourceCrs(), context, options
     )
-    failed = writer.hasError() != QgsVectorFileWriter.NoError
+    failed = writer.hasError() != QgsVectorFileWriter.WriterError.NoError
     if not failed:
         for feature in source.getFeatures():
-            failed = failed or not writer.addFeature(feature, QgsFeatureSink.FastInsert)
+            failed = failed or not writer.addFeature(feature, QgsFeatureSink.Flag.FastInsert)
     failed = failed or not writer.flushBuffer()
     message = writer.errorMessage()
     del writer  # closes the file

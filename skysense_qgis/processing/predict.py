@@ -13,7 +13,6 @@ from qgis.core import (
     QgsProcessingParameterExtent,
     QgsProcessingParameterFile,
     QgsProcessingParameterRasterDestination,
-    QgsProcessingUtils,
 )
 
 from .algorithm import SkySenseAlgorithm
@@ -124,9 +123,7 @@ class PredictAlgorithm(SkySenseAlgorithm):
         """Have the confidence loaded beside the map, if the map is, and both styled."""
         if not context.willLoadLayerOnCompletion(output):
             return
-        details = QgsProcessingContext.LayerDetails(
-            "Confidence", context.project(), CONFIDENCE, QgsProcessingUtils.LayerHint.Raster
-        )
+        details = QgsProcessingContext.LayerDetails("Confidence", context.project(), CONFIDENCE)
         context.addLayerToLoadOnCompletion(result["confidence"], details)
         style_when_loaded(context, output, "class")
         style_when_loaded(context, result["confidence"], "confidence")

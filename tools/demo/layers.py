@@ -121,7 +121,8 @@ def _style(layer: QgsRasterLayer, rgb: list[int]) -> None:
         layer.setRenderer(QgsSingleBandGrayRenderer(provider, 1))
     # A stretch between the 2nd and 98th percentile, as QGIS itself does it for 16-bit pictures.
     layer.setContrastEnhancement(
-        QgsContrastEnhancement.StretchToMinimumMaximum, QgsRasterMinMaxOrigin.CumulativeCut
+        QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum,
+        QgsRasterMinMaxOrigin.CumulativeCut,
     )
     layer.setCustomProperty("identify/format", "Value")
 
