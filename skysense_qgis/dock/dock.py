@@ -21,7 +21,7 @@ from ..worker.client import WorkerClient
 from ..worker.messages import Failure
 from .acquisitions import AcquisitionsSection
 from .checking import SceneChecker
-from .export import LAYER_NAME, export_labels
+from .export import LAYER_NAME, class_colors, export_labels
 from .jobs import MAP, TRAIN, JobRunner, default_folder, make_run_folder, recipe
 from .labels import LabelsSection
 from .messages import PanelMessages
@@ -273,7 +273,10 @@ class SkySenseDock(QgsDockWidget):
                     "field": self.labels.field,
                     "layer": LAYER_NAME,
                 }
-                keys = {"labels": labels}
+                keys = {
+                    "labels": labels,
+                    "options": {"colors": class_colors(self.labels.layer, self.labels.field)},
+                }
         except RowError as error:
             self.messages.warn(str(error))
             self.failed.emit(str(error))

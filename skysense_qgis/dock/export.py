@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qgis.core import QgsProject, QgsVectorFileWriter, QgsVectorLayer
+from qgis.core import QgsCategorizedSymbolRenderer, QgsProject, QgsVectorFileWriter, QgsVectorLayer
 
 from .row import RowError
 
@@ -35,3 +35,18 @@ def export_labels(layer: QgsVectorLayer, path: Path) -> None:
         raise RowError(
             f"The labels cannot be written to {path} ({outcome[1]}). Choose another output folder."
         )
+
+
+def class_colors(layer: QgsVectorLayer | None, field: str) -> dict[str, str]:
+    """Class name -> "#rrggbb" as the label layer is drawn; empty unless it is categorised by the class field."""
+    renderer = layer.renderer() if layer is not None else None
+    if (
+        not isinstance(renderer, QgsCategorizedSymbolRenderer)
+        or renderer.classAttribute().strip('"') != field
+    ):
+        return {}
+    return {
+        str(category.value()): category.symbol().color().name()
+        for category in renderer.categories()
+        if category.value() not in (None, "") and category.symbol() is not None
+    }

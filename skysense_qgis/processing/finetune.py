@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from qgis.core import (
-    QgsCategorizedSymbolRenderer,
     QgsCoordinateTransformContext,
     QgsFeatureSink,
     QgsProcessing,
@@ -21,9 +20,9 @@ from qgis.core import (
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterNumber,
     QgsVectorFileWriter,
-    QgsVectorLayer,
 )
 
+from ..dock.export import class_colors
 from .algorithm import SkySenseAlgorithm
 from .inputs import SCENE
 
@@ -154,21 +153,6 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             f"{len(result['classes'])} classes from {report['n_polygons']} polygons; scored on {report['scored_on']}."
         )
         return {OUTPUT: result["model"], **figures}
-
-
-def class_colors(layer: QgsVectorLayer | None, field: str) -> dict[str, str]:
-    """Class name -> "#rrggbb" as the label layer is drawn; empty unless it is categorised by the class field."""
-    renderer = layer.renderer() if layer is not None else None
-    if (
-        not isinstance(renderer, QgsCategorizedSymbolRenderer)
-        or renderer.classAttribute().strip('"') != field
-    ):
-        return {}
-    return {
-        str(category.value()): category.symbol().color().name()
-        for category in renderer.categories()
-        if category.value() not in (None, "") and category.symbol() is not None
-    }
 
 
 def write_labels(

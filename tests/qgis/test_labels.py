@@ -78,3 +78,17 @@ def test_new_makes_a_layer_and_starts_drawing():
     section.new_button.click()
     assert made[0].isEditable() and section.field == "class"
     made[0].rollBack()
+
+
+def test_the_colours_that_the_user_has_given_the_classes():
+    from qgis.core import QgsCategorizedSymbolRenderer, QgsFillSymbol, QgsRendererCategory, QgsVectorLayer
+
+    from skysense_qgis.dock.export import class_colors
+
+    layer = QgsVectorLayer("Polygon?crs=EPSG:32632&field=class:string", "l", "memory")
+    assert class_colors(layer, "class") == {}
+    water = QgsRendererCategory("water", QgsFillSymbol.createSimple({"color": "#0102ff"}), "water")
+    rest = QgsRendererCategory(None, QgsFillSymbol.createSimple({"color": "#ffffff"}), "the rest")
+    layer.setRenderer(QgsCategorizedSymbolRenderer("class", [water, rest]))
+    assert class_colors(layer, "class") == {"water": "#0102ff"}
+    assert class_colors(layer, "kind") == {}
