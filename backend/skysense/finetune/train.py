@@ -30,7 +30,7 @@ from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
 
 #: Labelled pixels kept per class, drawn at random: more of the same polygons teaches the head nothing new.
-_PIXELS_PER_CLASS = 20_000
+_PIXELS_PER_CLASS = 5_000
 _PIXELS_PER_TILE = 4_000
 
 
