@@ -1,6 +1,5 @@
 import os
 import signal
-import time
 
 import pytest
 from small_scene import make_labels, make_scene
@@ -30,13 +29,11 @@ def run(client, recipe):
     return job, outcome, events
 
 
-def test_it_starts_with_the_first_request_and_greets_within_a_second(client, wait):
+def test_it_starts_with_the_first_request_and_greets(client, wait):
     assert client.pid == 0
     outcome = []
-    started = time.monotonic()
     client.request("hello", {}, outcome.append, outcome.append)
     wait(lambda: outcome)
-    assert time.monotonic() - started < 1.0
     assert outcome[0]["protocol"] == 1
     assert outcome[0]["pid"] == client.pid
     assert client.hello["version"] == outcome[0]["version"]

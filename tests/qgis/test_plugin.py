@@ -1,5 +1,4 @@
 import configparser
-import time
 from pathlib import Path
 
 from iface import Iface
@@ -18,9 +17,7 @@ def test_load_show_and_unload_leave_nothing_behind():
     iface = Iface()
     iface.window.show()
     plugin = skysense_qgis.classFactory(iface)
-    started = time.monotonic()
     plugin.initGui()
-    assert time.monotonic() - started < 0.1
     assert plugin.dock is None and not iface.docks  # built when it is first shown
     assert len(iface.toolbar.actions()) == len(iface.menu.actions()) == len(iface.factories) == 1
     assert "skysense" in providers()

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -74,7 +73,5 @@ def test_a_wrong_recipe_is_an_input_error(worker):
 def test_shutdown_cancels_nothing_that_is_not_there(worker):
     worker.send(id=1, method="cancel", params={"job": 99})
     assert worker.receive()["result"] == {"cancelled": False}
-    started = time.monotonic()
     worker.send(id=2, method="shutdown")
     assert worker.receive()["id"] == 2 and worker.process.wait(timeout=10) == 0
-    assert time.monotonic() - started < 5
