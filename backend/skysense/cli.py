@@ -103,6 +103,16 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("info", _info, _show_pairs, "what a model file or preset is")
     sub.add_argument("model", metavar="MODEL", help="a model file, or a preset: tiny, small, base, huge")
 
+    sub = command("download", _download, _show_download, "download released weights from a hub")
+    sub.add_argument("repository", metavar="REPO", help="owner/name")
+    sub.add_argument("file", nargs="?", metavar="FILE", help="its path in the repository")
+    sub.add_argument("--list", action="store_true", help="list the repository's weight files instead")
+    sub.add_argument("--revision", help="a commit, which pins the content, or a branch or tag; default: main")
+    sub.add_argument("--out", type=Path, metavar="PATH", help="file or folder; default: here")
+    sub.add_argument("--endpoint", metavar="URL", help="the hub or a mirror; default: HF_ENDPOINT")
+    sub.add_argument("--sha256", metavar="H", help="what the file must have")
+    sub.add_argument("--accept-licence", action="store_true", help="you agree to the weights' licence")
+
     sub = command("date", _date, _show_dates, "the acquisition date that a product's name or metadata gives")
     sub.add_argument("names", nargs="+", metavar="NAME")
 
@@ -122,13 +132,19 @@ def _parser() -> argparse.ArgumentParser:
 def _run(recipe: Recipe) -> Result:
     from skysense.jobs.runner import run
 
+    return _showing(lambda control: run(recipe, control))
+
+
+def _showing(job: Callable[[JobControl], Result]) -> Result:
+    """Do a job; its notes, and on a terminal its progress, go to stderr."""
+
     def show(event: dict[str, Any]) -> None:
         if event["event"] == "note":
             print(f"Note: {event['text']}", file=sys.stderr)
         elif event["event"] == "progress" and sys.stderr.isatty():
             print(f"\r{event['fraction']:4.0%} {event['text']:<40}", end="", file=sys.stderr, flush=True)
 
-    result = run(recipe, JobControl(show))
+    result = job(JobControl(show))
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return result
@@ -208,6 +224,29 @@ def _info(args: argparse.Namespace) -> Result:
     return describe_model(args.model)
 
 
+def _download(args: argparse.Namespace) -> Result:
+    from skysense.hub.source import environment_token, make_source
+
+    source = make_source(args.repository, args.file, args.revision, args.endpoint)
+    if args.list:
+        from skysense.hub.listing import list_weights
+
+        return list_weights(source, environment_token())
+    from skysense.hub.download import download
+
+    out = args.out or Path.cwd()
+    return _showing(
+        lambda control: download(
+            source,
+            out,
+            control,
+            accepted=args.accept_licence,
+            sha256=args.sha256,
+            token=environment_token(),
+        )
+    )
+
+
 def _date(args: argparse.Namespace) -> Result:
     from skysense.scene.dates import acquisition_date
 
@@ -268,6 +307,14 @@ def _show_scores(result: Result) -> str:
         for name, item in result["per_class"].items()
     ]
     return "\n".join(lines)
+
+
+def _show_download(result: Result) -> str:
+    if "files" not in result:
+        return f"{result['path']}\n{result['repository']} {result['revision']}\nsha256 {result['sha256']}"
+    sizes = [f"{item['size'] / 1e6:12,.1f} MB" if item["size"] else "? MB" for item in result["files"]]
+    lines = [f"{size:>15}  {item['file']}" for size, item in zip(sizes, result["files"])]
+    return "\n".join([f"{result['repository']} {result['revision']}", *(lines or ["no weight files"])])
 
 
 def _show_dates(result: Result) -> str:

@@ -1,0 +1,1 @@
+"""Released weights: downloaded from a hub by repository, file and revision, checked, with their licence."""
