@@ -23,7 +23,9 @@ class JobControl:
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._cancelled = threading.Event()
-        self._started = time.monotonic()
+        self._began: tuple[float, float] | None = (
+            None  # when the first progress was told, and how far that was
+        )
         self._last = float("-inf")
 
     def cancel(self) -> None:
@@ -42,8 +44,10 @@ class JobControl:
         if now - self._last < _QUIET_S and fraction < 1.0:
             return
         self._last = now
-        elapsed = now - self._started
-        eta = elapsed * (1 - fraction) / fraction if fraction > 0 and elapsed > _ETA_AFTER_S else None
+        # A resumed job begins in the middle: only what this run does itself tells how fast it is.
+        start, before = self._began = self._began or (now, fraction)
+        gained, elapsed = fraction - before, now - start
+        eta = elapsed * (1 - fraction) / gained if gained > 0 and elapsed > _ETA_AFTER_S else None
         self._emit({"event": "progress", "fraction": round(fraction, 4), "text": text, "eta_s": eta})
 
     def note(self, text: str) -> None:

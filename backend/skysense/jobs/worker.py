@@ -1,7 +1,8 @@
 """The worker: a long-lived process that the plugin talks to over stdin and stdout.
 
-`hello`, `describe` and `validate` never import torch, so the worker is up at once and works before torch
-is installed. Jobs run one at a time in their own thread; everything else is answered meanwhile.
+`hello`, `describe`, `validate` and `hub` never import torch, so the worker is up at once and works before torch
+is installed. Jobs run one at a time in their own thread, downloads each in theirs; everything else is answered
+meanwhile.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import platform
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +26,7 @@ from skysense.jobs.protocol import VERSION, Channel, error_json
 log = logging.getLogger(__name__)
 
 _Job = tuple[Any, dict[str, Any], JobControl]
+_Work = Callable[[dict[str, Any], JobControl], dict[str, Any]]
 
 
 class Worker:
@@ -68,42 +71,79 @@ class Worker:
     def _answer(self, request: Any, method: str, params: dict[str, Any]) -> None:
         try:
             if method == "run":
-                control = JobControl(lambda event: self._channel.send({"id": request, **event}))
-                self._jobs[request] = control
-                self._queue.put((request, params, control))
+                self._queue.put((request, params, self._control(request)))
+            elif method in _DOWNLOADS:
+                # A model may be downloaded while another one is trained.
+                job = (request, params, self._control(request))
+                threading.Thread(target=self._do, args=(_DOWNLOADS[method], *job), daemon=True).start()
             elif method == "cancel":
-                job = self._jobs.get(params.get("job"))
-                if job:
-                    job.cancel()
-                self._channel.result(request, {"cancelled": job is not None})
+                running = self._jobs.get(params.get("job"))
+                if running:
+                    running.cancel()
+                self._channel.result(request, {"cancelled": running is not None})
             else:
-                handler = {"hello": _hello, "describe": _describe, "validate": _validate}.get(method)
+                handler = _ANSWERS.get(method)
                 if handler is None:
                     raise InputError(f"unknown method {method!r}", "worker", "Update SkySense on both sides")
                 self._channel.result(request, handler(params))
         except Exception as error:  # the edge: every failure becomes a sentence, the worker lives on
             self._fail(request, error)
 
+    def _control(self, request: Any) -> JobControl:
+        control = JobControl(lambda event: self._channel.send({"id": request, **event}))
+        self._jobs[request] = control
+        return control
+
     def _run_jobs(self) -> None:
         while (job := self._queue.get()) is not None:
-            request, params, control = job
-            try:
-                from skysense.jobs.recipe import parse_recipe
-                from skysense.jobs.runner import run
+            self._do(_run, *job)
 
-                control.check()
-                recipe = parse_recipe(params.get("recipe"), Path(params.get("root") or Path.cwd()))
-                self._channel.result(request, run(recipe, control))
-            except Exception as error:
-                self._fail(request, error)
-            finally:
-                self._jobs.pop(request, None)
+    def _do(self, work: _Work, request: Any, params: dict[str, Any], control: JobControl) -> None:
+        try:
+            control.check()
+            self._channel.result(request, work(params, control))
+        except Exception as error:
+            self._fail(request, error)
+        finally:
+            self._jobs.pop(request, None)
 
     def _fail(self, request: Any, error: Exception) -> None:
         known = error_json(error)
         if known["kind"] == "internal":
             log.error("request %s failed", request, exc_info=error)
         self._channel.error(request, known)
+
+
+def _run(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.jobs.recipe import parse_recipe
+    from skysense.jobs.runner import run
+
+    return run(parse_recipe(params.get("recipe"), Path(params.get("root") or Path.cwd())), control)
+
+
+def _download(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.hub.download import download
+    from skysense.hub.source import environment_token, make_source
+
+    return download(
+        make_source(params["repository"], params["file"], params.get("revision"), params.get("endpoint")),
+        Path(params["out"]),
+        control,
+        accepted=params.get("accepted") is True,
+        sha256=params.get("sha256"),
+        token=params.get("token") or environment_token(),
+    )
+
+
+def _list_weights(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.hub.listing import list_weights
+    from skysense.hub.source import environment_token, make_source
+
+    source = make_source(params["repository"], None, params.get("revision"), params.get("endpoint"))
+    return list_weights(source, params.get("token") or environment_token())
+
+
+_DOWNLOADS: dict[str, _Work] = {"download": _download, "list_weights": _list_weights}
 
 
 def _hello(params: dict[str, Any]) -> dict[str, Any]:
@@ -137,6 +177,20 @@ def _validate(params: dict[str, Any]) -> dict[str, Any]:
         "warnings": result.warnings,
         "summary": result.summary,
     }
+
+
+def _hub(params: dict[str, Any]) -> dict[str, Any]:
+    from skysense.hub.licence import LICENCE
+    from skysense.hub.source import KNOWN_REPOSITORIES, make_source
+
+    return {
+        "licence": LICENCE,
+        "repositories": list(KNOWN_REPOSITORIES),
+        "endpoint": make_source("").endpoint,
+    }
+
+
+_ANSWERS = {"hello": _hello, "describe": _describe, "validate": _validate, "hub": _hub}
 
 
 def main() -> int:

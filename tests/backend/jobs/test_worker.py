@@ -75,3 +75,12 @@ def test_shutdown_cancels_nothing_that_is_not_there(worker):
     assert worker.receive()["result"] == {"cancelled": False}
     worker.send(id=2, method="shutdown")
     assert worker.receive()["id"] == 2 and worker.process.wait(timeout=10) == 0
+
+
+def test_the_licence_and_the_known_repositories_are_told_without_torch(worker):
+    worker.send(id=1, method="hub")
+    told = worker.receive()["result"]
+    assert "non-commercial research" in told["licence"] and told["endpoint"].startswith("http")
+    assert all(name.count("/") == 1 for name in told["repositories"])
+    with open(f"/proc/{worker.process.pid}/maps") as maps:
+        assert "libtorch" not in maps.read()
