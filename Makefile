@@ -39,8 +39,7 @@ screenshots: env system ## the pictures in docs/images
 	@cp "$$($(PY) -c 'import json; print(json.load(open("build/screenshots.json"))["screenshot"])')" docs/images/demo.png
 
 parity: env ## numerical parity with the fixtures in GOLDENS=dir
-	@test -f "$(GOLDENS)/index.json" || { echo "No fixtures there: make parity GOLDENS=dir, with an index.json in it" >&2; exit 2; }
-	GOLDENS="$(abspath $(GOLDENS))" $(PY) -m pytest tests/backend/model/test_goldens.py -q -rs
+	@$(PY) tools/parity/run.py --goldens "$(GOLDENS)"
 
 bench: env ## benchmarks into benchmarks/results; QUICK=1 for small ones
 	@for script in benchmarks/bench_*.py; do QUICK=$(QUICK) $(PY) $$script || exit 1; done

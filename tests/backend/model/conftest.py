@@ -1,42 +1,19 @@
-"""The numerical fixtures of the reference (see `make parity`): by path, never copied into the project."""
+"""A small model and scene for every test; where the numerical fixtures are, and the runner that reads them."""
 
-import json
-import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from skysense.model.config import FusionConfig, ModelConfig, SwinConfig, VitConfig
 from skysense.model.inputs import Inputs
 from skysense.model.skysense import SkySense
 from torch import Tensor
 
-SHARED = Path(__file__).resolve().parents[4] / "shared"
-GOLDENS = Path(os.environ.get("GOLDENS", SHARED / "reference" / "goldens"))
-
-
-class Golden:
-    """One case of index.json: `config` and other entries in `info`, tensors `io` and `weights`."""
-
-    def __init__(self, case: str) -> None:
-        self.info: dict[str, Any] = json.loads((GOLDENS / "index.json").read_text())[case]
-        arrays = np.load(GOLDENS / self.info["io"])
-        self.io: dict[str, Tensor] = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        weights = self.info.get("weights")
-        self.weights: dict[str, Tensor] = load_file(GOLDENS / weights) if weights else {}
-
-
-@pytest.fixture
-def golden() -> Callable[[str], Golden]:
-    """Opens a case by name; skips the test where the fixtures are not there."""
-    if not (GOLDENS / "index.json").is_file():
-        pytest.skip(f"no reference fixtures at {GOLDENS} (set GOLDENS)")
-    return Golden
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tools"))  # for `parity`
 
 
 @pytest.fixture(autouse=True)

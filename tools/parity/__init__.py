@@ -1,0 +1,1 @@
+"""`make parity`: our modules against numbers that the official classes gave, stored in a folder of fixtures."""

@@ -1,0 +1,75 @@
+"""From the official constructors' arguments to ours, refusing by name what ours do not know."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from parity.fixture import FixtureError
+
+#: Arguments of the official transformers that only matter while training, or at these values change nothing.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "act_cfg": ({"type": "GELU"},),
+    "attn_drop_rate": (0, None),
+    "drop_rate": (0, None),
+    "frozen_stages": tuple(range(-1, 100)),
+    "init_cfg": (None,),
+    "norm_eval": (True, False),
+    "num_fcs": (2,),
+    "patch_norm": (False,),
+    "pretrained": (None,),
+    "qkv_bias": (True,),
+    "use_abs_pos_embed": (False,),
+    "with_cp": (True, False),
+}
+
+
+def take_known(config: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The arguments named in `known`.
+
+    Raises:
+        FixtureError: there is another one, unless it is neutral.
+    """
+    for key, value in config.items():
+        if key not in known and value not in NEUTRAL.get(key, ()):
+            raise FixtureError(
+                f"does not know {key} = {value!r}" if key in NEUTRAL else f"does not know {key}"
+            )
+    return {key: value for key, value in config.items() if key in known}
+
+
+def need(config: Mapping[str, Any], *keys: str) -> None:
+    """Raises FixtureError for an argument that is not there."""
+    for key in keys:
+        if key not in config:
+            raise FixtureError(f"the configuration lacks {key}")
+
+
+def norm_eps(norm_cfg: Any, default: float = 1e-5) -> float:
+    """Epsilon of `norm_cfg`, {"type": "LN", "eps": …}."""
+    if (
+        not isinstance(norm_cfg, Mapping)
+        or norm_cfg.get("type", "LN") != "LN"
+        or set(norm_cfg) - {"type", "eps"}
+    ):
+        raise FixtureError(f"does not know norm_cfg = {norm_cfg!r}")
+    return float(norm_cfg.get("eps", default))
+
+
+def one_side(value: Any, key: str) -> int:
+    """A side in pixels, given as a number or as two equal ones."""
+    sides = value if isinstance(value, list) else [value]
+    if len(set(sides)) != 1 or not isinstance(sides[0], int):
+        raise FixtureError(f"does not know {key} = {value!r}")
+    return int(sides[0])
+
+
+def transformer(
+    config: Mapping[str, Any], known: Collection[str], default_eps: float = 1e-5
+) -> dict[str, Any]:
+    """Arguments of our ViT or fusion: `known` ones, with `mlp_ratio` whole and `norm_cfg` as `eps`."""
+    ours = take_known(config, {*known, "norm_cfg", "mlp_ratio"})
+    ours["eps"] = norm_eps(ours.pop("norm_cfg", {}), default_eps)
+    if "mlp_ratio" in ours:
+        if ours["mlp_ratio"] != int(ours["mlp_ratio"]):
+            raise FixtureError(f"does not know mlp_ratio = {ours['mlp_ratio']!r}")
+        ours["mlp_ratio"] = int(ours["mlp_ratio"])
+    return ours

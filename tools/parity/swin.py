@@ -1,0 +1,87 @@
+"""SwinTransformerV2: every shape, with and without padding of small maps, every output stage."""
+
+from typing import Any
+
+import torch
+from skysense.model.swin_v2 import SwinTransformerV2
+
+from parity.arguments import need, norm_eps, one_side, take_known
+from parity.compare import Comparison
+from parity.fixture import Case, FixtureError
+from parity.loading import ready
+from parity.naming import image_inputs, output_numbers
+
+#: Cosine attention with a scale of 100 is ill-conditioned: the official code itself moves by 1.6e-3 in float32.
+TOLERANCE = {"float64": 3e-5, "float32": 5e-3}
+PATHS = ("plain", "fast")
+
+_KNOWN = {
+    "arch",
+    "drop_path_rate",
+    "img_size",
+    "in_channels",
+    "interpolate_mode",
+    "norm_cfg",
+    "out_indices",
+    "pad_small_map",
+    "patch_cfg",
+    "patch_size",
+    "pretrained_window_sizes",
+    "stage_cfgs",
+    "window_size",
+}
+_ARCH = {"embed_dims", "depths", "num_heads", "extra_norm_every_n_blocks"}
+
+
+def swin_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    """Our constructor's arguments from the official ones."""
+    known = take_known(config, _KNOWN)
+    need(known, "arch")
+    arch = known.pop("arch")
+    if not isinstance(arch, dict):
+        raise FixtureError(f"does not know arch = {arch!r}")
+    ours = take_known(arch, _ARCH)
+    need(ours, "embed_dims", "depths", "num_heads")
+    ours.setdefault("extra_norm_every_n_blocks", 0)
+    # Positions are relative, so neither an image size nor how to resize positions changes anything.
+    known.pop("img_size", None)
+    known.pop("interpolate_mode", None)
+    if norm_eps(known.pop("norm_cfg", {})) != 1e-5:
+        raise FixtureError(f"does not know norm_cfg = {config['norm_cfg']!r}")
+    if any(known.pop("pretrained_window_sizes", ())):
+        raise FixtureError(f"does not know pretrained_window_sizes = {config['pretrained_window_sizes']!r}")
+    for key in ("patch_cfg", "stage_cfgs"):
+        if known.pop(key, None):
+            raise FixtureError(f"does not know {key} = {config[key]!r}")
+    if "patch_size" in known:
+        known["patch_size"] = one_side(known["patch_size"], "patch_size")
+    known["out_indices"] = sorted(known.get("out_indices", (3,)))
+    return ours | known
+
+
+def check(case: Case, comparison: Comparison, dtype: torch.dtype, fast: bool) -> None:
+    """Run a case; names: `in_{H}x{W}`, `out_{H}x{W}_pad{0|1}_s{stage}`, `raises_{H}x{W}_pad{0|1}`."""
+    arguments, weights = swin_arguments(case.config), case.weights()
+    stages: list[int] = arguments["out_indices"]
+    pads = case.entry.get("pad_small_map", arguments.pop("pad_small_map", False))
+    for pad in pads if isinstance(pads, list) else [pads]:
+        model = SwinTransformerV2(**arguments | {"pad_small_map": pad})
+        model = ready(model, weights, dtype, fast, unused=r"norm\d\.|mask_token$")
+        for suffix in image_inputs(case, comparison):
+            run = f"{suffix}_pad{int(pad)}"
+            x = comparison.input(f"in{suffix}")
+            if comparison.has(f"raises{run}") and bool(comparison.array(f"raises{run}").all()):
+                _must_refuse(model, x, run)
+                comparison.seen(f"raises{run}")
+                continue
+            numbers = output_numbers(comparison, f"out{run}_s", stages)
+            for number, actual in zip(numbers, model(x), strict=True):
+                comparison.close(f"out{run}_s{number}", actual)
+
+
+def _must_refuse(model: SwinTransformerV2, x: torch.Tensor, run: str) -> None:
+    try:
+        model(x)
+    except ValueError:
+        return
+    raise FixtureError(f"raises{run}: the official class refuses this map, ours does not")
