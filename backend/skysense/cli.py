@@ -79,9 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--labels", metavar="GPKG", help="polygon layer; default: the scene's labels")
     sub.add_argument("--field", help="class field; default: the scene's")
     sub.add_argument("--layer", help="layer inside the file, when it has several")
-    sub.add_argument("--model", type=Path, help="the backbone; default: the built-in one")
+    sub.add_argument(
+        "--model",
+        type=Path,
+        help="the backbone, or a trained model whose backbone to use; default: the built-in one",
+    )
     sub.add_argument("--out", type=Path, required=True, metavar="M.safetensors")
     sub.add_argument("--mode", default="head", help="what is trained: head (on frozen features)")
+    sub.add_argument("--standalone", action="store_true", help="put the backbone into the file as well")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
     running(sub)
@@ -99,6 +104,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("scene", type=Path, metavar="SCENE")
     sub.add_argument("--map", type=Path, required=True, metavar="MAP.tif")
     sub.add_argument("--eval-mask", type=Path)
+
+    sub = command(
+        "convert", _convert, _show_conversion, "make a backbone file from released SkySense checkpoints"
+    )
+    sub.add_argument(
+        "inputs", nargs="*", type=Path, metavar="IN", help=".pth, .pt, .ckpt, .safetensors, .index.json"
+    )
+    sub.add_argument("out", type=Path, metavar="OUT.safetensors")
+    sub.add_argument(
+        "--part",
+        action="append",
+        default=[],
+        metavar="PART=FILE",
+        help="a further input whose part neither its content nor its name tells: head_s2, head_s1, ...",
+    )
 
     sub = command("info", _info, _show_pairs, "what a model file or preset is")
     sub.add_argument("model", metavar="MODEL", help="a model file, or a preset: tiny, small, base, huge")
@@ -184,6 +204,7 @@ def _finetune(args: argparse.Namespace) -> Result:
                     "seed": args.seed,
                     "mode": args.mode,
                     "fusion_stride": args.fusion_stride,
+                    "standalone": args.standalone,
                 },
             },
             Path.cwd(),
@@ -216,6 +237,24 @@ def _evaluate(args: argparse.Namespace) -> Result:
     from skysense.finetune.scores import score_map
 
     return score_map(args.scene, args.map, eval_mask=args.eval_mask)
+
+
+def _convert(args: argparse.Namespace) -> Result:
+    from skysense.model.checkpoint.convert import convert
+
+    inputs: list[tuple[Path, str | None]] = [(path, None) for path in args.inputs]
+    for item in args.part:
+        part, equals, path = item.partition("=")
+        if not (part and equals and path):
+            raise InputError(f"--part {item} names no file", "skysense convert", "Write --part head_s2=FILE")
+        inputs.append((Path(path), part))
+    return convert(inputs, args.out)
+
+
+def _show_conversion(result: Result) -> str:
+    from skysense.model.checkpoint.convert import show
+
+    return show(result)
 
 
 def _info(args: argparse.Namespace) -> Result:

@@ -18,9 +18,9 @@ from skysense.finetune.series import Anchors, day_number
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_recipe
-from skysense.model.backbone import default_backbone
+from skysense.model.backbone import open_backbone
 from skysense.model.device import pick_device
-from skysense.model.modelfile import save_model
+from skysense.model.modelfile import save_model, save_standalone
 from skysense.raster.grid import Window
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
@@ -41,7 +41,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         {"model", "classes", "report", "seconds"}.
 
     Raises:
-        InputError: the scene or the labels cannot be used; StorageError: the model cannot be written; Cancelled.
+        InputError: the scene, the labels or the backbone cannot be used; StorageError: the model cannot be written; Cancelled.
     """
     started = time.monotonic()
     control.progress(0.0, "Checking the scene")
@@ -51,9 +51,11 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     layout = plan_layout(scene)
     polygons = read_labels(labels, layout.base.crs, scene.root)
     device = pick_device(recipe.options.device)
-    backbone = default_backbone(device)
-    if backbone.warning:
-        control.note(backbone.warning)
+    backbone = open_backbone(recipe.model, device)
+    named = backbone.embedded_header() if recipe.options.standalone else backbone.header()
+    warning = backbone.warning_for(layout.modalities)
+    if warning:
+        control.note(warning)
     tiling = plan_tiles(layout)
     anchors = series_anchors(scene)
     hr_bands = _hr_bands(scene)
@@ -87,7 +89,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     classes = map_classes({i: polygons.names[i] for i in head.ids}, recipe.options.colors)
     header = {
         "version": skysense.__version__,
-        "backbone": backbone.header(),
+        "backbone": named,
         "head": head.header(),
         "classes": [vars(item) for item in classes],
         "inputs": {
@@ -102,7 +104,10 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         "report": report,
         "licence": "The head belongs to whoever trained it; the backbone's licence is named with the backbone.",
     }
-    save_model(recipe.output, header, head.tensors())
+    if recipe.options.standalone:
+        save_standalone(recipe.output, header, head.tensors(), backbone.model.state_dict())
+    else:
+        save_model(recipe.output, header, head.tensors())
     write_recipe(recipe)
     control.progress(1.0, "Trained")
     return {

@@ -55,10 +55,11 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     check(scene)
     model = load_model(recipe.model)
     device = pick_device(recipe.options.device)
-    backbone = backbone_of(model.header["backbone"], recipe.model.name, device)
-    if backbone.warning:
-        control.note(backbone.warning)
+    backbone = backbone_of(model.header, recipe.model, device)
     inputs = model.header["inputs"]
+    warning = backbone.warning_for(inputs["modalities"])
+    if warning:
+        control.note(warning)
     layout = plan_layout(
         _only(scene, inputs["modalities"], recipe.model.name),
         area=recipe.options.area,

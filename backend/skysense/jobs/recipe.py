@@ -30,6 +30,7 @@ class Options:
         area_crs: "EPSG:n" or WKT.
         colors: class name -> "#rrggbb", where the user has chosen colours.
         resume: go on with the finished chunks of an earlier, interrupted run.
+        standalone: the fine-tuned file holds its backbone too, where that one's licence allows it.
     """
 
     device: str = "auto"
@@ -40,6 +41,7 @@ class Options:
     area_crs: str | None = None
     colors: dict[str, str] = field(default_factory=dict)
     resume: bool = False
+    standalone: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Recipe:
         root: the folder against which relative paths count.
         output: the model file or map to write.
         labels: {"path", "field", "layer"}; None = the scene's own labels.
-        model: a model file; None = the default backbone.
+        model: a model file (to train on: a backbone file, or a fine-tuned one for its backbone); None = the
+            built-in backbone.
         extra: unknown keys, kept.
     """
 
@@ -179,6 +182,8 @@ def _parse_options(data: Any) -> Options:
         raise InputError(f"fusion_stride is {values['fusion_stride']!r}", "recipe", "Use 1, 2 or 4")
     if values.get("mode", "head") != "head":
         raise InputError(f"the training mode {values['mode']!r} is not built yet", "recipe", 'Use "head"')
+    if not isinstance(values.get("standalone", False), bool):
+        raise InputError(f"standalone is {values['standalone']!r}", "recipe", "Use true or false")
     if not isinstance(values.get("seed", 0), int):
         raise InputError(f"seed is {values['seed']!r}", "recipe", "Use a whole number")
     return Options(**values)

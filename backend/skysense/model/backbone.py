@@ -1,14 +1,21 @@
 """The backbone that jobs use, and how a model file names it."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from skysense.errors import InputError
+from skysense.model.checkpoint.backbonefile import Licence, holds_backbone, load_weights
+from skysense.model.checkpoint.report import untrained_parts
+from skysense.model.folder import VARIABLE, models_folder
+from skysense.model.modelfile import read_header
 from skysense.model.presets import seeded_model, state_sha256
 from skysense.model.skysense import SkySense
+from skysense.scene.sensors import SENSORS, Modality
 
 DEFAULT_PRESET = "tiny"
 _SEED = 0
@@ -20,6 +27,10 @@ _RANDOM = (
 #: Features of untrained weights are kept on a short lead: at 1 they cost up to 4 points of mIoU on the HR scenes.
 _RANDOM_PRIOR = 0.3
 
+_BUILT_IN = Licence(
+    "GPL-2.0-or-later", "The built-in model comes with SkySense for QGIS, under its licence.", True
+)
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -30,8 +41,11 @@ class Backbone:
         preset: its size.
         weights: where its weights come from.
         sha256: of its tensors.
-        warning: what the user must be told of it, or "".
+        warning: what the user must be told of it whatever the imagery, or "".
         prior: how far a head trusts its features before it has seen a label, against 1 for spectral values.
+        licence: of its weights.
+        path: the file that it was read from; None for the built-in model.
+        left_initial: tensors that no checkpoint held, by part (`checkpoint.report.left_initial`).
     """
 
     model: SkySense
@@ -40,10 +54,57 @@ class Backbone:
     sha256: str
     warning: str
     prior: float
+    licence: Licence
+    path: Path | None = None
+    left_initial: tuple[dict[str, Any], ...] = ()
 
     def header(self) -> dict[str, Any]:
         """The model file's "backbone" entry."""
-        return {"preset": self.preset, "weights": self.weights, "sha256": self.sha256, "note": self.warning}
+        entry = {"preset": self.preset, "weights": self.weights, "sha256": self.sha256, "note": self.warning}
+        if self.path is not None:
+            entry |= {"path": str(self.path), "licence": self.licence.name}
+        return entry
+
+    def embedded_header(self) -> dict[str, Any]:
+        """The "backbone" entry of a file that holds the backbone's weights as well.
+
+        Raises:
+            InputError: its licence does not allow that.
+        """
+        if not self.licence.may_embed:
+            raise InputError(
+                f"may not be passed on inside another file ({self.licence.name})",
+                f"the backbone {self.weights}",
+                "Leave --standalone out, and pass on the model without its backbone",
+            )
+        return {
+            **self.header(),
+            "embedded": True,
+            "config": self.model.config.to_json(),
+            "left_initial": list(self.left_initial),
+            "licence": self.licence.name,
+            "terms": self.licence.terms,
+        }
+
+    def warning_for(self, modalities: Sequence[Modality]) -> str:
+        """What the user must be told when it is used with these modalities, or ""."""
+        used = set[str]().union(*map(_parts, modalities)) | (
+            set() if tuple(modalities) == ("hr",) else {"fusion"}
+        )
+        untrained = used & set(untrained_parts(self.left_initial))
+        if not untrained:
+            return self.warning
+        titles = [SENSORS[m].title for m in modalities if _parts(m) & untrained]
+        if "fusion" in untrained:
+            titles.append("fused")
+        return (
+            f"The backbone ({self.weights}) is not trained for {' and '.join(titles)} features: "
+            "the files it was converted from did not hold those weights, and random ones stand in their place."
+        )
+
+
+def _parts(modality: Modality) -> set[str]:
+    return {"backbone_gep"} if modality == "hr" else {f"backbone_{modality}", f"head_{modality}"}
 
 
 @lru_cache(maxsize=1)
@@ -51,20 +112,109 @@ def default_backbone(device: torch.device) -> Backbone:
     """The built-in model, loaded once per process and device."""
     model = seeded_model(DEFAULT_PRESET, _SEED)
     digest = state_sha256(model)
-    return Backbone(model.to(device), DEFAULT_PRESET, f"random, seed {_SEED}", digest, _RANDOM, _RANDOM_PRIOR)
+    return Backbone(
+        model.to(device), DEFAULT_PRESET, f"random, seed {_SEED}", digest, _RANDOM, _RANDOM_PRIOR, _BUILT_IN
+    )
 
 
-def backbone_of(header: dict[str, Any], where: str, device: torch.device) -> Backbone:
-    """The backbone that a model file names.
+def open_backbone(path: Path | None, device: torch.device) -> Backbone:
+    """The backbone to train on.
+
+    Args:
+        path: a backbone file, or a fine-tuned model, whose backbone is then used; None: the built-in model.
 
     Raises:
-        InputError: this installation has not got those very weights.
+        InputError: the file cannot be used, or the fine-tuned model's backbone is not found.
     """
-    backbone = default_backbone(device)
-    if header["sha256"] != backbone.sha256:
+    if path is None:
+        return default_backbone(device)
+    header = read_header(path)
+    return _load(path, header, device) if holds_backbone(header) else backbone_of(header, path, device)
+
+
+def backbone_of(header: dict[str, Any], path: Path, device: torch.device) -> Backbone:
+    """The backbone that a fine-tuned model names: built in, in the file itself, or in a file with the same digest.
+
+    Searched are the path that the header gives, the folder of the model file, and the user's model folder.
+
+    Args:
+        header, path: of the fine-tuned model.
+
+    Raises:
+        InputError: those very weights are not found.
+    """
+    if holds_backbone(header):
+        return _load(path, header, device)
+    entry = header.get("backbone")
+    if not isinstance(entry, dict) or not {"preset", "weights", "sha256"} <= entry.keys():
+        raise InputError("names no backbone", str(path), "Choose a model that SkySense has trained")
+    if entry["preset"] == DEFAULT_PRESET and entry["sha256"] == default_backbone(device).sha256:
+        return default_backbone(device)
+    if "path" not in entry:
         raise InputError(
-            f"was trained on another backbone ({header['preset']}, {header['weights']})",
-            where,
+            f"was trained on another backbone ({entry['preset']}, {entry['weights']})",
+            path.name,
             "Train it again with this version of SkySense",
         )
-    return backbone
+    for file in _candidates(Path(entry["path"]), path.parent):
+        found = _header_of(file)
+        if found is not None and holds_backbone(found) and found["backbone"].get("sha256") == entry["sha256"]:
+            return _load(file, found, device)
+    raise InputError(
+        f"needs its backbone ({entry['preset']}, {entry['weights']}; SHA-256 {entry['sha256'][:16]}...), which is "
+        f"neither at {entry['path']}, nor beside the model, nor in {models_folder()}",
+        path.name,
+        f"Put the backbone file beside the model, or in the folder that {VARIABLE} names",
+    )
+
+
+def _candidates(recorded: Path, beside: Path) -> Iterator[Path]:
+    yield recorded
+    for folder in (beside, models_folder()):
+        if folder.is_dir():
+            yield from sorted(folder.glob("*.safetensors"))
+
+
+def _header_of(path: Path) -> dict[str, Any] | None:
+    """A file's header; None for whatever is no SkySense file."""
+    try:
+        return read_header(path)
+    except InputError:
+        return None
+
+
+#: The weights of the one backbone file that stay loaded between jobs, by digest and device.
+_loaded: dict[tuple[str, torch.device], SkySense] = {}
+
+
+def _load(path: Path, header: dict[str, Any], device: torch.device) -> Backbone:
+    """The backbone that a file holds; read once as long as the same one is asked for on the same device."""
+    entry = header["backbone"]
+    try:
+        key = (str(entry["sha256"]), device)
+        note = entry.get("note", "")
+        backbone = partial(
+            Backbone,
+            preset=str(entry["preset"]),
+            weights=str(entry["weights"]),
+            sha256=key[0],
+            warning=note,
+            prior=_RANDOM_PRIOR if note else 1.0,
+            licence=_licence(header),
+            path=path,
+            left_initial=tuple(entry["left_initial"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"has a header that cannot be used ({error!r})", str(path), "Convert it again"
+        ) from None
+    if key not in _loaded:
+        _loaded.clear()  # before the next one is read: two may not fit in memory
+        _loaded[key] = load_weights(path).to(device)
+    return backbone(_loaded[key])
+
+
+def _licence(header: dict[str, Any]) -> Licence:
+    if header.get("kind") == "backbone":
+        return Licence(**header["licence"])
+    return Licence(header["backbone"]["licence"], header["backbone"]["terms"], may_embed=True)

@@ -1,14 +1,17 @@
 """What `skysense info` tells of a preset or a model file."""
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from skysense.model.modelfile import load_model
+from safetensors import safe_open
+
+from skysense.model.modelfile import load_model, read_header
 from skysense.model.presets import PRESETS
 
 
 def describe_model(name: str) -> dict[str, Any]:
-    """Size and cost of a preset, or the header of a model file.
+    """Size and cost of a preset, the header of a model file, or what a backbone file is.
 
     Raises:
         InputError: the file is no SkySense model.
@@ -17,5 +20,32 @@ def describe_model(name: str) -> dict[str, Any]:
         from skysense.model.budget import summary
 
         return {"preset": name, **summary(PRESETS[name])}
+    header = read_header(Path(name))
+    if header.get("kind") == "backbone":
+        return _describe_backbone(Path(name), header)
     file = load_model(Path(name))
     return {"file": name, "sha256": file.sha256, **file.header}
+
+
+def _describe_backbone(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """A backbone file's header, its size and its number of values; the values themselves are not read."""
+    backbone = header["backbone"]
+    values: dict[str, int] = {}
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - not a dict
+            tensor = file.get_slice(name)
+            values[tensor.get_dtype()] = values.get(tensor.get_dtype(), 0) + prod(tensor.get_shape())
+    return {
+        "file": str(path),
+        "kind": "backbone",
+        "preset": backbone["preset"],
+        "weights": backbone["weights"],
+        "sha256": backbone["sha256"],
+        "parameters": sum(values.values()),
+        "types": values,
+        "bytes": path.stat().st_size,
+        "untrained": [f"{item['title']} ({item['meaning']})" for item in backbone["left_initial"]],
+        "licence": header["licence"]["terms"],
+        "source": header["source"],
+        "config": backbone["config"],
+    }

@@ -1,4 +1,8 @@
-"""The model file (contract C5): one safetensors file whose metadata holds a JSON header. No pickle, ever."""
+"""The model file (contract C5): one safetensors file whose metadata holds a JSON header. No pickle, ever.
+
+Two kinds of file share the format: a fine-tuned model (what was trained, and the name of its backbone) and a
+backbone (header "kind": "backbone"). A standalone fine-tuned file holds its backbone too, under `BACKBONE`.
+"""
 
 import hashlib
 import json
@@ -12,9 +16,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from skysense.errors import InputError, StorageError
+from skysense.model.tensorfile import KEY, write_tensors
 
 FORMAT = 1
-_KEY = "skysense"
+
+#: Prefix of the backbone's tensors in a standalone file.
+BACKBONE = "backbone."
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ def save_model(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = safetensors.torch.save(
-            {name: t.contiguous() for name, t in tensors.items()}, metadata={_KEY: text}
+            {name: t.contiguous() for name, t in tensors.items()}, metadata={KEY: text}
         )
         part.write_bytes(data)
         os.replace(part, path)
@@ -54,8 +61,43 @@ def save_model(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -
         ) from None
 
 
+def save_standalone(
+    path: Path, header: dict[str, Any], tensors: dict[str, Tensor], backbone: dict[str, Tensor]
+) -> None:
+    """Write a model file that holds its backbone, tensor by tensor.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    everything = {**tensors, **{BACKBONE + name: tensor for name, tensor in backbone.items()}}
+    specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in everything.items()}
+    write_tensors(path, specs, lambda _: {"format": FORMAT, **header}, everything.items())
+
+
 def load_model(path: Path) -> ModelFile:
-    """Read a model file.
+    """Read a fine-tuned model, without the backbone that it may hold.
+
+    Raises:
+        InputError: it does not exist, is no SkySense model, is of a newer format, or is a backbone.
+    """
+    header = read_header(path)
+    if header.get("kind") == "backbone":
+        raise InputError(
+            "is a backbone, not a trained model", str(path), "Train a model on it first (finetune --model)"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if not name.startswith(BACKBONE)]  # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name) for name in names}
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (SafetensorError, OSError) as error:
+        raise _no_model(path, error) from None
+    return ModelFile(header, tensors, digest)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a model file or a backbone, without its tensors.
 
     Raises:
         InputError: it does not exist, is no SkySense model, or is of a newer format.
@@ -64,17 +106,21 @@ def load_model(path: Path) -> ModelFile:
         raise InputError("does not exist", str(path), "Choose the model file again, or train one")
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            text = (file.metadata() or {}).get(KEY)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"is not a model file ({error})", str(path), "Choose a .safetensors file") from None
-    if text is None:
+        raise _no_model(path, error) from None
+    try:
+        header = None if text is None else json.loads(text)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
         raise InputError("is not a SkySense model", str(path), "Choose a model that SkySense has trained")
-    header = json.loads(text)
     if header.get("format", 0) > FORMAT:
         raise InputError(
             f"has format {header['format']}, newer than this version reads", str(path), "Update SkySense"
         )
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return ModelFile(header, tensors, digest)
+    return header
+
+
+def _no_model(path: Path, error: Exception) -> InputError:
+    return InputError(f"is not a model file ({error})", str(path), "Choose a .safetensors file")

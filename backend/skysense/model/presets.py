@@ -4,13 +4,12 @@
 `small` costs at most eight times that; `huge` is the paper's, in the layout of the released checkpoints.
 """
 
-import hashlib
-
 import torch
 from torch import nn
 
 from skysense.errors import InputError
 from skysense.model.config import FusionConfig, ModelConfig, SwinConfig, VitConfig
+from skysense.model.digest import tensors_sha256
 from skysense.model.skysense import SkySense
 
 PRESETS: dict[str, ModelConfig] = {
@@ -59,8 +58,4 @@ def seeded_model(name: str, seed: int = 0) -> SkySense:
 
 def state_sha256(module: nn.Module) -> str:
     """Hex digest over a module's state: names in order, and of each tensor its dtype, shape and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name}|{str(tensor.dtype).removeprefix('torch.')}|{list(tensor.shape)}|".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return tensors_sha256(module.state_dict())

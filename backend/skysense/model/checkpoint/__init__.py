@@ -1,0 +1,1 @@
+"""Released checkpoints: read, recognised, checked and converted to one backbone file; backbone files, loaded."""

@@ -1,0 +1,153 @@
+"""One model from one or several files: what each tensor is taken from, checked before anything is read or written."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from skysense.errors import InputError
+from skysense.model.checkpoint.adapt import fit_positions
+from skysense.model.checkpoint.initial import initial_values
+from skysense.model.checkpoint.layout import PARTS, Recognised, recognise
+from skysense.model.checkpoint.reading import Opened, open_checkpoint
+from skysense.model.checkpoint.sizes import infer_config, misshapen, missing
+from skysense.model.config import ModelConfig
+from skysense.model.skysense import SkySense
+from skysense.model.tensorfile import Spec
+
+#: Output norms of the Swin's first three stages. The released HR file was made without them.
+_OPTIONAL = tuple(f"backbone_gep.norm{i}.{kind}" for i in range(3) for kind in ("weight", "bias"))
+_KEPT = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file and what it holds of the model; its tensors are opened again when they are needed."""
+
+    path: Path
+    files: tuple[Path, ...]
+    held: Recognised
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A model whose every tensor is accounted for.
+
+    Attributes:
+        preset: name of its size, or "custom".
+        config: its shape.
+        sources: the files.
+        specs: type and shape of every tensor of the model.
+        initial: tensors that no file holds.
+        resized: pos_embed's name -> the number of positions in the file.
+    """
+
+    preset: str
+    config: ModelConfig
+    sources: tuple[Source, ...]
+    specs: dict[str, Spec]
+    initial: tuple[str, ...]
+    resized: dict[str, int]
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor once, one file at a time."""
+        for source in self.sources:
+            opened = open_checkpoint(source.path)
+            for name, key in source.held.keys.items():
+                tensor = opened.tensors[key]
+                if name in self.resized:
+                    tensor = fit_positions(tensor, self.specs[name][1][1])
+                yield name, tensor.to(self.specs[name][0])
+            del opened
+        yield from initial_values(self.config, self.initial)
+
+
+def assemble(inputs: Sequence[tuple[Path, str | None]]) -> Assembly:
+    """Find out what model the files make.
+
+    Args:
+        inputs: files, each with its part where the content does not tell (see `layout.recognise`).
+
+    Raises:
+        InputError: a file cannot be used, a part comes twice, or a tensor is missing, misshapen or out of place.
+    """
+    sources: list[Source] = []
+    found: dict[str, Spec] = {}
+    where: dict[str, str] = {}
+    for path, part in inputs:
+        opened = open_checkpoint(path)
+        held = recognise(opened, part)
+        for name in held.parts:
+            if name in where:
+                raise InputError(
+                    f"holds the {PARTS[name]}, which {where[name]} holds too",
+                    str(path),
+                    "Leave one of them out",
+                )
+        where.update(dict.fromkeys(held.parts, str(path)))
+        found.update(_specs(opened, held))
+        sources.append(Source(path, opened.files, held))
+        del opened
+    plus_plus = frozenset(part for source in sources if source.held.plus_plus for part in source.held.parts)
+    window = next((source.held.window for source in sources if source.held.window is not None), None)
+    preset, config = infer_config(
+        {name: shape for name, (_, shape) in found.items()}, where, plus_plus, window
+    )
+    with torch.device("meta"):
+        model = {name: tuple(tensor.shape) for name, tensor in SkySense(config).state_dict().items()}
+    initial = _check_complete(model, found, where)
+    resized = {}
+    for name, (_, shape) in found.items():
+        if name.endswith(".pos_embed") and shape != model[name]:
+            resized[name] = _check_positions(name, shape, model[name], where)
+        elif shape != model[name]:
+            raise misshapen(name, shape, model[name], where[name.split(".")[0]])
+    specs = {
+        name: (found[name][0] if name in found else torch.float32, shape) for name, shape in model.items()
+    }
+    return Assembly(preset, config, tuple(sources), specs, initial, resized)
+
+
+def _specs(opened: Opened, held: Recognised) -> Iterator[tuple[str, Spec]]:
+    for name, key in held.keys.items():
+        tensor = opened.tensors[key]
+        if not tensor.is_floating_point():
+            raise InputError(
+                f"has {key} of type {str(tensor.dtype).removeprefix('torch.')}, expected numbers with a fraction",
+                str(opened.path),
+                "Get the plain weights, not quantised ones",
+            )
+        yield name, (tensor.dtype if tensor.dtype in _KEPT else torch.float32, tuple(tensor.shape))
+
+
+def _check_complete(
+    model: dict[str, tuple[int, ...]], found: dict[str, Spec], where: dict[str, str]
+) -> tuple[str, ...]:
+    """Every tensor has a place, and every part that is given is whole; returns the tensors that stay initial."""
+    for name in found:
+        if name not in model:
+            raise InputError(
+                f"holds {name}, for which this model has no place",
+                where[name.split(".")[0]],
+                "Choose a released SkySense or SkySense++ file",
+            )
+    lacking = [name for name in model if name not in found]
+    optional = set(_OPTIONAL) if set(_OPTIONAL) <= set(lacking) else set()
+    for name in lacking:
+        part = name.split(".")[0]
+        if part in where and name not in optional:
+            raise missing(name, where[part])
+    return tuple(lacking)
+
+
+def _check_positions(
+    name: str, shape: tuple[int, ...], expected: tuple[int, ...], where: dict[str, str]
+) -> int:
+    """The number of positions of a pos_embed that can be resized."""
+    fits = len(shape) == 3 and (shape[0], shape[2]) == (expected[0], expected[2]) and shape[1] > 1
+    if not fits or all(math.isqrt(n) ** 2 != n for n in (shape[1], shape[1] - 1)):
+        raise misshapen(name, shape, f"{expected} or another square grid", where[name.split(".")[0]])
+    return shape[1]

@@ -1,0 +1,71 @@
+"""`skysense convert`: released checkpoints to one backbone file."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from skysense.errors import InputError
+from skysense.model.checkpoint.assemble import Assembly, assemble
+from skysense.model.checkpoint.backbonefile import RELEASED, BackboneHeader, save_backbone
+from skysense.model.checkpoint.report import report
+
+
+def convert(inputs: Sequence[tuple[Path, str | None]], output: Path) -> dict[str, Any]:
+    """Convert checkpoints, a combined one or several single ones, to a backbone file.
+
+    Args:
+        inputs: files, each with its part where its content and name do not tell (see `layout.recognise`).
+
+    Returns:
+        `report.report`, and "out", "sha256" (of the tensors), "bytes", "licence".
+
+    Raises:
+        InputError: a file cannot be used; StorageError: the output cannot be written. An old output is kept then.
+    """
+    if not inputs:
+        raise InputError("no checkpoint is given", "skysense convert", "Give at least one file")
+    assembly = assemble(inputs)
+    told = report(assembly)
+    header = BackboneHeader(
+        preset=assembly.preset,
+        config=assembly.config,
+        weights=_description(assembly),
+        licence=RELEASED,
+        left_initial=tuple(told["left_initial"]),
+        source={"files": {file.name: _sha256(file) for item in assembly.sources for file in item.files}},
+    )
+    sha256 = save_backbone(output, header, assembly.specs, assembly.tensors())
+    return {
+        "out": str(output),
+        "sha256": sha256,
+        "bytes": output.stat().st_size,
+        **told,
+        "licence": RELEASED.terms,
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """The report as text for a terminal."""
+    lines = [f"{result['out']}: {result['preset']}, {result['bytes'] / 1e6:,.1f} MB"]
+    lines += [
+        f"loaded    {item['file']}: {item['title']}, {item['tensors']} tensors" for item in result["loaded"]
+    ]
+    for item in result["left_out"]:
+        count = f" ({len(item['keys'])})" if len(item["keys"]) > 1 else ""
+        lines.append(f"left out  {item['file']}: {item['what']}{count}: {item['reason']}")
+    for item in result["left_initial"]:
+        lines.append(f"initial   {item['title']} ({len(item['tensors'])} tensors): {item['meaning']}")
+    lines += [f"note      {text}" for text in result["notes"]]
+    lines += [f"licence   {result['licence']}", f"sha256    {result['sha256']}"]
+    return "\n".join(lines)
+
+
+def _description(assembly: Assembly) -> str:
+    plus = any(source.held.plus_plus for source in assembly.sources)
+    return f"{'SkySense++' if plus else 'SkySense'}: {', '.join(item.path.name for item in assembly.sources)}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
