@@ -20,6 +20,14 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "use_abs_pos_embed": (False,),
     "with_cp": (True, False),
 }
+_TRANSFORMER = (
+    "drop_path_rate",
+    "embed_dims",
+    "num_heads",
+    "num_layers",
+    "output_cls_token",
+    "with_cls_token",
+)
 
 
 def take_known(config: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
@@ -43,7 +51,7 @@ def need(config: Mapping[str, Any], *keys: str) -> None:
             raise FixtureError(f"the configuration lacks {key}")
 
 
-def norm_eps(norm_cfg: Any, default: float = 1e-5) -> float:
+def norm_eps(norm_cfg: Any) -> float:
     """Epsilon of `norm_cfg`, {"type": "LN", "eps": …}."""
     if (
         not isinstance(norm_cfg, Mapping)
@@ -51,7 +59,7 @@ def norm_eps(norm_cfg: Any, default: float = 1e-5) -> float:
         or set(norm_cfg) - {"type", "eps"}
     ):
         raise FixtureError(f"does not know norm_cfg = {norm_cfg!r}")
-    return float(norm_cfg.get("eps", default))
+    return float(norm_cfg.get("eps", 1e-5))
 
 
 def one_side(value: Any, key: str) -> int:
@@ -62,12 +70,11 @@ def one_side(value: Any, key: str) -> int:
     return int(sides[0])
 
 
-def transformer(
-    config: Mapping[str, Any], known: Collection[str], default_eps: float = 1e-5
-) -> dict[str, Any]:
-    """Arguments of our ViT or fusion: `known` ones, with `mlp_ratio` whole and `norm_cfg` as `eps`."""
-    ours = take_known(config, {*known, "norm_cfg", "mlp_ratio"})
-    ours["eps"] = norm_eps(ours.pop("norm_cfg", {}), default_eps)
+def transformer(config: Mapping[str, Any], *own: str) -> dict[str, Any]:
+    """Arguments of our ViT or fusion from the official ones: those that both have, and their `own`."""
+    ours = take_known(config, {*_TRANSFORMER, *own, "norm_cfg", "mlp_ratio"})
+    need(ours, "embed_dims", "num_layers", "num_heads")
+    ours["eps"] = norm_eps(ours.pop("norm_cfg", {}))
     if "mlp_ratio" in ours:
         if ours["mlp_ratio"] != int(ours["mlp_ratio"]):
             raise FixtureError(f"does not know mlp_ratio = {ours['mlp_ratio']!r}")

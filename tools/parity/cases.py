@@ -108,5 +108,5 @@ def tolerances(entry: Mapping[str, Any], default: Mapping[str, float]) -> dict[s
         own = dict.fromkeys(PRECISIONS, own)
     strange = [k for k in entry if "tol" in k and k not in _TOLERANCE_KEYS]
     if strange or not isinstance(own, Mapping) or set(own) - set(PRECISIONS):
-        raise FixtureError(f"does not know the tolerance {strange[0] if strange else own!r}")
+        raise FixtureError(f"does not know the tolerance {strange[0] if strange else own}")
     return {**default, **{precision: float(value) for precision, value in own.items()}}
