@@ -22,18 +22,17 @@ def attend(
     mask: Tensor | None = None,
     *,
     scale: float | None = None,
-    fast: bool = True,
 ) -> Tensor:
     """softmax(q k^T * scale + mask) v, (N, H, Q, E).
 
     Args:
         mask: broadcastable to (N, H, Q, K): bool (True takes part) or a float bias that is added.
         scale: default 1 / sqrt(E).
-        fast: torch's fused kernel, except for short sequences on a CPU; False always spells the formula
-            out (its twin in the tests).
+
+    torch's fused kernel, except for short sequences on a CPU.
     """
     short = q_NHQE.device.type == "cpu" and k_NHKE.shape[-2] <= SHORT and q_NHQE.shape[-2] > 1
-    if fast and not short:
+    if not short:
         return F.scaled_dot_product_attention(q_NHQE, k_NHKE, v_NHKE, attn_mask=mask, scale=scale)
     scores = (q_NHQE @ k_NHKE.transpose(-1, -2)) * (q_NHQE.shape[-1] ** -0.5 if scale is None else scale)
     if mask is not None:
@@ -75,6 +74,8 @@ class WeightCache:
 
     def get(self, weights: Sequence[Tensor], compute: Callable[[], Any], extra: Any = None) -> Any:
         """`compute()`, or what it gave last time for the same `weights` and `extra`."""
+        if torch.compiler.is_compiling() and self._value is not None:
+            return self._value  # a compiled region is traced after a first call, for weights that stay
         if torch.is_grad_enabled() or any(weight.is_inference() for weight in weights):
             return compute()
         key = [(w, (w.data_ptr(), w._version, w.dtype, w.device, extra)) for w in weights]

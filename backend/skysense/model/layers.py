@@ -4,14 +4,19 @@ Shapes: N batch, L tokens, D model dim, H heads, E head dim.
 Source: reference specification 1.2 to 1.5 (pre-norm layer, MHA with in_proj bias, drop path on the FFN only).
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skysense.model.attention import attend
+from skysense.model.attention import WeightCache, attend
+from skysense.model.packed import packed_linear
 
 #: LayerNorm epsilon where nothing else is said.
 EPS = 1e-5
+#: Rows of a feed-forward block on a CPU.
+_ROWS = 1024
 
 
 class DropPath(nn.Module):
@@ -32,13 +37,43 @@ class DropPath(nn.Module):
 class FeedForward(nn.Module):
     """Linear, exact GELU, Linear; keys `layers.0.0.*` and `layers.1.*`. The caller adds the residual."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, packed: bool = False) -> None:
         super().__init__()
+        self.fast, self.packed = True, packed
         self.layers = nn.Sequential(nn.Sequential(nn.Linear(dim, hidden), nn.GELU()), nn.Linear(hidden, dim))
+        self._caches = (WeightCache(), WeightCache())
+
+    def train(self, mode: bool = True) -> "FeedForward":
+        for cache in self._caches:
+            cache.clear()
+        return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layers(x)
-        return out
+        """(..., D) -> (..., D). The fast path on a CPU goes by blocks of rows, so that what lies between the two
+        maps stays in the cache."""
+        if (
+            not self.fast
+            or x.device.type != "cpu"
+            or torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+        ):
+            out: Tensor = self.layers(x)
+            return out
+        rows = x.flatten(0, -2)
+        if len(rows) <= _ROWS:
+            return self._block(rows).view_as(x)
+        out = torch.empty_like(rows)
+        for start in range(0, len(rows), _ROWS):
+            out[start : start + _ROWS] = self._block(rows[start : start + _ROWS])
+        return out.view_as(x)
+
+    def _block(self, x: Tensor) -> Tensor:
+        first, second = cast(nn.Sequential, self.layers[0])[0], self.layers[1]
+        assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
+        if not self.packed:
+            return F.linear(F.gelu(F.linear(x, first.weight, first.bias)), second.weight, second.bias)
+        hidden = packed_linear(x, first.weight, first.bias, self._caches[0], "gelu")
+        return packed_linear(hidden, second.weight, second.bias, self._caches[1])
 
 
 class SelfAttention(nn.Module):
@@ -62,6 +97,9 @@ class SelfAttention(nn.Module):
             mask: see `attend`.
             queries: only the first `queries` tokens ask (all tokens remain keys).
         """
+        if not self.fast:
+            assert queries is None
+            return self._official(x_NLD, mask)
         dim = x_NLD.shape[-1]
         if queries is None:
             qkv = F.linear(x_NLD, self.in_proj_weight, self.in_proj_bias).unflatten(-1, (3, self.heads, -1))
@@ -78,9 +116,30 @@ class SelfAttention(nn.Module):
             k, v = (
                 F.linear(x_NLD, weight_kv, bias_kv).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
             )
-        out_NHLE = attend(q, k, v, mask, fast=self.fast)
-        out: Tensor = self.out_proj(out_NHLE.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
         return out
+
+    def _official(self, x_NLD: Tensor, mask: Tensor | None) -> Tensor:
+        """The plain twin: `nn.MultiheadAttention` as the official code calls it, sequence first, with weights."""
+        query, key, value = (x_NLD.transpose(0, 1) for _ in range(3))  # three tensors, so three projections
+        out, _ = F.multi_head_attention_forward(
+            query,
+            key,
+            value,
+            x_NLD.shape[-1],
+            self.heads,
+            self.in_proj_weight,
+            self.in_proj_bias,
+            None,
+            None,
+            False,
+            0.0,
+            self.out_proj.weight,
+            self.out_proj.bias,
+            self.training,
+            None if mask is None else ~mask[:, 0, 0],
+        )
+        return out.transpose(0, 1)
 
 
 class EncoderLayer(nn.Module):

@@ -6,13 +6,17 @@ channels, H heads, E head dim. Source: reference specification 1.2; Liu et al. 2
 """
 
 import math
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from skysense.model.attention import WeightCache, attend
+from skysense.model.attention import WeightCache
+from skysense.model.packed import packed_linear
 
 #: Added to the scores of two tokens that the cyclic shift made neighbours.
 SHIFT_PENALTY = -100.0
@@ -56,7 +60,7 @@ class WindowAttention(nn.Module):
         super().__init__()
         if dim % heads:
             raise ValueError(f"dim {dim} is not divisible by {heads} heads")
-        self.heads, self.window, self.fast = heads, window, True
+        self.heads, self.window = heads, window
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.q_bias = nn.Parameter(torch.zeros(dim))
         self.v_bias = nn.Parameter(torch.zeros(dim))
@@ -65,69 +69,90 @@ class WindowAttention(nn.Module):
         )
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.proj = nn.Linear(dim, dim)
-        self._bias = WeightCache()
+        self._masks, self._padded = WeightCache(), WeightCache()
+        self._packed_qkv, self._packed_out = WeightCache(), WeightCache()
 
     def train(self, mode: bool = True) -> "WindowAttention":
-        self._bias.clear()
+        for cache in (self._masks, self._padded, self._packed_qkv, self._packed_out):
+            cache.clear()
         return super().train(mode)
 
-    def position_bias(self) -> Tensor:
-        """(H, L, L), within 0..16; computed once per weights while gradients are off."""
-        bias: Tensor = self._bias.get(list(self.cpb_mlp.parameters()), self._position_bias)
-        return bias
-
     def _position_bias(self) -> Tensor:
+        """(H, L, L), within 0..16."""
         table, index = relative_position(self.window, self.logit_scale.device)
         values: Tensor = self.cpb_mlp(table.to(self.logit_scale.dtype))
         return (16 * torch.sigmoid(values[index])).permute(2, 0, 1).contiguous()
 
     def forward(self, x_BYXLC: Tensor, shift: int) -> Tensor:
-        """Windows (B, Y, X, L, C) of an image already rolled by `shift`, in and out."""
+        """The plain twin, as the official code computes: bias and shift mask made anew, scores spelled out.
+
+        Windows (B, Y, X, L, C) of an image already rolled by `shift`, in and out.
+        """
+        batch, rows, cols, length, dim = x_BYXLC.shape
+        x_NLC = x_BYXLC.flatten(0, 2)
         bias_qkv = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
-        qkv = F.linear(x_BYXLC, self.qkv.weight, bias_qkv).unflatten(-1, (3, self.heads, -1))
-        q, k, v = qkv.permute(4, 0, 1, 2, 5, 3, 6)  # each (B, Y, X, H, L, E)
-        scale = self.logit_scale.clamp(max=math.log(100.0)).exp()
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-        attend_windows = self._attend_fast if self.fast else self._attend_plain
-        out: Tensor = self.proj(attend_windows(q * scale, k, v, shift).transpose(3, 4).flatten(-2))
-        return out
-
-    def _attend_plain(self, q: Tensor, k: Tensor, v: Tensor, shift: int) -> Tensor:
-        rows, cols = q.shape[1:3]
-        penalty = q.new_zeros(rows, cols, 1, q.shape[-2], q.shape[-2])
+        qkv = F.linear(x_NLC, self.qkv.weight, bias_qkv).reshape(len(x_NLC), length, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
+        scores = scores * self.logit_scale.clamp(max=math.log(100.0)).exp()
+        scores = scores + self._position_bias()
         if shift:
-            for y in range(rows):
-                for x in range(cols):
-                    penalty[y, x, 0] = shift_penalty(
-                        self.window, shift, y == rows - 1, x == cols - 1, q.device
-                    )
-        return attend(q, k, v, self.position_bias() + penalty, scale=1.0, fast=False)
+            zones = scores.new_zeros(rows * self.window, cols * self.window)
+            edges = (slice(0, -self.window), slice(-self.window, -shift), slice(-shift, None))
+            for number, (down, right) in enumerate(product(edges, edges)):
+                zones[down, right] = number
+            zones = rearrange(zones, "(y i) (x j) -> (y x) (i j)", i=self.window, j=self.window)
+            penalty = (zones[:, None, :] != zones[:, :, None]).to(scores.dtype) * SHIFT_PENALTY
+            scores = (scores.unflatten(0, (batch, -1)) + penalty[:, None]).flatten(0, 1)
+        x_NLC = (scores.softmax(-1) @ v).transpose(1, 2).reshape(len(x_NLC), length, dim)
+        out: Tensor = self.proj(x_NLC)
+        return out.unflatten(0, (batch, rows, cols))
 
-    def _attend_fast(self, q: Tensor, k: Tensor, v: Tensor, shift: int) -> Tensor:
-        """One fused call per kind of window: all alike unshifted; inner, right, bottom and corner shifted."""
-        head_dim = q.shape[-1]
-        if head_dim % 8:  # fused kernels want multiples of 8; zeros change neither products nor results
-            q, k, v = (F.pad(t, (0, -head_dim % 8)) for t in (q, k, v))
-        bias = self.position_bias()
+    def attend_ordered(
+        self, x_NLC: Tensor, kinds: Sequence[tuple[tuple[bool, bool], int, int]], shift: int
+    ) -> Tensor:
+        """The fast twin: windows (N, L, C) in the order of `swin_windows`, one fused call per kind of window."""
+        weight, bias_qkv, weight_out = self._padded.get(
+            [self.qkv.weight, self.q_bias, self.v_bias, self.proj.weight], self._pad_heads
+        )
+        qkv = packed_linear(x_NLC, weight, bias_qkv, self._packed_qkv).unflatten(-1, (3, self.heads, -1))
+        qk = F.normalize(qkv[:, :, :2], dim=-1)
+        scale = self.logit_scale.clamp(max=math.log(100.0)).exp()
+        q, k, v = (
+            (qk[:, :, 0] * scale[:, 0]).transpose(1, 2),
+            qk[:, :, 1].transpose(1, 2),
+            qkv[:, :, 2].transpose(1, 2),
+        )
+        masks = self._masks.get(
+            list(self.cpb_mlp.parameters()), partial(self._kind_masks, shift), extra=shift
+        )
+        parts = [
+            F.scaled_dot_product_attention(
+                q[first:stop], k[first:stop], v[first:stop], attn_mask=masks[kind][None], scale=1.0
+            ).transpose(1, 2)
+            for kind, first, stop in kinds
+        ]
+        attended = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return packed_linear(attended.flatten(2), weight_out, self.proj.bias, self._packed_out)
 
-        def attend_alike(rows: slice, cols: slice, mask: Tensor) -> Tensor:
-            part = [t[:, rows, cols] for t in (q, k, v)]
-            flat_q, flat_k, flat_v = (t.flatten(0, 2) for t in part)
-            return attend(flat_q, flat_k, flat_v, mask[None], scale=1.0).unflatten(0, part[0].shape[:3])
-
+    def _kind_masks(self, shift: int) -> dict[tuple[bool, bool], Tensor]:
+        """Position bias plus shift penalty (H, L, L) for each kind of window."""
+        bias = self._position_bias()
         if not shift:
-            return attend_alike(slice(None), slice(None), bias)[..., :head_dim]
-        bands = []
-        for last_row, rows in _inner_and_last(q.shape[1]):
-            parts = []
-            for last_col, cols in _inner_and_last(q.shape[2]):
-                penalty = shift_penalty(self.window, shift, last_row, last_col, q.device)
-                parts.append(attend_alike(rows, cols, bias + penalty.to(bias.dtype)))
-            bands.append(torch.cat(parts, 2))
-        return torch.cat(bands, 1)[..., :head_dim]
+            return {(False, False): bias}
+        return {
+            kind: bias + shift_penalty(self.window, shift, *kind, bias.device).to(bias.dtype)
+            for kind in product((False, True), (False, True))
+        }
 
-
-def _inner_and_last(count: int) -> list[tuple[bool, slice]]:
-    """(is it the last, which) for the windows along an axis; no inner part where there is none."""
-    last = (True, slice(count - 1, count))
-    return [(False, slice(0, count - 1)), last] if count > 1 else [last]
+    def _pad_heads(self) -> tuple[Tensor, Tensor, Tensor]:
+        """qkv weight and bias, and output weight, with zeros up to a head dim that fused kernels take on a GPU."""
+        weight, out = self.qkv.weight, self.proj.weight
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
+        head_dim = self.q_bias.numel() // self.heads
+        if head_dim % 8 == 0 or weight.device.type == "cpu":
+            return weight, bias, out
+        more = -head_dim % 8
+        weight = F.pad(weight.unflatten(0, (-1, head_dim)), (0, 0, 0, more)).flatten(0, 1)
+        bias = F.pad(bias.unflatten(0, (-1, head_dim)), (0, more)).flatten()
+        return weight, bias, F.pad(out.unflatten(1, (-1, head_dim)), (0, more)).flatten(1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from skysense.model.layers import EPS, DropPath, FeedForward, corner_pad, drop_path_rates
 from skysense.model.swin_attention import WindowAttention
+from skysense.model.swin_windows import window_order
 
 
 class PatchEmbed(nn.Module):
@@ -32,27 +33,34 @@ class PatchEmbed(nn.Module):
 class PatchMerging(nn.Module):
     """2 x 2 neighbours become one token: (B, H, W, C) -> (B, ceil H/2, ceil W/2, 2C).
 
-    The released weights order the 4C inputs (channel, row, column), which is a 2 x 2 convolution's own order.
+    The released weights order the 4C inputs (channel, row, column), as `unfold` does.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.fast = True
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
         self.norm = nn.LayerNorm(2 * dim, eps=EPS)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         x = corner_pad(x_BHWC.permute(0, 3, 1, 2), 2)
-        weight = self.reduction.weight.unflatten(1, (-1, 2, 2))
-        out: Tensor = self.norm(F.conv2d(x, weight, stride=2).permute(0, 2, 3, 1))
+        if self.fast:
+            x = rearrange(x, "b c (h i) (w j) -> b h w (c i j)", i=2, j=2)
+        else:
+            x = F.unfold(x, 2, stride=2).transpose(1, 2).unflatten(1, (x.shape[-2] // 2, -1))
+        out: Tensor = self.norm(self.reduction(x))
         return out
 
 
 class ShiftedWindowAttention(nn.Module):
-    """Pads to whole windows, rolls, attends inside windows (key `w_msa`), and undoes both."""
+    """Pads to whole windows, rolls, attends inside windows (key `w_msa`), and undoes both.
+
+    The fast path does all of it with one gather before the attention and one after.
+    """
 
     def __init__(self, dim: int, heads: int, window: int, shift: int, pad_small_map: bool) -> None:
         super().__init__()
-        self.window, self.shift, self.pad_small_map = window, shift, pad_small_map
+        self.window, self.shift, self.pad_small_map, self.fast = window, shift, pad_small_map, True
         self.w_msa = WindowAttention(dim, heads, window)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
@@ -68,7 +76,13 @@ class ShiftedWindowAttention(nn.Module):
             if min(height, width) == side:
                 shift = 0  # one window already spans this side; the official rule drops both shifts
         # Padded tokens take part as keys, as in the official code: cosine 0, bias only.
-        x = F.pad(x_BHWC, (0, 0, 0, -width % side, 0, -height % side))
+        right, down = -width % side, -height % side
+        x = F.pad(x_BHWC, (0, 0, 0, right, 0, down)) if right or down else x_BHWC
+        if self.fast:
+            order = window_order(len(x), height, width, side, shift, x.device)
+            windows = x.flatten(0, 2)[order.order].unflatten(0, (-1, side * side))
+            windows = self.w_msa.attend_ordered(windows, order.kinds, shift)
+            return windows.flatten(0, 1)[order.inverse].view_as(x_BHWC)
         if shift:
             x = x.roll((-shift, -shift), (1, 2))
         windows = rearrange(x, "b (y i) (x j) c -> b y x (i j) c", i=side, j=side)
@@ -95,7 +109,7 @@ class SwinBlock(nn.Module):
         super().__init__()
         self.attn = ShiftedWindowAttention(dim, heads, window, shift, pad_small_map)
         self.norm1 = nn.LayerNorm(dim, eps=EPS)
-        self.ffn = FeedForward(dim, 4 * dim)
+        self.ffn = FeedForward(dim, 4 * dim, packed=True)
         self.norm2 = nn.LayerNorm(dim, eps=EPS)
         self.norm3 = nn.LayerNorm(dim, eps=EPS) if extra_norm else None
         self.drop_path = DropPath(drop_path)

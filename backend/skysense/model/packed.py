@@ -1,0 +1,45 @@
+"""Linear maps whose weights lie in the layout that the CPU's matrix kernel wants.
+
+A matrix product packs its right side anew at each call; with few rows, as in the Swin's late stages, that takes up to a
+fifth of the time. oneDNN can keep the packed copy, at the price of the weight's memory once more, and applies GELU
+while the result is still in the cache.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skysense.model.attention import WeightCache
+
+#: Rows that the layout is chosen for. One number for all calls, so that results do not depend on which came first.
+_ROWS = 256
+_available = hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and torch.backends.mkldnn.is_available()
+
+
+def packed_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    cache: WeightCache,
+    activation: Literal["none", "gelu"] = "none",
+) -> Tensor:
+    """`activation(x @ weight.T + bias)`: (..., I) -> (..., O). Packs on a CPU while gradients are off.
+
+    Args:
+        cache: of this weight alone; holds the packed copy.
+        activation: "gelu" is the exact one (erf).
+    """
+    if (
+        _available
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    ):
+        packed = cache.get([weight], lambda: torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS))
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "none")
+        return out
+    out = F.linear(x, weight, bias)
+    return F.gelu(out) if activation == "gelu" else out

@@ -1,0 +1,28 @@
+"""Compiled blocks: traced whole, without a break, and with the uncompiled blocks' results."""
+
+from typing import Any
+
+import pytest
+import torch
+from skysense.model.compiled import can_compile, compile_blocks
+from skysense.model.config import ModelConfig
+
+
+@pytest.mark.parametrize("with_holes", [False, True])
+def test_blocks_trace_whole_and_agree(
+    mini: ModelConfig, build: Any, scene: Any, holes: Any, with_holes: bool
+) -> None:
+    model, inputs = build(mini, torch.float64), scene(dtype=torch.float64)
+    inputs = holes(inputs) if with_holes else inputs
+    with torch.no_grad():
+        eager = model(inputs).fused
+        compile_blocks(model, backend="eager")  # fullgraph: a break would raise
+        compiled = model(inputs).fused
+    torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-10)
+
+
+def test_no_compiling_without_its_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not can_compile(torch.device("cpu"))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert not can_compile(torch.device("cuda", 0))
