@@ -77,6 +77,7 @@ def _write(
         missing.remove(name)
         out.seek(start + offsets[name][0])
         out.write(tensor_bytes(tensor))
+        del tensor  # or its file would stay mapped while the next one is read
     assert not missing, missing
     digest = digest_entries(
         (name, dtype, shape, _blocks(out, start + offsets[name][0], start + offsets[name][1]))

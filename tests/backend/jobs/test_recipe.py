@@ -43,6 +43,7 @@ def test_what_is_written_reads_back_equal(tmp_path):
         ({"options": {"area": [2, 0, 1, 1]}}, "empty"),
         ({"options": {"fusion_stride": 3}}, "fusion_stride is 3"),
         ({"options": {"seed": "x"}}, "seed is 'x'"),
+        ({"options": {"standalone": "yes"}}, "standalone is 'yes'"),
         ({"labels": {"field": "c"}}, "labels"),
     ],
 )

@@ -55,14 +55,16 @@ class Assembly:
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor once, one file at a time."""
         for source in self.sources:
-            opened = open_checkpoint(source.path)
-            for name, key in source.held.keys.items():
-                tensor = opened.tensors[key]
-                if name in self.resized:
-                    tensor = fit_positions(tensor, self.specs[name][1][1])
-                yield name, tensor.to(self.specs[name][0])
-            del opened
+            yield from self._of(source)
         yield from initial_values(self.config, self.initial)
+
+    def _of(self, source: Source) -> Iterator[tuple[str, Tensor]]:
+        opened = open_checkpoint(source.path)
+        for name, key in source.held.keys.items():
+            tensor = opened.tensors[key]
+            if name in self.resized:
+                tensor = fit_positions(tensor, self.specs[name][1][1])
+            yield name, tensor.to(self.specs[name][0])
 
 
 def assemble(inputs: Sequence[tuple[Path, str | None]]) -> Assembly:

@@ -7,51 +7,51 @@ import torch
 from torch import Tensor
 
 from skysense.model.config import ModelConfig
+from skysense.model.presets import PRESETS
 from skysense.model.skysense import SkySense
 
 _SEED = 0
-_FIELDS = {"backbone_gep": "hr", "backbone_s2": "s2", "backbone_s1": "s1", "fusion": "fusion"}
+
+#: The parts that have layers; the others, and the Swin's output norms, are alike in a model of one layer each.
+_DEEP = {"backbone_gep": "hr", "backbone_s2": "s2", "backbone_s1": "s1", "fusion": "fusion"}
 
 
 def initial_values(config: ModelConfig, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    """Initial values of some tensors of `SkySense(config)`, with at most one part at full depth in memory.
+    """Initial values of some tensors of `SkySense(config)`, with one part at a time in memory.
 
     A value depends on the configuration only, not on which others are asked for.
     """
-    wanted = set(names)
-    shallow = _seeded(_cut(config, keep=None))
-    for name in sorted(wanted & shallow.keys() - _deep(config, wanted)):
-        yield name, shallow[name]
-    for part in _FIELDS:
-        rest = {name for name in _deep(config, wanted) if name.split(".")[0] == part}
-        if rest:
-            state = _seeded(_cut(config, keep=part))
-            for name in sorted(rest):
-                yield name, state[name]
+    groups: dict[str | None, list[str]] = {}
+    for name in names:
+        part = name.split(".")[0]
+        deep = part in _DEEP and not name.startswith("backbone_gep.norm")
+        groups.setdefault(part if deep else None, []).append(name)
+    for group, members in groups.items():
+        yield from _seeded(_around(config, group), members).items()
 
 
-def _deep(config: ModelConfig, names: set[str]) -> set[str]:
-    """Those of parts of which more is asked for than a model of the least depth has."""
-    with torch.device("meta"):
-        shallow = SkySense(_cut(config, keep=None)).state_dict().keys()
-    parts = {name.split(".")[0] for name in names - shallow}
-    return {name for name in names if name.split(".")[0] in parts}
+def _around(config: ModelConfig, part: str | None) -> ModelConfig:
+    """The smallest model that has a part as it is (None: what has no layers)."""
+    if part is None:
+        return _shallow(config)
+    around = _shallow(PRESETS["tiny"])
+    if part == "fusion":  # its projection takes what the Swin's last stage gives
+        around = replace(around, hr=_shallow(config).hr)
+    return replace(around, **{_DEEP[part]: getattr(config, _DEEP[part])})  # type: ignore[arg-type]
 
 
-def _cut(config: ModelConfig, keep: str | None) -> ModelConfig:
-    """The same dimensions with one layer per part and stage, but for the part to keep."""
-    parts = {
-        "hr": replace(config.hr, depths=(1, 1, 1, 1)),
-        "s2": replace(config.s2, layers=1),
-        "s1": replace(config.s1, layers=1),
-        "fusion": replace(config.fusion, layers=1),
-    }
-    if keep is not None:
-        del parts[_FIELDS[keep]]
-    return replace(config, **parts)  # type: ignore[arg-type]
+def _shallow(config: ModelConfig) -> ModelConfig:
+    return replace(
+        config,
+        hr=replace(config.hr, depths=(1, 1, 1, 1)),
+        s2=replace(config.s2, layers=1),
+        s1=replace(config.s1, layers=1),
+        fusion=replace(config.fusion, layers=1),
+    )
 
 
-def _seeded(config: ModelConfig) -> dict[str, Tensor]:
+def _seeded(config: ModelConfig, names: list[str]) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        return SkySense(config).state_dict()
+        state = SkySense(config).state_dict()
+    return {name: state[name] for name in names}

@@ -35,6 +35,7 @@ _UNUSED = (
     (r"mask_token", "stands for masked pixels, in pre-training only"),
     (r"vocabulary_(token|weight)|attn[123]\..*|norm_attn\..*", _ANNOTATION),
 )
+_RELEASED = "Choose a released SkySense or SkySense++ file"
 _PRETRAINING = "belongs to pre-training or to another task"
 _BESIDE = {"modality_vae": "SkySense++'s modality completion, which this model has not got"}
 
@@ -106,6 +107,8 @@ def recognise(opened: Opened, part: str | None = None) -> Recognised:
             plus_plus |= reason == _ANNOTATION
         else:
             keys[f"{own}.{rest}"] = key
+    if not keys:
+        raise InputError("holds no weights of this model", str(opened.path), _RELEASED)
     plus_plus |= "skysensepp" in opened.path.name.lower().replace("_", "").replace("-", "")
     return Recognised(keys, tuple(left_out), plus_plus, _window(opened))
 
@@ -151,7 +154,7 @@ def _part_of(shapes: dict[str, tuple[int, ...]], opened: Opened, wanted: str | N
     raise InputError(
         f"is not of the SkySense architecture (it holds {example}, for one)",
         str(opened.path),
-        "Choose a released SkySense or SkySense++ file",
+        _RELEASED,
     )
 
 
