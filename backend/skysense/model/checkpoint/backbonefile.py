@@ -144,8 +144,9 @@ def load_weights(path: Path) -> SkySense:
             str(path),
             "Convert or download it again",
         )
-    for name in tensors:
-        tensors[name] = tensors[name].float()
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():  # region ids stay what they are
+            tensors[name] = tensor.float()
     model.load_state_dict(tensors, assign=True)
     return model
 

@@ -94,19 +94,23 @@ def recognise(opened: Opened, part: str | None = None) -> Recognised:
             raise InputError("holds several parts", str(opened.path), "Leave --part out")
     else:
         placed = _single(opened, None if part is None else FILE_PARTS[part])
-    keys, left_out, plus_plus = {}, [LeftOut(key, "no weights") for key in opened.other], False
+    keys: dict[str, str] = {}
+    left_out, plus_plus = [LeftOut(key, "no weights") for key in opened.other], False
     for key, (own, rest) in placed.items():
         if own is None:
             module = key.split(".")[0]
             left_out.append(LeftOut(key, _BESIDE.get(module, _PRETRAINING), outside=True))
             plus_plus |= module in _BESIDE
-        elif rest == "ctpe":
-            keys["ctpe"] = key
         elif reason := _unused(rest):
             left_out.append(LeftOut(key, reason))
             plus_plus |= reason == _ANNOTATION
         else:
-            keys[f"{own}.{rest}"] = key
+            name = "ctpe" if rest == "ctpe" else f"{own}.{rest}"
+            if name in keys:
+                raise InputError(
+                    f"holds {name} twice, as {keys[name]} and as {key}", str(opened.path), _RELEASED
+                )
+            keys[name] = key
     if not keys:
         raise InputError("holds no weights of this model", str(opened.path), _RELEASED)
     plus_plus |= "skysensepp" in opened.path.name.lower().replace("_", "").replace("-", "")
@@ -125,15 +129,21 @@ def _combined(opened: Opened) -> dict[str, tuple[str | None, str]] | None:
 
 
 def _single(opened: Opened, wanted: str | None) -> dict[str, tuple[str | None, str]]:
-    """(part, rest of the name) by key for a file of one part."""
-    rest = {key: key.removeprefix("backbone.") for key in opened.tensors}
-    shapes = {rest[key]: tuple(tensor.shape) for key, tensor in opened.tensors.items()}
+    """(part, rest of the name) by key for a file of one part, which a fine-tuned file's own heads may stand beside."""
+    prefixed = any(key.startswith("backbone.") for key in opened.tensors)
+    beside = {
+        key
+        for key in opened.tensors
+        if prefixed and not key.startswith("backbone.") and key != "ctpe" and not _unused(key)
+    }
+    rest = {key: key.removeprefix("backbone.") for key in opened.tensors if key not in beside}
+    shapes = {name: tuple(opened.tensors[key].shape) for key, name in rest.items()}
     found = _part_of(shapes, opened, wanted)
     if wanted is not None and found != wanted:
         raise InputError(
             f"is the {PARTS[found]}, not the {PARTS[wanted]}", str(opened.path), "Correct --part"
         )
-    return {key: (found, name) for key, name in rest.items()}
+    return {key: (None, key) if key in beside else (found, rest[key]) for key in opened.tensors}
 
 
 def _part_of(shapes: dict[str, tuple[int, ...]], opened: Opened, wanted: str | None) -> str:

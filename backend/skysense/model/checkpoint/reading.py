@@ -93,6 +93,8 @@ def _open_pickle(path: Path) -> Opened:
     try:
         # Only the zip format (torch 1.6 and later) can be mapped.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", str(path), "Choose the file again") from None
     except Exception as error:  # garbage makes the unpickler fail in any way
         code = re.search(r"(?:GLOBAL|global:?|Unsupported class) (\S+\.\S+)", str(error))
         if code:

@@ -163,6 +163,11 @@ def test_a_part_that_comes_twice(refused, trained: SkySense, combined_file: Path
     assert "Sentinel-1 encoder" in sentence and "skysense_model.pth" in sentence and name in sentence
 
 
+def test_a_tensor_that_comes_twice(refused, trained: SkySense, tmp_path: Path) -> None:
+    state = trained.state_dict() | {"backbone_s2.ctpe": trained.ctpe.detach().clone()}
+    assert "holds ctpe twice, as ctpe and as backbone_s2.ctpe" in refused(save(state, tmp_path / "a.pth"))
+
+
 def test_files_of_different_sizes(refused, trained: SkySense, tmp_path: Path) -> None:
     state = singles(trained.state_dict())
     head: State = {

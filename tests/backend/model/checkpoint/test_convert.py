@@ -243,6 +243,18 @@ def test_another_window_is_read_off_the_buffers(tmp_path: Path) -> None:
     assert load_weights(tmp_path / "b.safetensors").config == model.config
 
 
+def test_a_fine_tuned_encoder_without_its_own_heads(trained: SkySense, tmp_path: Path) -> None:
+    encoder = {f"backbone.{k}": x for k, x in part_of(trained.state_dict(), "backbone_s2").items()}
+    heads = {"decode_head.conv_seg.weight": torch.zeros(2, 2), "auxiliary_head.norm.bias": torch.zeros(2)}
+    path = save({"state_dict": encoder | heads, "meta": {"epoch": 3}}, tmp_path / "iter_80000.pth")
+    result = convert([(path, None)], tmp_path / "b.safetensors")
+    assert [item["part"] for item in result["loaded"]] == ["backbone_s2"]
+    assert {item["what"] for item in result["left_out"]} == {"meta", "decode_head.*", "auxiliary_head.*"}
+    assert torch.equal(
+        load_weights(tmp_path / "b.safetensors").backbone_s2.pos_embed, trained.backbone_s2.pos_embed
+    )
+
+
 def test_the_heads_are_told_apart_by_name_or_by_part(trained: SkySense, tmp_path: Path) -> None:
     state = trained.state_dict()
     named = save(part_of(state, "head_s2"), tmp_path / "my_head_s2.pth")
