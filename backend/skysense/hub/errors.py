@@ -97,14 +97,14 @@ def _gated(repository: str, token: str | None) -> tuple[str, str, str]:
     return (
         "is gated: it asks who you are",
         repository,
-        "Ask for access on the repository's page and give a token (HF_TOKEN, or Authentication in QGIS)",
+        "Ask for access on the repository's page and give a token (HF_TOKEN; in QGIS: Advanced, Authentication)",
     )
 
 
 def _refusal(status: int, source: Source, token: str | None) -> HubError:
     if status in (401, 403):
         what = f"refuses this token ({status})" if token else f"asks for a token ({status})"
-        return Denied(what, source.host, "Give a valid token (HF_TOKEN, or Authentication in QGIS)")
+        return Denied(what, source.host, "Give a valid token (HF_TOKEN; in QGIS: Advanced, Authentication)")
     if status == 404:
         return NotFound(
             f"is not on {source.host} with the revision {source.revision!r} and the file {source.file!r}",

@@ -25,8 +25,8 @@ from skysense.jobs.protocol import VERSION, Channel, error_json
 
 log = logging.getLogger(__name__)
 
-_Job = tuple[Any, dict[str, Any], JobControl]
 _Work = Callable[[dict[str, Any], JobControl], dict[str, Any]]
+_Job = tuple[_Work, Any, dict[str, Any], JobControl]
 
 
 class Worker:
@@ -70,12 +70,12 @@ class Worker:
 
     def _answer(self, request: Any, method: str, params: dict[str, Any]) -> None:
         try:
-            if method == "run":
-                self._queue.put((request, params, self._control(request)))
-            elif method in _DOWNLOADS:
+            if method in _JOBS:
+                self._queue.put((_JOBS[method], request, params, self._control(request)))
+            elif method in _ASIDE:
                 # A model may be downloaded while another one is trained.
-                job = (request, params, self._control(request))
-                threading.Thread(target=self._do, args=(_DOWNLOADS[method], *job), daemon=True).start()
+                job = (_ASIDE[method], request, params, self._control(request))
+                threading.Thread(target=self._do, args=job, daemon=True).start()
             elif method == "cancel":
                 running = self._jobs.get(params.get("job"))
                 if running:
@@ -96,7 +96,7 @@ class Worker:
 
     def _run_jobs(self) -> None:
         while (job := self._queue.get()) is not None:
-            self._do(_run, *job)
+            self._do(*job)
 
     def _do(self, work: _Work, request: Any, params: dict[str, Any], control: JobControl) -> None:
         try:
@@ -143,7 +143,26 @@ def _list_weights(params: dict[str, Any], control: JobControl) -> dict[str, Any]
     return list_weights(source, params.get("token") or environment_token())
 
 
-_DOWNLOADS: dict[str, _Work] = {"download": _download, "list_weights": _list_weights}
+def _inspect_weights(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.hub.own_files import inspect_weights
+
+    return inspect_weights([Path(path) for path in params["paths"]])
+
+
+def _convert_weights(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.hub.own_files import convert_weights
+
+    return convert_weights([Path(path) for path in params["paths"]])
+
+
+#: One at a time, in the order of their requests.
+_JOBS: dict[str, _Work] = {"run": _run, "convert_weights": _convert_weights}
+#: Each in a thread of its own.
+_ASIDE: dict[str, _Work] = {
+    "download": _download,
+    "list_weights": _list_weights,
+    "inspect_weights": _inspect_weights,
+}
 
 
 def _hello(params: dict[str, Any]) -> dict[str, Any]:
@@ -182,10 +201,12 @@ def _validate(params: dict[str, Any]) -> dict[str, Any]:
 def _hub(params: dict[str, Any]) -> dict[str, Any]:
     from skysense.hub.licence import LICENCE
     from skysense.hub.source import KNOWN_REPOSITORIES, make_source
+    from skysense.model.folder import models_folder
 
     return {
         "licence": LICENCE,
         "repositories": list(KNOWN_REPOSITORIES),
+        "folder": str(models_folder()),
         "endpoint": make_source("").endpoint,
     }
 
