@@ -16,6 +16,7 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
+from ..duration import duration
 from ..results.display import ResultDisplay
 from ..worker.client import WorkerClient
 from ..worker.messages import Failure
@@ -27,7 +28,7 @@ from .labels import LabelsSection
 from .messages import PanelMessages
 from .project import restore, store
 from .row import RED, RowError, parse_date
-from .run import RunSection, duration
+from .run import RunSection, quality
 from .sources import SceneFile, set_layer_dates
 
 
@@ -61,7 +62,7 @@ class SkySenseDock(QgsDockWidget):
         self.messages = PanelMessages(self)
         self.imagery = AcquisitionsSection(self)
         self.labels = LabelsSection(self)
-        self.run = RunSection(self)
+        self.run = RunSection(client, self)
         self._build()
         self.checker = SceneChecker(self.imagery.model, client, self._scene_to_check, self)
         self.jobs = JobRunner(client, self)
@@ -249,7 +250,7 @@ class SkySenseDock(QgsDockWidget):
             map_first = "Press Train first, or choose a model file."
         elif not first and not Path(model).is_file():
             map_first = f"There is no model file {model}."
-        return first or self.labels.missing, map_first
+        return first or self.labels.missing or self.run.base.missing, map_first
 
     def _update_buttons(self) -> None:
         self.run.set_missing(*self._missing(), self.jobs.busy)
@@ -277,6 +278,8 @@ class SkySenseDock(QgsDockWidget):
                     "labels": labels,
                     "options": {"colors": class_colors(self.labels.layer, self.labels.field)},
                 }
+                if self.run.base.path:
+                    keys["model"] = self.run.base.path
         except RowError as error:
             self.messages.warn(str(error))
             self.failed.emit(str(error))
@@ -309,7 +312,7 @@ class SkySenseDock(QgsDockWidget):
         if task == TRAIN:
             self.results.remember_classes(str(result["model"]), result.get("classes") or [])
             self.run.model.setFilePath(str(result["model"]))
-            self.run.set_idle(f"Trained in {took}. {_quality(result.get('report') or {})}Next: press Map.")
+            self.run.set_idle(f"Trained in {took}. {quality(result.get('report') or {})}Next: press Map.")
             self._update_buttons()
             self.trained.emit(result)
             return
@@ -357,6 +360,7 @@ class SkySenseDock(QgsDockWidget):
                 "labels": layer.id() if layer is not None else "",
                 "field": self.labels.field,
                 "model": self.run.model.filePath(),
+                "base": self.run.base.path,
                 "folder": self.run.folder.filePath(),
             },
         )
@@ -370,6 +374,7 @@ class SkySenseDock(QgsDockWidget):
         self._loading = True
         self._scene_name, self._scene_root, self._scene_extra = state["name"], state["root"], state["extra"]
         self.run.model.setFilePath(state["model"])
+        self.run.base.set_path(state["base"])
         self.run.folder.setFilePath(state["folder"])
         self.labels.choose(QgsProject.instance().mapLayer(state["labels"]), state["field"])
         self.imagery.model.add(state["rows"])
@@ -383,14 +388,9 @@ class SkySenseDock(QgsDockWidget):
         self._errors, self._warnings, self._summary = [], [], ""
         self.imagery.model.clear()
         self.run.model.setFilePath("")
+        self.run.base.set_path("")
         self.run.folder.setFilePath("")
         self.run.folder.lineEdit().setPlaceholderText(str(default_folder()))
         self._show_summary()
         self._update_buttons()
         self._loading = False
-
-
-def _quality(report: dict[str, Any]) -> str:
-    """The training's estimate of its quality, if it has one."""
-    value = report.get("macro_f1")
-    return f"Mean F1 on polygons it had not seen: {100 * float(value):.0f} %. " if value is not None else ""

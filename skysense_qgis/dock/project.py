@@ -12,13 +12,14 @@ from .row import Row
 SCOPE = "SkySense"
 _KEY = "/scene"
 _FORMAT = 1
+_PATHS = ("root", "model", "base", "folder")
 
 
 def store(project: QgsProject, state: dict[str, Any]) -> None:
     """Write the panel's content.
 
     Args:
-        state: {"name", "rows": [Row], "root", "extra", "labels", "field", "model", "folder"}.
+        state: {"name", "rows": [Row], "root", "extra", "labels", "field", "model", "base", "folder"}.
     """
     rows = []
     for row in state["rows"]:
@@ -37,7 +38,7 @@ def store(project: QgsProject, state: dict[str, Any]) -> None:
                 "layer_name": row.layer_name,
             }
         )
-    paths = {key: project.writePath(state[key]) if state[key] else "" for key in ("root", "model", "folder")}
+    paths = {key: project.writePath(state[key]) if state[key] else "" for key in _PATHS}
     data = {"format": _FORMAT, **state, "rows": rows, **paths}
     project.writeEntry(SCOPE, _KEY, json.dumps(data, ensure_ascii=False))
 
@@ -70,5 +71,6 @@ def restore(project: QgsProject) -> dict[str, Any] | None:
                 layer_name=entry["layer_name"],
             )
         )
-    paths = {key: project.readPath(data[key]) if data[key] else "" for key in ("root", "model", "folder")}
+    # A project from before there was a choice of the base model has none.
+    paths = {key: project.readPath(data[key]) if data.get(key) else "" for key in _PATHS}
     return {**data, "rows": rows, **paths}

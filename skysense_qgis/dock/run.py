@@ -1,6 +1,8 @@
-"""Section "3 Train and map": the two buttons, model, output folder, progress and Cancel."""
+"""Section "3 Train and map": base model, the two buttons, trained model, output folder, progress and Cancel."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtCore import pyqtSignal
@@ -15,15 +17,22 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
+from ..duration import duration
+from ..models.picker import ModelPicker
+from ..worker.client import WorkerClient
+
 _ETA_FROM = 0.03  # before that share of the work the estimate is a guess
 
 
 class RunSection(QWidget):
     """What is pressed, and how far it is.
 
+    Args:
+        client: the worker, for the choice of the base model.
+
     Signals:
         train, map, cancel: a button was pressed.
-        changed: another model or output folder.
+        changed: another base model, trained model or output folder.
     """
 
     train = pyqtSignal()
@@ -31,8 +40,9 @@ class RunSection(QWidget):
     cancel = pyqtSignal()
     changed = pyqtSignal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, client: WorkerClient, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.base = ModelPicker(client, self)
         self.train_button = self._button("Train", "trainButton", self.train)
         self.map_button = self._button("Map", "mapButton", self.map)
         self.cancel_button = self._button("Cancel", "cancelButton", self.cancel)
@@ -50,6 +60,7 @@ class RunSection(QWidget):
         self.folder.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
         self.folder.setDialogTitle("Folder for models and maps")
         self.folder.setToolTip("Each run makes a folder of its own in it")
+        self.base.changed.connect(self.changed)
         for widget in (self.model, self.folder):
             widget.fileChanged.connect(self.changed)
         self.bar = QProgressBar(self)
@@ -63,7 +74,8 @@ class RunSection(QWidget):
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Model", self.model)
+        form.addRow("Base model", self.base)
+        form.addRow("Trained model", self.model)
         form.addRow("Output folder", self.folder)
         buttons = QHBoxLayout()
         buttons.addWidget(self.train_button, 1)
@@ -90,7 +102,7 @@ class RunSection(QWidget):
         running = "A run is in progress."
         self.train_button.setToolTip(running if busy else train or "Learn the classes from the polygons")
         self.map_button.setToolTip(running if busy else map_ or "Classify the whole area with the model")
-        for widget in (self.model, self.folder):
+        for widget in (self.base, self.model, self.folder):
             widget.setEnabled(not busy)
         if not busy and not self._said:
             self.status.setText(
@@ -132,9 +144,7 @@ class RunSection(QWidget):
         return button
 
 
-def duration(seconds: float) -> str:
-    """A duration as people say it: "40 s", "3 min", "1 h 20 min"."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+def quality(report: dict[str, Any]) -> str:
+    """The training's estimate of its quality, if it has one."""
+    value = report.get("macro_f1")
+    return f"Mean F1 on polygons it had not seen: {100 * float(value):.0f} %. " if value is not None else ""

@@ -17,6 +17,7 @@ from qgis.core import (
     QgsProcessingOutputNumber,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterField,
+    QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterNumber,
     QgsVectorFileWriter,
@@ -26,7 +27,7 @@ from ..dock.export import class_colors
 from .algorithm import SkySenseAlgorithm
 from .inputs import SCENE
 
-LABELS, FIELD, SEED, OUTPUT = "LABELS", "FIELD", "SEED", "OUTPUT"
+LABELS, FIELD, MODEL, SEED, OUTPUT = "LABELS", "FIELD", "MODEL", "SEED", "OUTPUT"
 #: Output number of each figure of the training report.
 FIGURES = {"OA": "oa", "MACRO_F1": "macro_f1", "MIOU": "miou"}
 
@@ -38,6 +39,9 @@ range, else from the files and their names, else from what is typed here.
 
 The labels are polygons with a class field: a name, or a whole number from 1 to 255. A few polygons for each class, \
 spread over the area, are enough. Polygons of a selection or an edit that is not saved yet are used as they are.
+
+Training builds on the built-in model, or on a base model that was downloaded or converted (SkySense panel, \
+"Base model").
 
 The result is one file with the model. OA, MACRO_F1 and MIOU tell how well it maps polygons it was not trained on; \
 they are NaN if there are too few polygons to tell.
@@ -77,6 +81,14 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             QgsProcessingParameterField(FIELD, "Class field", parentLayerParameterName=LABELS, optional=True)
         )
         self.add_advanced(
+            QgsProcessingParameterFile(
+                MODEL,
+                "Base model (empty = the built-in one)",
+                optional=True,
+                fileFilter="SkySense base models (*.safetensors);;All files (*)",
+            )
+        )
+        self.add_advanced(
             QgsProcessingParameterNumber(
                 SEED, "Seed", QgsProcessingParameterNumber.Integer, defaultValue=0, minValue=0
             )
@@ -96,6 +108,9 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         problem = super().problem(parameters, context)
         if problem:
             return problem
+        model = self.parameterAsString(parameters, MODEL, context)
+        if model and not Path(model).is_file():
+            return f"The base model {model} does not exist."
         if not parameters.get(LABELS):
             if not self.parameterAsString(parameters, SCENE, context).strip():
                 return "Choose the polygon layer with the labels."
@@ -139,6 +154,9 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             "output": str(output),
             "options": options,
         }
+        model = self.parameterAsString(parameters, MODEL, context)
+        if model:
+            recipe["model"] = str(Path(model).absolute())
         if self.labels is not None:
             # Beside the model, so that the recipe there can be run again as it is.
             path = output.with_name(output.name + ".labels.gpkg")

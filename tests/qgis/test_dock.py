@@ -9,8 +9,8 @@ from qgis.PyQt.QtWidgets import QLabel, QPushButton, QWidget
 from small_scene import DATES, make_images, make_labels, make_scene
 
 from skysense_qgis.dock.dock import SkySenseDock
-from skysense_qgis.dock.run import duration
 from skysense_qgis.dock.sources import layer_date
+from skysense_qgis.duration import duration
 
 
 @pytest.fixture

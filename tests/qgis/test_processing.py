@@ -106,6 +106,20 @@ def test_finetune_gives_figures_for_the_modeler(provider, model, scene, tmp_path
         assert math.isnan(result[name]) or 0.0 <= result[name] <= 1.0
 
 
+def test_finetune_takes_a_base_model(provider, python, scene, tmp_path):
+    base, output = tmp_path / "base.safetensors", tmp_path / "m.safetensors"
+    script = (
+        "import sys, torch; from pathlib import Path; from skysense.model.presets import seeded_model;"
+        "from skysense.model.checkpoint.convert import convert; checkpoint = Path(sys.argv[1] + '.pth');"
+        "torch.save({'model': seeded_model('tiny', 1).state_dict()}, checkpoint);"
+        "convert([(checkpoint, None)], Path(sys.argv[1]))"
+    )
+    subprocess.run([python, "-c", script, str(base)], check=True)
+    run("finetune", {"SCENE": str(scene), "MODEL": str(base), "OUTPUT": str(output)})
+    recipe = json.loads((tmp_path / "m.safetensors.recipe.json").read_text())
+    assert recipe["model"] == str(base)
+
+
 def test_finetune_takes_layers_labels_and_their_colours(provider, python, tmp_path):
     labels = make_labels()
     colours = {"wheat": "#112233", "maize": "#aabbcc"}
@@ -190,6 +204,8 @@ def test_an_extent_maps_the_cut_out(provider, python, model, scene, tmp_path):
         ("finetune", {"SCENE": "{scene}", "LABELS": "{labels}"}, "field"),
         ("finetune", {"SCENE": "{scene}", "LABELS": "{labels}", "FIELD": "crop"}, "crop"),
         ("finetune", {"SCENE": "{scene}", "DEVICE": "abacus"}, "abacus"),
+        ("finetune", {"SCENE": "{scene}", "MODEL": "/nowhere/b.safetensors"}, "/nowhere/b.safetensors"),
+        ("finetune", {"SCENE": "{scene}", "MODEL": "{image}"}, "model"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(provider, python, model, scene, tmp_path, name, parameters, told):
@@ -207,7 +223,7 @@ def test_what_is_wrong_is_one_sentence(provider, python, model, scene, tmp_path,
         **{key: fill(value) for key, value in parameters.items()},
         "OUTPUT": str(tmp_path / "o.tif"),
     }
-    if name == "finetune":
+    if name == "finetune" and "MODEL" not in parameters:
         del given["MODEL"]
     with pytest.raises(QgsProcessingException) as raised:
         run(name, given)

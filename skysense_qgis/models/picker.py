@@ -1,0 +1,177 @@
+"""The row "Base model": the built-in model, a file of the user's, or a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qgis.core import QgsSettings
+from qgis.PyQt.QtCore import Qt, pyqtSignal
+from qgis.PyQt.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..worker.client import WorkerClient
+from ..worker.messages import Failure
+from .dialog import DownloadDialog
+
+_BUILT_IN, _FILE, _DOWNLOAD = "Built-in model", "A file I have…", "Download…"
+_FILTER = "Weights (*.safetensors *.pth *.pt *.ckpt *.bin *.json);;All files (*)"
+_LAST_FOLDER = "skysense/models_folder"
+
+
+class ModelPicker(QWidget):
+    """What a training starts from; nothing has to be chosen.
+
+    Args:
+        client: the worker; it looks at files and converts checkpoints.
+
+    Signals:
+        changed: another base model.
+    """
+
+    changed = pyqtSignal()
+
+    def __init__(self, client: WorkerClient, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._client = client
+        self._path = ""
+        self._checkpoints: list[str] = []  # wait for the press on Convert
+        self._request = 0
+        self._dialog: DownloadDialog | None = None
+        self.combo = QComboBox(self)
+        self.combo.setObjectName("baseModelCombo")
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo.setMinimumContentsLength(16)
+        self.combo.setToolTip("What Train builds on. The built-in model is right for most work")
+        self.hint = QLabel(self)
+        self.hint.setObjectName("baseModelHint")
+        self.hint.setWordWrap(True)
+        self.convert_button = QPushButton("Convert", self)
+        self.convert_button.setObjectName("convertButton")
+        self.convert_button.clicked.connect(lambda _=False: self.convert())
+        line = QHBoxLayout()
+        line.addWidget(self.hint, 1)
+        line.addWidget(self.convert_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.combo)
+        layout.addLayout(line)
+        self._fill()
+        self._say("")
+        self.combo.activated.connect(self._activated)
+
+    @property
+    def path(self) -> str:
+        """The backbone file; "" = the built-in model."""
+        return self._path
+
+    @property
+    def missing(self) -> str:
+        """What must be done before training, as a sentence; "" = nothing."""
+        if self._request:
+            return "The base model is being prepared…"
+        if self._checkpoints:
+            return "Convert the base model first, or choose the built-in one."
+        if self._path and not Path(self._path).is_file():
+            return f"There is no base model {self._path}."
+        return ""
+
+    def set_path(self, path: str) -> None:
+        """Choose a backbone file that is known to be one; "" = the built-in model."""
+        self._request, self._checkpoints = 0, []
+        self._path = path
+        self._fill()
+        self._say("")
+        self.changed.emit()
+
+    def use_files(self, paths: list[str]) -> None:
+        """Choose what the user has: a backbone file, or released checkpoints, which are offered to be converted."""
+        if paths:
+            self._checkpoints = []
+            self._ask("inspect_weights", paths, self._inspected, "Looking at the file…")
+
+    def convert(self) -> None:
+        """What the button Convert does."""
+        self._ask(
+            "convert_weights", self._checkpoints, self._converted, "Converting; large models take minutes…"
+        )
+
+    def download(self) -> DownloadDialog:
+        """Show the dialog for downloads."""
+        if self._dialog is None:
+            self._dialog = DownloadDialog(self._client, self.window())
+            self._dialog.downloaded.connect(lambda path: self.use_files([path]))
+        self._dialog.show()
+        self._dialog.raise_()
+        return self._dialog
+
+    def _activated(self, index: int) -> None:
+        text = self.combo.itemText(index)
+        self._fill()  # the two entries that open something are never what is chosen
+        if text == _FILE:
+            folder = str(QgsSettings().value(_LAST_FOLDER, "") or "")
+            paths, _ = QFileDialog.getOpenFileNames(self, "Base model", folder, _FILTER)
+            if paths:
+                QgsSettings().setValue(_LAST_FOLDER, str(Path(paths[0]).parent))
+            self.use_files(paths)
+        elif text == _DOWNLOAD:
+            self.download()
+        elif index == 0:
+            self.set_path("")
+
+    def _ask(self, method: str, paths: list[str], on_result: Any, text: str) -> None:
+        request = 0
+
+        def current() -> bool:
+            return request == self._request
+
+        def done(result: dict[str, Any]) -> None:
+            if current():
+                self._request = 0
+                on_result(paths, result)
+
+        def failed(failure: Failure) -> None:
+            if current():
+                self._request, self._checkpoints = 0, []
+                self._say(failure.sentence)
+                self.changed.emit()
+
+        request = self._request = self._client.request(method, {"paths": paths}, done, failed)
+        self._say(text)
+        self.changed.emit()
+
+    def _inspected(self, paths: list[str], result: dict[str, Any]) -> None:
+        if result["kind"] == "backbone":
+            self.set_path(paths[0])
+            return
+        self._checkpoints = paths
+        names = ", ".join(Path(path).name for path in paths)
+        self._say(f"{names}: released weights, which SkySense has to convert once.", convert=True)
+        self.changed.emit()
+
+    def _converted(self, paths: list[str], result: dict[str, Any]) -> None:
+        self.set_path(str(result["out"]))
+        self._say(" ".join(str(note) for note in result["notes"]))
+
+    def _say(self, text: str, convert: bool = False) -> None:
+        self.hint.setText(text)
+        self.hint.setVisible(bool(text))
+        self.convert_button.setVisible(convert)
+
+    def _fill(self) -> None:
+        """The entries; what is chosen is shown."""
+        self.combo.clear()
+        self.combo.addItem(_BUILT_IN)
+        if self._path:
+            self.combo.addItem(Path(self._path).name)
+            self.combo.setItemData(1, self._path, Qt.ItemDataRole.ToolTipRole)
+        self.combo.insertSeparator(self.combo.count())
+        self.combo.addItems([_FILE, _DOWNLOAD])
+        self.combo.setCurrentIndex(1 if self._path else 0)
