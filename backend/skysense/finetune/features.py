@@ -7,6 +7,7 @@ class scores are resampled: exact, and far cheaper than resampling features.
 Shape legend: C features of a block, h x w its map, H x W compute pixels of a tile's core, T dates.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,9 @@ from torch import Tensor
 
 from skysense.finetune.series import Anchors, day_number, interpolate, whole_years_between
 from skysense.model.inputs import Inputs, normalize
+from skysense.model.regions import RegionMatch
 from skysense.model.skysense import SkySense
+from skysense.raster.crs import transformer
 from skysense.raster.layout import Layout
 from skysense.raster.reader import SceneReader, Stack
 from skysense.raster.tiles import Tile, Tiling
@@ -125,6 +128,21 @@ class FeatureExtractor:
             tile, {m: self._reader.read(m, compute if m == "hr" else base) for m in self._layout.modalities}
         )
 
+    def geo_matches(self, tiles: Iterable[Tile]) -> list[RegionMatch]:
+        """Which region's prototypes serve each tile; empty where the model has no geo-context or HR is alone."""
+        geo = self._model.geo_context
+        if geo is None or self._layout.modalities == ("hr",):
+            return []
+        places = torch.tensor([self._place(tile) for tile in tiles], dtype=torch.float64)
+        return geo.matches(places.reshape(-1, 2), len(places))
+
+    def _place(self, tile: Tile) -> tuple[float, float]:
+        """Longitude and latitude of a tile's centre."""
+        grid = self._layout.base.grid(tile.window)
+        x, y = grid.xy(tile.window.width / 2, tile.window.height / 2)
+        lon, lat = transformer(grid.crs, "EPSG:4326").transform(x, y)
+        return lon, lat
+
     @torch.inference_mode()
     def features(self, data: TileInput) -> TileFeatures:
         """Compute the blocks of one tile; a modality that saw nothing here has none."""
@@ -155,6 +173,8 @@ class FeatureExtractor:
             stages = self._model.encode_hr(inputs.hr, inputs.hr_valid)
         else:
             inputs.hr_per_base = scale if inputs.hr is not None else None
+            if self._model.geo_context is not None:
+                inputs.region = torch.tensor([self._place(data.tile)], dtype=torch.float64)
             # With HR, one pixel more than the core, so that the scores can be interpolated at its edge.
             halo = 1 if scale > 1 else 0
             out = self._model(inputs, crop=self._tiling.margin - halo, fusion_stride=self._fusion_stride)
@@ -234,10 +254,6 @@ def _box(values: Tensor, window: int) -> Tensor:
     pad = window // 2
     rows = F.avg_pool2d(values[None], (window, 1), 1, (pad, 0), count_include_pad=True)
     return F.avg_pool2d(rows, (1, window), 1, (0, pad), count_include_pad=True)[0]
-
-
-def _any(valid: Tensor | None) -> bool:
-    return valid is None or bool(valid.any())
 
 
 def at_pixels(feature: FeatureMap, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Tensor:

@@ -21,6 +21,7 @@ from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import open_backbone
 from skysense.model.device import pick_device
 from skysense.model.modelfile import save_model, save_standalone
+from skysense.model.regions import match_note
 from skysense.raster.grid import Window
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
@@ -70,6 +71,8 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             recipe.options.fusion_stride,
             backbone.prior,
         )
+        if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
+            control.note(note)
         x, ids, groups, blocks = _collect(
             extractor, tiling, layout, PixelLabels(polygons), polygons.source, recipe.options.seed, control
         )

@@ -5,6 +5,7 @@ import json
 import platform
 import shutil
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from skysense.jobs.sidecar import write_json, write_recipe
 from skysense.model.backbone import backbone_of
 from skysense.model.device import pick_device
 from skysense.model.modelfile import ModelFile, load_model
+from skysense.model.regions import match_note
 from skysense.raster.chunks import ChunkFiles, plan_chunks, write_chunk
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.maps import MapClass, merge_chunks
@@ -82,6 +84,9 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             tuple(inputs["hr_bands"]),
             recipe.options.fusion_stride,
         )
+        matches = extractor.geo_matches(tiling.over(layout.area))
+        if note := match_note(matches):
+            control.note(note)
         canvas = ScoreCanvas(extractor, TileScorer(head, device), tiling, layout.area, len(head.ids))
         canvas.on_tile = lambda share: control.progress(_MERGING * share, "Mapping")
         sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
@@ -106,7 +111,8 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     write_recipe(recipe)
     run_log = output.with_name(output.name + ".run.json")
     seconds = time.monotonic() - started
-    write_json(run_log, _run_log(recipe, device, seconds))
+    geo = Counter(match.source for match in matches)
+    write_json(run_log, _run_log(recipe, device, seconds) | ({"geo_context": dict(geo)} if geo else {}))
     shutil.rmtree(parts, ignore_errors=True)  # a viewer may still hold a chunk open (Windows)
     control.progress(1.0, "Mapped")
     return {

@@ -80,3 +80,25 @@ def match_region(lon: float, lat: float, trained: Sequence[int]) -> RegionMatch:
     if ranked and ranked[0][0] <= NEAREST_LIMIT_KM:
         return RegionMatch(ranked[0][1], "nearest", ranked[0][0])
     return RegionMatch(None, "constant", None)
+
+
+def match_note(matches: Sequence[RegionMatch]) -> str:
+    """What the user must be told of the prototypes used; "" when every place has its own (or there are none)."""
+    nearest = [match for match in matches if match.source == "nearest"]
+    constant = sum(match.source == "constant" for match in matches)
+    parts = []
+    if nearest:
+        farthest = max(match.distance_km or 0.0 for match in nearest)
+        parts.append(
+            f"{_share(len(nearest), len(matches))} of the area uses the nearest trained region, up to {farthest:.0f} km away"
+        )
+    if constant:
+        parts.append(
+            f"{_share(constant, len(matches))} of the area has no trained region within {NEAREST_LIMIT_KM:,.0f} km "
+            "and uses none"
+        )
+    return f"Geo-context: {'; '.join(parts)}." if parts else ""
+
+
+def _share(part: int, whole: int) -> str:
+    return "all" if part == whole else f"{max(round(100 * part / whole), 1)} %"

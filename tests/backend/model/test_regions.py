@@ -15,6 +15,7 @@ from skysense.model.regions import (
     COLUMNS,
     RegionMatch,
     distance_km,
+    match_note,
     match_region,
     region_centre,
     region_id,
@@ -99,3 +100,20 @@ def test_model_with_geo_context(mini: ModelConfig, build: Any, scene: Any) -> No
         plain = model(inputs).fused
     assert config.fused_dim == 48 and fused.shape[1] == 48
     assert torch.equal(fused[:, :24], plain) and fused[:, 24:].abs().max() > 0
+
+
+def test_note_says_what_stands_in() -> None:
+    own, near, none = (
+        RegionMatch(1, "own", 0.0),
+        RegionMatch(2, "nearest", 312.4),
+        RegionMatch(None, "constant", None),
+    )
+    assert match_note([own, own]) == match_note([]) == ""
+    assert (
+        match_note([near])
+        == "Geo-context: all of the area uses the nearest trained region, up to 312 km away."
+    )
+    assert match_note([own, near, none, none]) == (
+        "Geo-context: 25 % of the area uses the nearest trained region, up to 312 km away; "
+        "50 % of the area has no trained region within 1,000 km and uses none."
+    )
