@@ -271,11 +271,11 @@ def _download(args: argparse.Namespace) -> Result:
         from skysense.hub.listing import list_weights
 
         return list_weights(source, environment_token())
-    from skysense.hub.download import download
+    from skysense.hub.sharded import download_weights
 
     out = args.out or Path.cwd()
     return _showing(
-        lambda control: download(
+        lambda control: download_weights(
             source,
             out,
             control,

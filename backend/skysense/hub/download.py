@@ -13,6 +13,7 @@ from typing import Any
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.utils import WeakFileLock, build_hf_headers
+from huggingface_hub.utils.sha import git_hash
 
 import skysense
 from skysense.errors import InputError, StorageError
@@ -24,6 +25,7 @@ from skysense.jobs.control import JobControl
 from skysense.jobs.sidecar import write_json
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_GIT_OID = _COMMIT
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 _LOCK_S = 0.5
@@ -80,9 +82,9 @@ def download(
                 with hub_errors(source, token):
                     fetch(_url(remote.pinned), part, remote.size, _headers(token), control)
                 control.progress(1.0, "Checking the file")
-                if not expected:
+                if not expected and not remote.git_oid:
                     control.note(f"{source.host} tells no SHA-256 of this file; only its size is checked.")
-                digest = _verify(part, remote.size, expected, source, control)
+                digest = _verify(part, remote, expected, source, control)
                 _sidecar(out).unlink(missing_ok=True)  # it tells of the file before
                 os.replace(part, out)
                 _remove_other_parts(out)
@@ -101,11 +103,20 @@ def download(
 
 @dataclass(frozen=True)
 class _Remote:
-    """What the hub tells of a file: its commit, size in bytes, SHA-256 if it knows it, and a name for its content."""
+    """What the hub tells of a file.
+
+    Attributes:
+        pinned: with the commit as its revision.
+        size: in bytes.
+        sha256: of large files.
+        git_oid: of small files, which lie in git itself.
+        key: a name for the content.
+    """
 
     pinned: Source
     size: int
     sha256: str | None
+    git_oid: str | None
     key: str
 
 
@@ -120,6 +131,7 @@ def _ask(source: Source, token: str | None) -> _Remote:
         pinned=replace(source, revision=told.commit_hash),
         size=told.size,
         sha256=told.etag if _SHA256.fullmatch(told.etag) else None,
+        git_oid=told.etag if _GIT_OID.fullmatch(told.etag) else None,
         key=hashlib.sha256(told.etag.encode()).hexdigest()[:12],
     )
 
@@ -156,15 +168,18 @@ def _need_room(part: Path, size: int) -> None:
         )
 
 
-def _verify(part: Path, size: int, expected: str | None, source: Source, control: JobControl) -> str:
+def _verify(part: Path, remote: _Remote, expected: str | None, source: Source, control: JobControl) -> str:
     """The SHA-256 of the whole part; a part that is not what it should be is removed."""
-    if part.stat().st_size == size:
+    if part.stat().st_size == remote.size:
         digest = _digest(part, control)
-        if expected in (None, digest):
+        if expected not in (None, digest):
+            what = f"what arrived has the SHA-256 {digest}, not {expected}"
+        elif remote.git_oid and git_hash(part.read_bytes()) != remote.git_oid:
+            what = "what arrived is not what the hub's git holds"
+        else:
             return digest
-        what = f"what arrived has the SHA-256 {digest}, not {expected}"
     else:
-        what = f"{part.stat().st_size} bytes arrived instead of {size}"
+        what = f"{part.stat().st_size} bytes arrived instead of {remote.size}"
     part.unlink()
     raise WrongContent(
         what, f"{source.repository}/{source.file}", "Download it again, or from another endpoint"

@@ -15,7 +15,9 @@ KNOWN_REPOSITORIES = (
     "BiliSakura/SkySensePlusPlus-transformers",
     "BiliSakura/SkySensepp",
 )
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".safetensors.index.json")
+#: Ending of a file that names the parts of weights in several files.
+INDEX_SUFFIX = ".safetensors.index.json"
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", INDEX_SUFFIX)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,10 @@ class JobControl:
         eta = elapsed * (1 - fraction) / gained if gained > 0 and elapsed > _ETA_AFTER_S else None
         self._emit({"event": "progress", "fraction": round(fraction, 4), "text": text, "eta_s": eta})
 
+    def share(self, start: float, end: float) -> "JobControl":
+        """For a part of the job: its progress from 0 to 1 is the whole's from `start` to `end`; Cancel is the whole's."""
+        return _Share(self, start, end)
+
     def note(self, text: str) -> None:
         """Tell something the user should know, in one sentence."""
         self._emit({"event": "note", "text": text})
@@ -65,3 +69,18 @@ class JobControl:
                 "total": total,
             }
         )
+
+
+class _Share(JobControl):
+    def __init__(self, whole: JobControl, start: float, end: float) -> None:
+        super().__init__(whole._emit)
+        self._whole, self._start, self._end = whole, start, end
+
+    def cancel(self) -> None:
+        self._whole.cancel()
+
+    def check(self) -> None:
+        self._whole.check()
+
+    def progress(self, fraction: float, text: str) -> None:
+        self._whole.progress(self._start + (self._end - self._start) * fraction, text)

@@ -122,10 +122,10 @@ def _run(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
 
 
 def _download(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
-    from skysense.hub.download import download
+    from skysense.hub.sharded import download_weights
     from skysense.hub.source import environment_token, make_source
 
-    return download(
+    return download_weights(
         make_source(params["repository"], params["file"], params.get("revision"), params.get("endpoint")),
         Path(params["out"]),
         control,

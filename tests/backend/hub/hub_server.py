@@ -34,7 +34,7 @@ class Hub:
         pause_s: between pieces of content of `piece` bytes.
         served: what is served instead of the content (a tampered file).
         claimed_size: the size that is told instead of the content's.
-        tells_hash: large files have their SHA-256 as ETag.
+        etag: "sha256" of the content, as of large files; "git" = its oid in git, as of small ones; "none".
         plain: a web page is all that it answers.
         requests: all there were.
     """
@@ -47,7 +47,7 @@ class Hub:
         self.pause_s, self.piece = 0.0, 1 << 16
         self.served = None
         self.claimed_size = None
-        self.tells_hash = True
+        self.etag = "sha256"
         self.plain = False
         self.requests: list = []
 
@@ -132,9 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = self.hub.content(commit, file)
         size = self.hub.claimed_size or len(content)
-        etag = (
-            hashlib.sha256(content).hexdigest() if self.hub.tells_hash else hashlib.sha1(content).hexdigest()
-        )
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        small = file.endswith(".json") or self.hub.etag == "git"
+        large = hashlib.sha256(content).hexdigest() if self.hub.etag == "sha256" else f"v-{commit}"
+        etag = git if small else large
         headers = {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(size)}
         self._send(302, {**headers, "Location": f"{self.hub.cdn}/{commit}/{file}?signature=1"})
 

@@ -164,8 +164,18 @@ def test_a_given_hash_is_compared_before_anything_is_fetched(fetch, hub, tmp_pat
         fetch(sha256="abc")
 
 
+def test_a_small_file_is_checked_against_its_git_oid(fetch, hub, tmp_path, content):
+    hub.etag = "git"
+    assert fetch()["sha256"] == hashlib.sha256(content).hexdigest()
+    hub.served = b"x" + content[1:]
+    with pytest.raises(WrongContent, match="git"):
+        fetch()
+    assert (tmp_path / "w.safetensors").read_bytes() == content
+    assert not any("only its size" in event.get("text", "") for event in fetch.events)
+
+
 def test_where_the_hub_tells_no_hash_the_given_one_counts(fetch, hub, tmp_path, content):
-    hub.tells_hash = False
+    hub.etag = "none"
     with pytest.raises(WrongContent):
         fetch(sha256="0" * 64)
     assert names(tmp_path) == []
