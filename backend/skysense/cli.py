@@ -120,8 +120,14 @@ def _parser() -> argparse.ArgumentParser:
         help="a further input whose part neither its content nor its name tells: head_s2, head_s1, ...",
     )
 
-    sub = command("info", _info, _show_pairs, "what a model file or preset is")
-    sub.add_argument("model", metavar="MODEL", help="a model file, or a preset: tiny, small, base, huge")
+    sub = command("info", _info, _show_info, "what a model file is, or what a preset costs")
+    sub.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        default="all",
+        help="a model file, a preset (tiny, small, base, huge), or all presets (default)",
+    )
 
     sub = command("download", _download, _show_download, "download released weights from a hub")
     sub.add_argument("repository", metavar="REPO", help="owner/name")
@@ -358,6 +364,14 @@ def _show_download(result: Result) -> str:
 
 def _show_dates(result: Result) -> str:
     return "\n".join(found or "" for found in result["dates"])
+
+
+def _show_info(result: Result) -> str:
+    from skysense.model.costs import compare_presets, show_preset
+
+    if "presets" in result:
+        return compare_presets(result["presets"])
+    return show_preset(result) if "hr_tile" in result else _show_pairs(result)
 
 
 def _show_pairs(result: Result) -> str:

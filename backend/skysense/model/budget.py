@@ -12,9 +12,15 @@ from typing import Any
 import torch
 
 from skysense.model.config import FusionConfig, ModelConfig, SwinConfig, VitConfig
+from skysense.model.memory import memory
 from skysense.model.skysense import SkySense
 from skysense.model.tokens import PATCH
 from skysense.scene.sensors import SENSORS
+
+#: Pixels of a tile's side and of what is kept of it (see `raster.tiles.plan_tiles`): 10 m pixels, and HR alone.
+TILE, CORE, HR_TILE, HR_CORE = 64, 56, 1024, 896
+#: A year of dates, as designs and presets are compared.
+N_S2, N_S1 = 12, 6
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,11 @@ class Budget:
 def budget(
     config: ModelConfig,
     *,
-    n_s2: int = 12,
-    n_s1: int = 6,
+    n_s2: int = N_S2,
+    n_s1: int = N_S1,
     hr: bool = False,
-    tile: int = 64,
-    core: int = 56,
+    tile: int = TILE,
+    core: int = CORE,
     fusion_stride: int = 1,
 ) -> Budget:
     """Costs for a number of dates; `hr`: with a token of HR at 32 HR pixels per 10 m pixel in the fusion."""
@@ -60,8 +66,49 @@ def budget(
 
 
 def summary(config: ModelConfig) -> dict[str, Any]:
-    """The budget with 12 S2 and 6 S1 dates as plain JSON types."""
-    return {k: round(v) for k, v in asdict(budget(config)).items()}
+    """Everything that a model costs, as plain JSON types; FLOPs and bytes are whole numbers.
+
+    Tiles are those of the jobs, one at a time: HR alone, and 10 m pixels with a year of Sentinel-2 and Sentinel-1.
+    "per_pixel" counts a tile's whole cost on the pixels that are kept of it; "hr_flops_per_pixel" leaves the overlap
+    out.
+    """
+    cost = budget(config, n_s2=N_S2, n_s1=N_S1, tile=TILE, core=CORE)
+    need = memory(config, hr_side=HR_TILE, tile=TILE, core=CORE, n_s2=N_S2, n_s1=N_S1)
+    hr_flops = swin_flops(config.hr, HR_TILE)
+    strides = {}
+    for stride, work in need.fused_tile.items():
+        flops = tile_flops(config, n_s2=N_S2, n_s1=N_S1, hr=False, tile=TILE, core=CORE, fusion_stride=stride)
+        strides[str(stride)] = _tile(flops, CORE, work)
+    float32 = cost.parameters * 4
+    most = max(need.hr_tile, *need.fused_tile.values())
+    return {
+        **{key: round(value) for key, value in asdict(cost).items()},
+        "float32_bytes": float32,
+        "hr_tile": {"side": HR_TILE, "kept_side": HR_CORE, **_tile(hr_flops, HR_CORE, need.hr_tile)},
+        "fused_tile": {
+            "side": TILE,
+            "kept_side": CORE,
+            "s2_dates": N_S2,
+            "s1_dates": N_S1,
+            "fusion_stride": strides,
+        },
+        "cpu_memory": {
+            "weights_bytes": float32,
+            "derived_bytes": need.derived,
+            "most_working_bytes": most,
+            "total_bytes": float32 + need.derived + most,
+            "method": "counted from the model's shape for one tile at a time in float32 on the fast path, "
+            "without Python and the libraries themselves (about 0.4 GB); a test holds it to what torch allocates",
+        },
+    }
+
+
+def _tile(flops: int, kept_side: int, working_bytes: int) -> dict[str, int]:
+    return {
+        "flops": flops,
+        "flops_per_pixel": round(flops / kept_side**2),
+        "working_bytes": working_bytes,
+    }
 
 
 def swin_flops(config: SwinConfig, side: int) -> int:

@@ -11,15 +11,17 @@ from skysense.model.presets import PRESETS
 
 
 def describe_model(name: str) -> dict[str, Any]:
-    """Size and cost of a preset, the header of a model file, or what a backbone file is.
+    """Size and cost of a preset or of "all" four, the header of a model file, or what a backbone file is.
 
     Raises:
         InputError: the file is no SkySense model.
     """
-    if name in PRESETS:
+    if name in PRESETS or name == "all":
         from skysense.model.budget import summary
 
-        return {"preset": name, **summary(PRESETS[name])}
+        wanted = PRESETS if name == "all" else [name]
+        described = [{"preset": preset, **summary(PRESETS[preset])} for preset in wanted]
+        return {"presets": described} if name == "all" else described[0]
     header = read_header(Path(name))
     if header.get("kind") == "backbone":
         return _describe_backbone(Path(name), header)
