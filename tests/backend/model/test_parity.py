@@ -134,7 +134,7 @@ def test_unknown_arrays_fail_by_name(folder: Path) -> None:
 
 
 def test_missing_arrays_fail_by_name(folder: Path) -> None:
-    for name, gone in (("patches", "cls_12x22_two_l0"), ("windows", "in_42x70"), ("whole", "dates_s1")):
+    for name, gone in (("patches", "cls_12x22_two_l0"), ("windows", "in_192x200"), ("whole", "dates_s1")):
         rewrite(folder, name, lambda arrays, k=gone: arrays.pop(k))
         assert outcome(folder, name).reason == f"the array {gone} is missing"
 
@@ -146,6 +146,17 @@ def test_arrays_of_another_shape_fail(folder: Path) -> None:
 
 def test_a_map_that_ours_takes_although_the_official_class_refuses_it(folder: Path) -> None:
     rewrite(folder, "windows", lambda arrays: arrays.update({"raises_192x200_pad0": np.array(True)}))
+    assert "the official class refuses this map" in outcome(folder, "windows").reason
+
+
+def test_a_refused_map_needs_no_pixels(folder: Path) -> None:
+    def drop(arrays: dict[str, Any]) -> None:
+        for name in ("in_42x70", "out_42x70_pad1_s1", "out_42x70_pad1_s3"):
+            arrays.pop(name)
+
+    rewrite(folder, "windows", drop)
+    assert outcome(folder, "windows").passed
+    rewrite(folder, "windows", lambda arrays: arrays.update({"raises_192x192_pad0": np.array(True)}))
     assert "the official class refuses this map" in outcome(folder, "windows").reason
 
 
