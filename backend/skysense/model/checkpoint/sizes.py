@@ -65,7 +65,7 @@ class _Seen:
 
     def backbone_gep(self) -> SwinConfig:
         part = "backbone_gep"
-        (dim,) = self._shape(f"{part}.patch_embed.projection.bias", 1)
+        dim = self._dim(f"{part}.patch_embed.projection", 4)
         blocks = self._indices(rf"{part}\.stages\.(\d+)\.blocks\.(\d+)\.")
         depths = tuple(1 + max((b for s, b in blocks if s == stage), default=0) for stage in range(4))
         if {stage for stage, _ in blocks} - set(range(4)):
@@ -76,7 +76,8 @@ class _Seen:
         for stage, count in enumerate(heads):
             if not count or (dim << stage) % count:
                 raise InputError(
-                    f"has {dim << stage} channels and {count} heads in stage {stage}, which do not fit",
+                    f"has {count} heads for {dim << stage} channels "
+                    f"({part}.stages.{stage}.blocks.0.attn.w_msa.logit_scale)",
                     self._where[part],
                     "Choose a SkySense HR encoder",
                 )
@@ -92,7 +93,7 @@ class _Seen:
         return self._vit("backbone_s1")
 
     def fusion(self) -> FusionConfig:
-        (dim,) = self._shape("fusion.porj_linear.bias", 1)
+        dim = self._dim("fusion.porj_linear", 2)
         return FusionConfig(dim, self._layers("fusion"), self._heads("fusion", dim))
 
     def dims(self) -> dict[str, int]:
@@ -109,8 +110,17 @@ class _Seen:
         return found
 
     def _vit(self, part: str) -> VitConfig:
-        (dim,) = self._shape(f"{part}.patch_embed.projection.bias", 1)
+        dim = self._dim(f"{part}.patch_embed.projection", 4)
         return VitConfig(dim, self._layers(part), self._heads(part, dim))
+
+    def _dim(self, name: str, axes: int) -> int:
+        """Output channels of a linear map or convolution, on which its weight and its bias agree."""
+        dim, bias = self._shape(f"{name}.weight", axes)[0], self._shape(f"{name}.bias", 1)
+        if not dim or bias != (dim,):
+            raise misshapen(
+                f"{name}.bias", bias, f"({dim},) as {name}.weight has", self._where[name.split(".")[0]]
+            )
+        return dim
 
     def _layers(self, part: str) -> int:
         return 1 + max((i for (i,) in self._indices(rf"{part}\.layers\.(\d+)\.")), default=0)
