@@ -4,12 +4,14 @@ Shapes: N locations, T tokens (all dates of all modalities), I input dim, D mode
 where a location is or in which order its tokens come. Source: reference specification 1.5.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skysense.model.attention import key_mask
-from skysense.model.layers import EPS, EncoderLayer, drop_path_rates, init_transformer
+from skysense.model.attention import SHORT, key_mask
+from skysense.model.layers import EPS, EncoderLayer, cpu_inference, drop_path_rates, init_transformer
 
 
 class TransformerEncoder(nn.Module):
@@ -42,7 +44,7 @@ class TransformerEncoder(nn.Module):
         self.porj_linear = nn.Linear(input_dims, embed_dims)
         self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dims)) if with_cls_token else None
         self.layers = nn.ModuleList(
-            EncoderLayer(embed_dims, num_heads, mlp_ratio, rate, eps)
+            EncoderLayer(embed_dims, num_heads, mlp_ratio, rate, eps, packed=True)
             for rate in drop_path_rates(drop_path_rate, num_layers)
         )
         init_transformer(self)
@@ -84,9 +86,15 @@ class TransformerEncoder(nn.Module):
         assert self.with_cls_token
         if not self.fast:
             return self.all_layers(x_NTD, valid_NT)[-1][:, 0]
-        mask = self._mask(valid_NT)
-        for layer in self.layers[:-1]:
-            x_NTD = layer(x_NTD, mask)
+        mask, early = self._mask(valid_NT), cast(list[EncoderLayer], list(self.layers[:-1]))
+        if cpu_inference(x_NTD) and not self.training and x_NTD.shape[1] <= SHORT:
+            x_TND = x_NTD.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+            for layer in early:
+                layer.apply_short(x_TND, mask)
+            x_NTD = x_TND.transpose(0, 1)
+        else:
+            for layer in early:
+                x_NTD = layer(x_NTD, mask)
         out: Tensor = self.layers[-1](x_NTD, mask, queries=1)
         return out[:, 0]
 

@@ -35,7 +35,13 @@ class DropPath(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, exact GELU, Linear; keys `layers.0.0.*` and `layers.1.*`. The caller adds the residual."""
+    """Linear, exact GELU, Linear; keys `layers.0.0.*` and `layers.1.*`. The caller adds the residual.
+
+    The fast path on a CPU goes by blocks of rows, so that what lies between the two maps stays in the cache.
+
+    Args:
+        packed: keep packed copies of the weights (`packed`): for modules that are called with few rows.
+    """
 
     def __init__(self, dim: int, hidden: int, packed: bool = False) -> None:
         super().__init__()
@@ -49,31 +55,31 @@ class FeedForward(nn.Module):
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., D) -> (..., D). The fast path on a CPU goes by blocks of rows, so that what lies between the two
-        maps stays in the cache."""
-        if (
-            not self.fast
-            or x.device.type != "cpu"
-            or torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-        ):
+        """(..., D) -> (..., D)."""
+        if not (self.fast and cpu_inference(x)):
             out: Tensor = self.layers(x)
             return out
-        rows = x.flatten(0, -2)
-        if len(rows) <= _ROWS:
-            return self._block(rows).view_as(x)
-        out = torch.empty_like(rows)
-        for start in range(0, len(rows), _ROWS):
-            out[start : start + _ROWS] = self._block(rows[start : start + _ROWS])
-        return out.view_as(x)
+        blocks = [self._second(self._hidden(rows)) for rows in x.flatten(0, -2).split(_ROWS)]
+        return (blocks[0] if len(blocks) == 1 else torch.cat(blocks)).view_as(x)
 
-    def _block(self, x: Tensor) -> Tensor:
-        first, second = cast(nn.Sequential, self.layers[0])[0], self.layers[1]
-        assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
-        if not self.packed:
-            return F.linear(F.gelu(F.linear(x, first.weight, first.bias)), second.weight, second.bias)
-        hidden = packed_linear(x, first.weight, first.bias, self._caches[0], "gelu")
-        return packed_linear(hidden, second.weight, second.bias, self._caches[1])
+    def add_to(self, x: Tensor, norm: nn.Module) -> None:
+        """x + FFN(norm(x)), written into x (..., D), which must be contiguous; on a CPU, without gradients."""
+        second = cast(nn.Linear, self.layers[1])
+        for rows in x.view(-1, x.shape[-1]).split(_ROWS):
+            rows.addmm_(self._hidden(norm(rows)), second.weight.T).add_(second.bias)
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        first = cast(nn.Linear, cast(nn.Sequential, self.layers[0])[0])
+        if self.packed:
+            return packed_linear(x, first.weight, first.bias, self._caches[0], "gelu")
+        return F.gelu(first(x))
+
+    def _second(self, hidden: Tensor) -> Tensor:
+        second = cast(nn.Linear, self.layers[1])
+        if self.packed:
+            return packed_linear(hidden, second.weight, second.bias, self._caches[1])
+        out: Tensor = second(hidden)
+        return out
 
 
 class SelfAttention(nn.Module):
@@ -119,6 +125,21 @@ class SelfAttention(nn.Module):
         out: Tensor = self.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
         return out
 
+    def short(self, x_LND: Tensor, mask: Tensor | None) -> Tensor:
+        """Fast for few tokens on a CPU: (L, N, D) -> (L * N, D), before the output projection.
+
+        With the sequence in front, the heads of all locations are one batch that needs no copy.
+        """
+        length, batch, dim = x_LND.shape
+        q, k, v = (
+            F.linear(x_LND.view(-1, dim), weight, bias).view(length, batch * self.heads, -1).transpose(0, 1)
+            for weight, bias in zip(self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        )
+        scores = torch.baddbmm(q.new_empty(()), q, k.mT, beta=0, alpha=q.shape[-1] ** -0.5)
+        if mask is not None:
+            scores.unflatten(0, (batch, -1)).masked_fill_(~mask, float("-inf"))
+        return (scores.softmax(-1) @ v).transpose(0, 1).reshape(-1, dim)
+
     def _official(self, x_NLD: Tensor, mask: Tensor | None) -> Tensor:
         """The plain twin: `nn.MultiheadAttention` as the official code calls it, sequence first, with weights."""
         query, key, value = (x_NLD.transpose(0, 1) for _ in range(3))  # three tensors, so three projections
@@ -146,21 +167,42 @@ class EncoderLayer(nn.Module):
     """Pre-norm transformer layer: x + MHA(ln1 x), then x + drop_path(FFN(ln2 x))."""
 
     def __init__(
-        self, dim: int, heads: int, mlp_ratio: int = 4, drop_path: float = 0.0, eps: float = EPS
+        self,
+        dim: int,
+        heads: int,
+        mlp_ratio: int = 4,
+        drop_path: float = 0.0,
+        eps: float = EPS,
+        packed: bool = False,
     ) -> None:
         super().__init__()
         self.ln1 = nn.LayerNorm(dim, eps=eps)
         self.attn = nn.ModuleDict({"attn": SelfAttention(dim, heads)})  # released keys read attn.attn.*
         self.ln2 = nn.LayerNorm(dim, eps=eps)
-        self.ffn = FeedForward(dim, dim * mlp_ratio)
+        self.ffn = FeedForward(dim, dim * mlp_ratio, packed)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_NLD: Tensor, mask: Tensor | None = None, queries: int | None = None) -> Tensor:
         """(N, L, D) -> (N, queries or L, D); arguments as in `SelfAttention.forward`."""
         attended = self.attn["attn"](self.ln1(x_NLD), mask, queries)
         x_NLD = (x_NLD if queries is None else x_NLD[:, :queries]) + attended
+        if self.ffn.fast and not self.training and cpu_inference(x_NLD):
+            self.ffn.add_to(x_NLD, self.ln2)
+            return x_NLD
         out: Tensor = x_NLD + self.drop_path(self.ffn(self.ln2(x_NLD)))
         return out
+
+    def apply_short(self, x_LND: Tensor, mask: Tensor | None) -> None:
+        """The layer written into x (L, N, D) itself, contiguous; for few tokens on a CPU, without gradients."""
+        attention = cast(SelfAttention, self.attn["attn"])
+        rows, out = x_LND.view(-1, x_LND.shape[-1]), attention.out_proj
+        rows.addmm_(attention.short(self.ln1(x_LND), mask), out.weight.T).add_(out.bias)
+        self.ffn.add_to(rows, self.ln2)
+
+
+def cpu_inference(x: Tensor) -> bool:
+    """Whether the CPU's own paths may serve: no gradients, no compiler."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def corner_pad(x: Tensor, multiple: int) -> Tensor:

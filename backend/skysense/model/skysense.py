@@ -152,6 +152,7 @@ class SkySense(nn.Module):
             else cast(tuple[Tensor, Tensor | None], hr_cells)[0]
         )
         matches = None if self.geo_context is None else self.geo_context.matches(region, len(like))
+        folds = {modality: self._fold(modality, window.stride) for modality in encoded} if self.fast else {}
         tiles = []
         # Tile by tile: a tile's features then depend on no other tile of the batch, and its cloudy dates cost
         # nothing.
@@ -162,7 +163,7 @@ class SkySense(nn.Module):
                 if valid is None or bool(valid.any()):
                     sources.append(MapTokens(cells, valid, window.per_patch))
             for modality, series in encoded.items():
-                source = self._series_tokens(modality, series, b, window.stride)
+                source = self._series_tokens(modality, series, b, window.stride, folds.get(modality))
                 if source is not None:
                     sources.append(source)
             fused, valid = fuse_tile(self.fusion, sources, window, like)
@@ -171,10 +172,25 @@ class SkySense(nn.Module):
             tiles.append((fused, valid))
         return window.to_pixels(torch.stack([f for f, _ in tiles]), torch.stack([v for _, v in tiles]))
 
+    def _fold(self, modality: Modality, stride: int) -> tuple[Tensor, Tensor]:
+        """See `UPHead.fold`."""
+        linear, head = self.fusion.porj_linear, self._head(modality)
+        folded: tuple[Tensor, Tensor] = self._folds[modality].get(
+            [*linear.parameters(), *head.parameters()],
+            lambda: head.fold(linear.weight, linear.bias, stride),
+            extra=stride,
+        )
+        return folded
+
     def _series_tokens(
-        self, modality: Modality, series: PatchSeries, b: int, stride: int
+        self,
+        modality: Modality,
+        series: PatchSeries,
+        b: int,
+        stride: int,
+        fold: tuple[Tensor, Tensor] | None,
     ) -> SeriesTokens | None:
-        """Tokens of tile b; dates without a valid patch are left out, None when nothing is left."""
+        """Tokens of tile b, by way of `fold` where given; dates without a valid patch are left out, None when nothing is left."""
         patches, valid, day = series.patches[b], None, None if series.day is None else series.day[b]
         if series.valid is not None:
             valid = series.valid[b]
@@ -186,16 +202,11 @@ class SkySense(nn.Module):
             valid = None if bool(valid.all()) else valid
         date = self._date(modality, day)
         linear, head = self.fusion.porj_linear, self._head(modality)
-        if not self.fast:
+        if fold is None:
             return SeriesTokens(patches, valid, plain_projection(head, linear, date, stride), PATCH // stride)
-        weight, bias = self._folds[modality].get(
-            [*linear.parameters(), *head.parameters()],
-            lambda: head.fold(linear.weight, linear.bias, stride),
-            extra=stride,
-        )
         projected = None if date is None else F.linear(date, linear.weight)
         return SeriesTokens(
-            patches, valid, folded_projection(weight, bias, projected, PATCH // stride), PATCH // stride
+            patches, valid, folded_projection(*fold, projected, PATCH // stride), PATCH // stride
         )
 
     def _hr_cells(self, hr_map: Tensor, inputs: Inputs, window: CellWindow) -> tuple[Tensor, Tensor | None]:

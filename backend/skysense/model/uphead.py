@@ -6,7 +6,6 @@ specification 1.4.
 
 from typing import cast
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -43,17 +42,10 @@ class UPHead(nn.Module):
         r, conv = self.up_scale, self.conv
         if r % stride:
             raise ValueError(f"stride {stride} does not divide the {r} pixels of a patch")
-        up = rearrange(
-            conv.weight, "(o y i x j) c 1 1 -> y x o c i j", y=r // stride, x=r // stride, i=stride, j=stride
-        )
-        shift = rearrange(
-            cast(Tensor, conv.bias),
-            "(o y i x j) -> y x o i j",
-            y=r // stride,
-            x=r // stride,
-            i=stride,
-            j=stride,
-        )
-        weight = torch.matmul(weight_DO, up.mean((-2, -1)))
-        bias = torch.matmul(shift.mean((-2, -1)), weight_DO.T) + bias_D
-        return weight.flatten(0, 2), bias.flatten()
+        # In double precision: one rounding, as small as that of any weight.
+        weight, bias, linear = (t.double() for t in (conv.weight, cast(Tensor, conv.bias), weight_DO))
+        axes = {"y": r // stride, "x": r // stride, "i": stride, "j": stride}
+        up = rearrange(weight, "(o y i x j) c 1 1 -> y x o c i j", **axes).mean((-2, -1))
+        shift = rearrange(bias, "(o y i x j) -> y x o i j", **axes).mean((-2, -1))
+        folded = (linear @ up).flatten(0, 2).to(weight_DO.dtype)
+        return folded, (shift @ linear.T + bias_D.double()).flatten().to(weight_DO.dtype)

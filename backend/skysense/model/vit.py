@@ -94,7 +94,7 @@ class VisionTransformer(nn.Module):
         """
         x = self.patch_embed["projection"](corner_pad(x, self.patch_size))
         height, width = x.shape[-2:]
-        x_NLD = x.flatten(2).transpose(1, 2)
+        x_NLD = x.flatten(2).transpose(1, 2).contiguous()
         positions = self.positions(height, width)
         if self.with_cls_token:
             x_NLD = torch.cat((self.cls_token.expand(len(x_NLD), -1, -1), x_NLD), 1) + positions
