@@ -4,6 +4,7 @@ Shapes: N locations, T tokens (all dates of all modalities), I input dim, D mode
 where a location is or in which order its tokens come. Source: reference specification 1.5.
 """
 
+from itertools import repeat
 from typing import cast
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 
 from skysense.model.attention import SHORT, key_mask
 from skysense.model.layers import EPS, EncoderLayer, cpu_inference, drop_path_rates, init_transformer
+
+#: Tokens of a block of locations on a CPU.
+_ROWS = 2048
 
 
 class TransformerEncoder(nn.Module):
@@ -44,7 +48,7 @@ class TransformerEncoder(nn.Module):
         self.porj_linear = nn.Linear(input_dims, embed_dims)
         self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dims)) if with_cls_token else None
         self.layers = nn.ModuleList(
-            EncoderLayer(embed_dims, num_heads, mlp_ratio, rate, eps, packed=True)
+            EncoderLayer(embed_dims, num_heads, mlp_ratio, rate, eps)
             for rate in drop_path_rates(drop_path_rate, num_layers)
         )
         init_transformer(self)
@@ -86,16 +90,22 @@ class TransformerEncoder(nn.Module):
         assert self.with_cls_token
         if not self.fast:
             return self.all_layers(x_NTD, valid_NT)[-1][:, 0]
-        mask, early = self._mask(valid_NT), cast(list[EncoderLayer], list(self.layers[:-1]))
-        if cpu_inference(x_NTD) and not self.training and x_NTD.shape[1] <= SHORT:
-            x_TND = x_NTD.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-            for layer in early:
-                layer.apply_short(x_TND, mask)
-            x_NTD = x_TND.transpose(0, 1)
-        else:
-            for layer in early:
+        mask = self._mask(valid_NT)
+        if not (cpu_inference(x_NTD) and not self.training and x_NTD.shape[1] <= SHORT):
+            for layer in self.layers[:-1]:
                 x_NTD = layer(x_NTD, mask)
-        out: Tensor = self.layers[-1](x_NTD, mask, queries=1)
+            out: Tensor = self.layers[-1](x_NTD, mask, queries=1)
+            return out[:, 0]
+        # By blocks of locations, each through all layers, so that whatever lies between two products stays in the cache.
+        size = max(1, _ROWS // x_NTD.shape[1])
+        masks = repeat(None) if mask is None else mask.split(size)
+        return torch.cat([self._fuse_block(*block) for block in zip(x_NTD.split(size), masks, strict=False)])
+
+    def _fuse_block(self, x_NTD: Tensor, mask: Tensor | None) -> Tensor:
+        x_TND = x_NTD.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+        for layer in cast(list[EncoderLayer], list(self.layers[:-1])):
+            layer.apply_short(x_TND, mask)
+        out: Tensor = self.layers[-1](x_TND.transpose(0, 1), mask, queries=1)
         return out[:, 0]
 
     def all_layers(self, x_NTD: Tensor, valid_NT: Tensor | None = None) -> list[Tensor]:

@@ -173,13 +173,12 @@ class EncoderLayer(nn.Module):
         mlp_ratio: int = 4,
         drop_path: float = 0.0,
         eps: float = EPS,
-        packed: bool = False,
     ) -> None:
         super().__init__()
         self.ln1 = nn.LayerNorm(dim, eps=eps)
         self.attn = nn.ModuleDict({"attn": SelfAttention(dim, heads)})  # released keys read attn.attn.*
         self.ln2 = nn.LayerNorm(dim, eps=eps)
-        self.ffn = FeedForward(dim, dim * mlp_ratio, packed)
+        self.ffn = FeedForward(dim, dim * mlp_ratio)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_NLD: Tensor, mask: Tensor | None = None, queries: int | None = None) -> Tensor:
