@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help env system python install test lint package demo screenshots parity bench
+.PHONY: help env system python install test slow lint package demo screenshots parity bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,6 +21,9 @@ install: env system ## link the plugin into QGIS's default profile and enable it
 
 test: env system ## every test
 	@tools/run_tests.sh
+
+slow: env ## the tests that take minutes and gigabytes: the largest model, end to end
+	$(PY) -m pytest tests/slow -q -s
 
 lint: env ## static checks
 	$(PY) -m ruff check .
