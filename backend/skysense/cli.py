@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
 
     def running(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
+        sub.add_argument(
+            "--precision",
+            default="float32",
+            choices=("float32", "bfloat16"),
+            help="of the model's numbers; bfloat16 is faster where the hardware computes in it",
+        )
         sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
 
     sub = command(
@@ -210,6 +216,7 @@ def _finetune(args: argparse.Namespace) -> Result:
                     "seed": args.seed,
                     "mode": args.mode,
                     "fusion_stride": args.fusion_stride,
+                    "precision": args.precision,
                     "standalone": args.standalone,
                 },
             },
@@ -232,6 +239,7 @@ def _predict(args: argparse.Namespace) -> Result:
                 device=args.device,
                 resume=args.resume,
                 fusion_stride=args.fusion_stride,
+                precision=args.precision,
                 area=tuple(args.area) if args.area else None,
                 area_crs=args.area_crs,
             ),

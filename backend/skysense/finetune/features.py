@@ -105,7 +105,8 @@ class FeatureExtractor:
         self._model, self._reader, self._layout, self._tiling = model, reader, layout, tiling
         self._anchors, self._hr_bands, self._fusion_stride = anchors, hr_bands, fusion_stride
         self._prior = prior
-        self._device = next(model.parameters()).device
+        weight = next(model.parameters())
+        self._device, self._dtype = weight.device, weight.dtype
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -179,10 +180,12 @@ class FeatureExtractor:
             halo = 1 if scale > 1 else 0
             out = self._model(inputs, crop=self._tiling.margin - halo, fusion_stride=self._fusion_stride)
             assert out.fused is not None
-            maps["fused"] = FeatureMap(out.fused[0], scale, halo * scale)
+            maps["fused"] = FeatureMap(out.fused[0].float(), scale, halo * scale)
             stages = out.hr or ()
         for number, stage in enumerate(stages, start=1):
-            maps[f"hr.{number}"] = FeatureMap(stage[0], self._tiling.side * scale // stage.shape[-1], margin)
+            maps[f"hr.{number}"] = FeatureMap(
+                stage[0].float(), self._tiling.side * scale // stage.shape[-1], margin
+            )
         return TileFeatures(data.tile, maps, seen)
 
     def _tensors(self, modality: Modality, stack: Stack) -> dict[str, Tensor]:
@@ -192,6 +195,7 @@ class FeatureExtractor:
         x = normalize(torch.from_numpy(stack.values[seen, :bands]).to(self._device), modality)
         # A band that a product lacks is at the mean of all imagery: neither dark nor bright.
         x = x * torch.from_numpy(stack.band_present[seen, :bands, None, None]).to(x)
+        x = x.to(self._dtype)
         valid = torch.from_numpy(stack.valid[seen]).to(self._device)
         dates = [date for date, keep in zip(stack.dates, seen, strict=True) if keep]
         day = torch.tensor(

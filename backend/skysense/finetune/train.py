@@ -62,7 +62,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     hr_bands = _hr_bands(scene)
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(
-            backbone.model,
+            backbone.in_precision(recipe.options.precision),
             reader,
             layout,
             tiling,
@@ -100,6 +100,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             "series": {m: {"bands": list(a.bands), "days": list(a.days)} for m, a in anchors.items()},
             "hr_bands": list(hr_bands),
             "fusion_stride": recipe.options.fusion_stride,
+            "precision": recipe.options.precision,
             "normalisation": {
                 m: {"mean": list(SENSORS[m].mean), "std": list(SENSORS[m].std)} for m in layout.modalities
             },

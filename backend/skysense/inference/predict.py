@@ -76,7 +76,7 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     _start(parts, manifest, recipe.options.resume)
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(
-            backbone.model,
+            backbone.in_precision(recipe.options.precision),
             reader,
             layout,
             tiling,
@@ -178,6 +178,7 @@ def _manifest(recipe: Recipe, scene: Scene, layout: Layout, model: ModelFile) ->
         "files": files,
         "output": repr(layout.output),
         "fusion_stride": recipe.options.fusion_stride,
+        "precision": recipe.options.precision,
     }
 
 

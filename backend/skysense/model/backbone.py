@@ -58,6 +58,10 @@ class Backbone:
     path: Path | None = None
     left_initial: tuple[dict[str, Any], ...] = ()
 
+    def in_precision(self, name: str) -> SkySense:
+        """The model in "float32" or "bfloat16"."""
+        return self.model if name == "float32" else _cast(self.model, getattr(torch, name))
+
     def header(self) -> dict[str, Any]:
         """The model file's "backbone" entry."""
         entry = {"preset": self.preset, "weights": self.weights, "sha256": self.sha256, "note": self.warning}
@@ -101,6 +105,15 @@ class Backbone:
             f"The backbone ({self.weights}) is not trained for {' and '.join(titles)} features: "
             "the files it was converted from did not hold those weights, and random ones stand in their place."
         )
+
+
+@lru_cache(maxsize=1)
+def _cast(model: SkySense, dtype: torch.dtype) -> SkySense:
+    with torch.device("meta"):
+        twin = SkySense(model.config).eval()
+    state = {k: t.to(dtype) if t.is_floating_point() else t for k, t in model.state_dict().items()}
+    twin.load_state_dict(state, assign=True)
+    return twin
 
 
 def _parts(modality: Modality) -> set[str]:

@@ -205,3 +205,16 @@ def test_a_folder_that_cannot_be_written(sentinel, model, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="file"):
         job("predict", sentinel, tmp_path / "file" / "map.tif", model=str(model))
+
+
+def test_bfloat16_gives_nearly_the_same_map(sentinel, map_path, tmp_path):
+    options = {"precision": "bfloat16"}
+    model, out = tmp_path / "m.safetensors", tmp_path / "map.tif"
+    job("finetune", sentinel, model, options=options)
+    job("predict", sentinel, out, model=str(model), options=options)
+    assert load_model(model).header["inputs"]["precision"] == "bfloat16"
+    with rasterio.open(out) as coarse, rasterio.open(map_path) as fine:
+        same = coarse.read(1) == fine.read(1)
+    assert 0.98 < same.mean() <= 1
+    with pytest.raises(InputError, match="precision is 'int4'"):
+        job("predict", sentinel, out, model=str(model), options={"precision": "int4"})
