@@ -1,6 +1,6 @@
 """What holes cost: labelled scenes with 30 % of every acquisition invalid at random, against the same scenes whole.
 
-Holes are single pixels or blocks of 8 x 8, drawn anew for each acquisition and seed, and given as mask files. Both
+Holes are single pixels or blocks of 8 x 8, drawn anew for each acquisition and seed, and written as nodata. Both
 models are trained and mapped by the command line; both maps are scored on the evaluation pixels that the map with holes
 could fill. Run: .venv/bin/python benchmarks/bench_holes.py [FOLDER OF DATA] (default ../shared/data). QUICK=1: one seed.
 """
@@ -26,23 +26,23 @@ MARGIN = 0.05
 
 
 def with_holes(scene: Path, folder: Path, block: int, seed: int) -> Path:
-    """A scene file whose acquisitions have mask files; 1 in them is invalid."""
+    """A copy of a scene whose images have nodata in the holes."""
     folder.mkdir()
     random = np.random.default_rng(seed)
     data = json.loads((scene / "scene.json").read_text())
     for number, row in enumerate(data["acquisitions"]):
-        row["path"] = str(scene / row["path"])
-        with rasterio.open(row["path"]) as source:
-            height, width, profile = source.height, source.width, source.profile
+        with rasterio.open(scene / row["path"]) as source:
+            values, profile = source.read(), source.profile
+        height, width = values.shape[1:]
         cells = random.random((-(-height // block), -(-width // block))) < SHARE
-        holes = cells.repeat(block, 0).repeat(block, 1)[:height, :width].astype(np.uint8)
-        profile = {k: profile[k] for k in ("crs", "transform", "width", "height")} | {
-            "driver": "GTiff",
-            "count": 1,
-        }
-        row["mask"] = str(folder / f"{number}.tif")
-        with rasterio.open(row["mask"], "w", dtype="uint8", compress="deflate", **profile) as out:
-            out.write(holes, 1)
+        holes = cells.repeat(block, 0).repeat(block, 1)[:height, :width]
+        nodata = float("nan") if values.dtype.kind == "f" else 0
+        values[:, holes] = nodata
+        # The same name: sensors and dates are read off it.
+        row["path"] = str(Path(str(number), Path(row["path"]).name))
+        (folder / str(number)).mkdir()
+        with rasterio.open(folder / row["path"], "w", **(profile | {"nodata": nodata})) as out:
+            out.write(values)
     data["labels"]["path"] = str(scene / data["labels"]["path"])
     for name in ("classes.json", "truth.tif", "eval_mask.tif"):
         if (scene / name).exists():
@@ -68,6 +68,9 @@ def mapped(scene: Path, out: Path, seed: int) -> Path:
 
 def main() -> None:
     data = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data").resolve()
+    if not (data / "scenes").is_dir():
+        print(f"No labelled scenes at {data}: holes are not measured.")
+        return
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)

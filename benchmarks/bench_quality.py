@@ -56,6 +56,9 @@ def judged(data: Path, scene: Path, seed: int, work: Path) -> dict[str, Any]:
 
 def main() -> None:
     data = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data").resolve()
+    if not (data / "scenes").is_dir():
+        print(f"No labelled scenes at {data}: quality is not measured.")
+        return
     forest = forest_rows(data)
     rows = []
     with tempfile.TemporaryDirectory() as work:

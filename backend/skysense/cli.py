@@ -69,7 +69,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
         sub.add_argument(
             "--precision",
-            default="float32",
             choices=("float32", "bfloat16"),
             help="of the model's numbers; bfloat16 is faster where the hardware computes in it",
         )

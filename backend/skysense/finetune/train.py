@@ -52,7 +52,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     layout = plan_layout(scene)
     polygons = read_labels(labels, layout.base.crs, scene.root)
     device = pick_device(recipe.options.device)
-    backbone = open_backbone(recipe.model, device)
+    backbone, precision = open_backbone(recipe.model, device), recipe.options.precision or "float32"
     named = backbone.embedded_header() if recipe.options.standalone else backbone.header()
     warning = backbone.warning_for(layout.modalities)
     if warning:
@@ -62,7 +62,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     hr_bands = _hr_bands(scene)
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(
-            backbone.in_precision(recipe.options.precision),
+            backbone.in_precision(precision),
             reader,
             layout,
             tiling,
@@ -100,7 +100,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             "series": {m: {"bands": list(a.bands), "days": list(a.days)} for m, a in anchors.items()},
             "hr_bands": list(hr_bands),
             "fusion_stride": recipe.options.fusion_stride,
-            "precision": recipe.options.precision,
+            "precision": precision,
             "normalisation": {
                 m: {"mean": list(SENSORS[m].mean), "std": list(SENSORS[m].std)} for m in layout.modalities
             },

@@ -76,7 +76,7 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     _start(parts, manifest, recipe.options.resume)
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(
-            backbone.in_precision(recipe.options.precision),
+            backbone.in_precision(_precision(recipe, model)),
             reader,
             layout,
             tiling,
@@ -141,6 +141,10 @@ def _only(scene: Scene, modalities: list[Modality], model: str) -> Scene:
     return replace(scene, acquisitions=kept)
 
 
+def _precision(recipe: Recipe, model: ModelFile) -> str:
+    return recipe.options.precision or str(model.header["inputs"].get("precision", "float32"))
+
+
 def _map(
     sampler: OutputSampler,
     layout: Layout,
@@ -178,7 +182,7 @@ def _manifest(recipe: Recipe, scene: Scene, layout: Layout, model: ModelFile) ->
         "files": files,
         "output": repr(layout.output),
         "fusion_stride": recipe.options.fusion_stride,
-        "precision": recipe.options.precision,
+        "precision": _precision(recipe, model),
     }
 
 

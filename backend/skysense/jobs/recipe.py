@@ -27,7 +27,7 @@ class Options:
         mode: what is trained; "head" = a head on frozen features.
         fusion_stride: 1, 2 or 4: the fusion transformer runs on every, every 2nd, every 4th 10 m pixel.
         precision: "float32", or "bfloat16": several times faster where the processor or GPU computes in it, a
-            little coarser.
+            little coarser. None: float32 in training, what the model was trained with in mapping.
         area: (xmin, ymin, xmax, ymax) to map, in `area_crs`; None = the whole scene.
         area_crs: "EPSG:n" or WKT.
         colors: class name -> "#rrggbb", where the user has chosen colours.
@@ -39,7 +39,7 @@ class Options:
     seed: int = 0
     mode: str = "head"
     fusion_stride: int = 1
-    precision: str = "float32"
+    precision: str | None = None
     area: tuple[float, float, float, float] | None = None
     area_crs: str | None = None
     colors: dict[str, str] = field(default_factory=dict)
@@ -183,7 +183,7 @@ def _parse_options(data: Any) -> Options:
         values["area"] = (xmin, ymin, xmax, ymax)
     if values.get("fusion_stride", 1) not in (1, 2, 4):
         raise InputError(f"fusion_stride is {values['fusion_stride']!r}", "recipe", "Use 1, 2 or 4")
-    if values.get("precision", "float32") not in ("float32", "bfloat16"):
+    if values.get("precision") not in (None, "float32", "bfloat16"):
         raise InputError(f"precision is {values['precision']!r}", "recipe", "Use float32 or bfloat16")
     if values.get("mode", "head") != "head":
         raise InputError(f"the training mode {values['mode']!r} is not built yet", "recipe", 'Use "head"')

@@ -56,39 +56,50 @@ def set_fast(module: nn.Module, fast: bool) -> None:
             setattr(child, "fast", fast)  # noqa: B010 (modules declare it in several classes)
 
 
+def autocasts(device: torch.device) -> bool:
+    """Whether torch chooses the precision by itself: paths of our own then leave it to torch's operators."""
+    return torch.is_autocast_enabled(device.type)
+
+
 class WeightCache:
     """Keeps one result that depends on weights only, until one of these weights changes.
 
-    Used only while gradients are off: a result with a graph behind it belongs to one step. A change is
-    noticed by the parameter's identity, storage, dtype, device and in-place version; writes through `.data`
-    escape the last one, so modules also call `clear` when they change between training and evaluation.
+    Used only in evaluation mode while gradients are off: a result with a graph behind it belongs to one step. A
+    change is noticed by the parameter's identity, storage, dtype, device and in-place version. Fused optimizers and
+    writes through `.data` escape the last one, so nothing is kept while the module trains: modules call `reset` when
+    they change between training and evaluation.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: bool = False) -> None:
+        self._keep = keep
         self._key: list[tuple[Tensor, tuple[Any, ...]]] = []
+        self._extra: Any = None
         self._value: Any = None
 
-    def clear(self) -> None:
-        """Forget the kept result."""
-        self._key, self._value = [], None
+    def reset(self, keep: bool) -> None:
+        """Forget the kept result, and from now on keep results or not."""
+        self._keep, self._key, self._value = keep, [], None
 
     def get(self, weights: Sequence[Tensor], compute: Callable[[], Any], extra: Any = None) -> Any:
         """`compute()`, or what it gave last time for the same `weights` and `extra`."""
-        if torch.compiler.is_compiling() and self._value is not None:
-            return self._value  # a compiled region is traced after a first call, for weights that stay
-        if torch.is_grad_enabled() or any(weight.is_inference() for weight in weights):
+        if not self._keep or torch.is_grad_enabled():
             return compute()
-        key = [(w, (w.data_ptr(), w._version, w.dtype, w.device, extra)) for w in weights]
-        same = len(key) == len(self._key) and all(
-            new[0] is old[0] and new[1] == old[1] for new, old in zip(key, self._key, strict=True)
-        )
-        if not same:
+        # A compiled region is traced after a first call, for weights that stay.
+        if torch.compiler.is_compiling():
+            return self._value if self._value is not None and self._extra == extra else compute()
+        if any(weight.is_inference() for weight in weights) or autocasts(weights[0].device):
+            return compute()
+        key = [(w, (w.data_ptr(), w._version, w.dtype, w.device)) for w in weights]
+        same = self._extra == extra and len(key) == len(self._key)
+        if not same or any(
+            new[0] is not old[0] or new[1] != old[1] for new, old in zip(key, self._key, strict=True)
+        ):
             self._value = compute()
-            self._key = key
+            self._key, self._extra = key, extra
         return self._value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "WeightCache":
-        return WeightCache()
+        return WeightCache(self._keep)
 
-    def __reduce__(self) -> tuple[type["WeightCache"], tuple[()]]:
-        return WeightCache, ()
+    def __reduce__(self) -> tuple[type["WeightCache"], tuple[bool]]:
+        return WeightCache, (self._keep,)

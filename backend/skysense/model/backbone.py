@@ -222,6 +222,7 @@ def _load(path: Path, header: dict[str, Any], device: torch.device) -> Backbone:
             f"has a header that cannot be used ({error!r})", str(path), "Convert it again"
         ) from None
     if key not in _loaded:
+        _cast.cache_clear()
         _loaded.clear()  # before the next one is read: two may not fit in memory
         _loaded[key] = load_weights(path).to(device)
     return backbone(_loaded[key])

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skysense.model.attention import WeightCache, attend
+from skysense.model.attention import WeightCache, attend, autocasts
 from skysense.model.packed import packed_linear
 
 #: LayerNorm epsilon where nothing else is said.
@@ -51,7 +51,7 @@ class FeedForward(nn.Module):
 
     def train(self, mode: bool = True) -> "FeedForward":
         for cache in self._caches:
-            cache.clear()
+            cache.reset(keep=not mode)
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -186,6 +186,7 @@ class EncoderLayer(nn.Module):
         attended = self.attn["attn"](self.ln1(x_NLD), mask, queries)
         x_NLD = (x_NLD if queries is None else x_NLD[:, :queries]) + attended
         if self.ffn.fast and not self.training and cpu_inference(x_NLD):
+            x_NLD = x_NLD.contiguous()
             self.ffn.add_to(x_NLD, self.ln2)
             return x_NLD
         out: Tensor = x_NLD + self.drop_path(self.ffn(self.ln2(x_NLD)))
@@ -200,8 +201,13 @@ class EncoderLayer(nn.Module):
 
 
 def cpu_inference(x: Tensor) -> bool:
-    """Whether the CPU's own paths may serve: no gradients, no compiler."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    """Whether the CPU's own paths may serve: no gradients, no autocast, no compiler."""
+    return (
+        x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not autocasts(x.device)
+        and not torch.compiler.is_compiling()
+    )
 
 
 def corner_pad(x: Tensor, multiple: int) -> Tensor:

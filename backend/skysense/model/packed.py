@@ -11,11 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skysense.model.attention import WeightCache
+from skysense.model.attention import WeightCache, autocasts
 
 #: Rows that the layout is chosen for. One number for all calls, so that results do not depend on which came first.
 _ROWS = 256
 _available = hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and torch.backends.mkldnn.is_available()
+_dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+if _available and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    _dtypes = (torch.float32, torch.bfloat16)
 
 
 def packed_linear(
@@ -34,8 +37,9 @@ def packed_linear(
     if (
         _available
         and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.bfloat16)
+        and x.dtype in _dtypes
         and not torch.is_grad_enabled()
+        and not autocasts(x.device)
         and not torch.compiler.is_compiling()
     ):
         packed = cache.get([weight], lambda: torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS))

@@ -72,7 +72,7 @@ class SkySense(nn.Module):
 
     def train(self, mode: bool = True) -> "SkySense":
         for fold in self._folds.values():
-            fold.clear()
+            fold.reset(keep=not mode)
         return super().train(mode)
 
     def set_fast(self, fast: bool) -> None:

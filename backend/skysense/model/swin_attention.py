@@ -74,7 +74,7 @@ class WindowAttention(nn.Module):
 
     def train(self, mode: bool = True) -> "WindowAttention":
         for cache in (self._masks, self._padded, self._packed_qkv, self._packed_out):
-            cache.clear()
+            cache.reset(keep=not mode)
         return super().train(mode)
 
     def _position_bias(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Clouds: those that a product's mask names, and a test on the series for images that come without one.
+"""Clouds: those that a scene classification names, and a test on the series for images that come without one.
 
 The test looks at one pixel through time and at no neighbour, so it does not depend on tiles. A cloud is
 bright, and much brighter than the same pixel usually is:

@@ -155,8 +155,9 @@ class SceneReader:
         for number, source in enumerate(sources):
             self._read_source(source, lattice, window, stack.values[number], stack.valid[number])
         if modality == "s2":
-            unmasked = np.array([source.mask is None for source in sources])
-            clouds = series_clouds(stack.values, stack.valid, stack.band_present) & unmasked[:, None, None]
+            # A scene classification knows the clouds; another mask may be about anything.
+            unknown = np.array([source.mask is None or not source.mask.classification for source in sources])
+            clouds = series_clouds(stack.values, stack.valid, stack.band_present) & unknown[:, None, None]
             if clouds.any():
                 stack.valid &= ~clouds
                 stack.values *= ~clouds[:, None]

@@ -41,7 +41,7 @@ def test_date_encoding() -> None:
 
 
 def test_weight_cache_follows_its_weights() -> None:
-    weight, cache, calls = torch.nn.Parameter(torch.ones(2)), WeightCache(), []
+    weight, cache, calls = torch.nn.Parameter(torch.ones(2)), WeightCache(keep=True), []
 
     def compute() -> torch.Tensor:
         calls.append(1)
@@ -117,3 +117,48 @@ def test_corner_pad() -> None:
     x = torch.ones(1, 1, 5, 4)
     assert corner_pad(x, 4).shape == (1, 1, 8, 4) and corner_pad(x, 4).sum() == 20
     assert corner_pad(x[..., :4, :], 4).shape == (1, 1, 4, 4)
+
+
+def test_weight_cache_keeps_nothing_in_training() -> None:
+    weight, cache, calls = torch.nn.Parameter(torch.ones(2)), WeightCache(), []
+
+    def compute() -> int:
+        calls.append(1)
+        return len(calls)
+
+    with torch.no_grad():
+        assert [cache.get([weight], compute) for _ in range(2)] == [1, 2]  # not reset yet: as in training
+        cache.reset(keep=True)
+        assert [cache.get([weight], compute) for _ in range(2)] == [3, 3]
+        assert copy.deepcopy(cache).get([weight], compute) == 4
+        with torch.autocast("cpu"):
+            assert cache.get([weight], compute) == 5
+        cache.reset(keep=False)
+        assert [cache.get([weight], compute) for _ in range(2)] == [6, 7]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_fused_step_is_seen(mini: ModelConfig, build: Any, scene: Any, training: bool) -> None:
+    model, inputs = build(mini), scene()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    model.train()
+    with torch.no_grad():
+        model(inputs)
+    model(inputs).fused.sum().backward()
+    optimizer.step()
+    model.train(training)
+    with torch.no_grad():
+        after = model(inputs).fused
+        fresh = build(mini)
+        fresh.load_state_dict(model.state_dict())
+        torch.testing.assert_close(after, fresh(inputs).fused, rtol=0, atol=1e-4)
+
+
+def test_autocast_runs_without_gradients(mini: ModelConfig, build: Any, scene: Any) -> None:
+    model, inputs = build(mini), scene()
+    with torch.no_grad():
+        exact = model(inputs).fused
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            coarse = model(inputs).fused
+        assert torch.equal(model(inputs).fused, exact)
+    assert (coarse - exact).norm() < 0.05 * exact.norm()

@@ -188,13 +188,17 @@ def test_masks_of_clouds(tmp_path):
     assert (read(scene(acquisition("s2", path, mask=mask)), "s2").valid[0] == clear).all()
 
 
-def test_the_series_test_leaves_masked_dates_alone(tmp_path):
+def test_the_series_test_leaves_classified_dates_alone(tmp_path):
+    masks = {
+        5: write_raster(tmp_path / "SCL.tif", np.full((1, 4, 4), 4, np.uint8), TEN),
+        6: write_raster(tmp_path / "holes.tif", np.zeros((1, 4, 4), np.uint8), TEN),  # says nothing of clouds
+    }
     items = []
-    for day, level in enumerate((300, 320, 310, 5000, 5000, 330), start=1):
+    for day, level in enumerate((300, 320, 310, 5000, 5000, 5000, 330, 340, 350, 310), start=1):
         path = write_raster(tmp_path / f"{day}.tif", np.full((3, 4, 4), level, np.uint16), TEN)
-        mask = write_raster(tmp_path / "clear.tif", np.zeros((1, 4, 4), np.uint8), TEN) if day == 5 else None
-        items.append(acquisition("s2", path, date=f"2020-01-0{day}", mask=mask))
-    assert read(scene(*items), "s2").valid.all(axis=(1, 2)).tolist() == [True, True, True, False, True, True]
+        items.append(acquisition("s2", path, date=f"2020-01-{day:02}", mask=masks.get(day)))
+    clear = read(scene(*items), "s2").valid.all(axis=(1, 2))
+    assert [day for day, is_clear in enumerate(clear, start=1) if not is_clear] == [4, 6]
 
 
 def test_overviews_serve_much_coarser_reads(tmp_path):
