@@ -7,6 +7,7 @@ from typing import Any
 
 from qgis.gui import QgsAuthConfigSelect, QgsCollapsibleGroupBox
 from qgis.PyQt.QtCore import QEvent, Qt, pyqtSignal
+from qgis.PyQt.QtGui import QShowEvent
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -54,12 +55,13 @@ class DownloadDialog(QDialog):
         self.setWindowTitle("Download a model")
         self._client = client
         self._job = 0
-        self._folder = ""
+        self._folder = ""  # as long as it is empty, the worker has not said what can be downloaded, and how
+        self._introducing = False
         self._listing: dict[str, Any] = {}
         self._build()
         self._connect()
         self._update()
-        client.request("hub", {}, self._greet, self._fail)
+        self._introduce()
 
     def _build(self) -> None:
         self.repository = _combo(self, "repositoryCombo", "owner/name")
@@ -131,6 +133,25 @@ class DownloadDialog(QDialog):
             self.setMinimumHeight(self.layout().totalHeightForWidth(self.width()))
         return handled
 
+    def showEvent(self, event: QShowEvent) -> None:
+        """The worker may have been unavailable when the dialog was made."""
+        super().showEvent(event)
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """Ask the worker for folder, licence and suggestions, until it has told them once."""
+        if self._folder or self._introducing:
+            return
+
+        def failed(failure: Failure) -> None:
+            self._introducing = False
+            self._fail(failure)
+
+        self._introducing = True
+        if not self.busy:
+            self.status.setText("")
+        self._client.request("hub", {}, self._greet, failed)
+
     def _connect(self) -> None:
         self.repository.currentTextChanged.connect(self._forget_files)
         self.revision.textChanged.connect(self._forget_files)
@@ -195,11 +216,17 @@ class DownloadDialog(QDialog):
         self._update()
 
     def _greet(self, told: dict[str, Any]) -> None:
+        self._introducing = False
         self._folder = str(told["folder"])
         self.licence.setText(str(told["licence"]))
         self.endpoint.setPlaceholderText(str(told["endpoint"]))
+        typed = self.repository.currentText()
+        self.repository.blockSignals(True)  # what has been listed of a typed repository stays
         self.repository.addItems(told["repositories"])
         self.repository.setCurrentIndex(0)
+        if typed:
+            self.repository.setEditText(typed)
+        self.repository.blockSignals(False)
         self._update()
 
     def _show_files(self, result: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsApplication, QgsAuthMethodConfig, QgsProject
+from qgis.core import QgsApplication, QgsAuthMethodConfig, QgsProject, QgsSettings
 from qgis.PyQt.QtWidgets import QWidget
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tests" / "backend" / "hub"))
 
 from hub_server import FILE, NEW, OLD, REPOSITORY, Hub  # noqa: E402
 
+from skysense_qgis.environment.find import SETTING  # noqa: E402
 from skysense_qgis.models.dialog import DownloadDialog  # noqa: E402
 from skysense_qgis.models.picker import ModelPicker  # noqa: E402
 from skysense_qgis.models.token import read_token  # noqa: E402
@@ -282,6 +283,30 @@ def test_a_download_becomes_the_base_model(picker, checkpoint, hub, wait):
     wait(lambda: picker.convert_button.isVisible())
     assert picker.hint.text().startswith("all.pth")
     assert picker.download() is dialog
+    dialog.close()
+
+
+def test_a_dialog_first_opened_without_a_worker_asks_again_when_it_is_shown(picker, hub, tmp_path, wait):
+    QgsSettings().setValue(SETTING, str(tmp_path / "python"))
+    dialog = picker.download()
+    wait(lambda: dialog.status.text())
+    assert str(tmp_path / "python") in dialog.status.text() and not dialog.licence.text()
+    QgsSettings().remove(SETTING)
+    dialog.repository.setEditText(REPOSITORY)
+    dialog.endpoint.setText(hub.endpoint)
+    dialog.list_button.click()
+    wait(lambda: not dialog.busy)
+    dialog.consent.setChecked(True)
+    dialog.file.setCurrentIndex(1)
+    for _ in range(2):
+        dialog.close()
+        assert picker.download() is dialog
+    wait(lambda: dialog.licence.text())
+    # What was chosen meanwhile stays, and one answer is enough.
+    assert dialog.repository.currentText() == REPOSITORY and dialog.place.text().endswith("s2/model.pth")
+    assert dialog.download_button.isEnabled()
+    suggested = [dialog.repository.itemText(number) for number in range(dialog.repository.count())]
+    assert len(suggested) >= 3 and len(set(suggested)) == len(suggested)
     dialog.close()
 
 
