@@ -40,7 +40,7 @@ class Backbone:
         model: in eval mode, on its device.
         preset: its size.
         weights: where its weights come from.
-        sha256: of its tensors.
+        sha256: of its tensors, in the types that its file has.
         warning: what the user must be told of it whatever the imagery, or "".
         prior: how far a head trusts its features before it has seen a label, against 1 for spectral values.
         licence: of its weights.
@@ -70,7 +70,7 @@ class Backbone:
         return entry
 
     def embedded_header(self) -> dict[str, Any]:
-        """The "backbone" entry of a file that holds the backbone's weights as well.
+        """The "backbone" entry of a file that holds the backbone's weights as well, as they are in memory.
 
         Raises:
             InputError: its licence does not allow that.
@@ -83,6 +83,7 @@ class Backbone:
             )
         return {
             **self.header(),
+            "sha256": state_sha256(self.model),  # `self.sha256` is of the file's tensors, which may be halves
             "embedded": True,
             "config": self.model.config.to_json(),
             "left_initial": list(self.left_initial),

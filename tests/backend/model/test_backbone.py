@@ -35,13 +35,21 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     backbones._loaded.clear()
 
 
-def make(path: Path, seed: int = 1, licence: Licence = RELEASED, left_initial: tuple[Any, ...] = ()) -> Path:
+def make(
+    path: Path,
+    seed: int = 1,
+    licence: Licence = RELEASED,
+    left_initial: tuple[Any, ...] = (),
+    dtype: torch.dtype = torch.float32,
+) -> Path:
     """A small backbone file."""
     tiny = PRESETS["tiny"]
     config = replace(tiny, hr=replace(tiny.hr, depths=(1, 1, 1, 1)), s2=replace(tiny.s2, layers=1))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        state = SkySense(config).state_dict()
+        state = {
+            k: x.to(dtype) if x.is_floating_point() else x for k, x in SkySense(config).state_dict().items()
+        }
     header = BackboneHeader("custom", config, f"test, seed {seed}", licence, left_initial)
     save_backbone(path, header, {k: (x.dtype, tuple(x.shape)) for k, x in state.items()}, state.items())
     return path
@@ -160,24 +168,26 @@ def test_a_file_that_names_no_backbone(tmp_path: Path) -> None:
         open_backbone(tmp_path / "m.safetensors", CPU)
 
 
-@pytest.mark.parametrize("built_in", [True, False])
-def test_a_standalone_file_holds_its_backbone(tmp_path: Path, built_in: bool) -> None:
-    path = make(tmp_path / "b.safetensors", licence=FREE)
-    backbone = default_backbone(CPU) if built_in else open_backbone(path, CPU)
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float16])
+def test_a_standalone_file_holds_its_backbone(tmp_path: Path, dtype: torch.dtype | None) -> None:
+    path = make(tmp_path / "b.safetensors", licence=FREE, dtype=dtype or torch.float32)
+    backbone = open_backbone(path, CPU) if dtype else default_backbone(CPU)
     trained = {"head.weight": torch.ones(2)}
     out = tmp_path / "m.safetensors"
     save_standalone(out, {"backbone": backbone.embedded_header()}, trained, backbone.model.state_dict())
     path.unlink()
     backbones._loaded.clear()
     own = found(out)
-    assert own.sha256 == backbone.sha256 == state_sha256(load_weights(out))
+    # The file holds the tensors as they are computed with: in float32, whatever the backbone file had.
+    assert own.sha256 == state_sha256(backbone.model) == state_sha256(load_weights(out))
+    assert (own.sha256 == backbone.sha256) == (dtype is not torch.float16)
     assert (own.warning, own.prior) == (backbone.warning, backbone.prior) and own.licence == backbone.licence
     file = load_model(out)
     assert file.tensors.keys() == trained.keys() and not any(
         name.startswith(BACKBONE) for name in file.tensors
     )
     # A model trained on it is found again, too: in the standalone file.
-    assert found(fine_tuned(tmp_path / "n.safetensors", own)).sha256 == backbone.sha256
+    assert found(fine_tuned(tmp_path / "n.safetensors", own)).sha256 == own.sha256
 
 
 def test_the_released_weights_are_not_passed_on(tmp_path: Path) -> None:
