@@ -41,7 +41,7 @@ def open_checkpoint(path: Path) -> Opened:
     """Open a checkpoint.
 
     Raises:
-        InputError: it does not exist, is incomplete, is no checkpoint, or has code in it (which is never run).
+        InputError: it does not exist, is incomplete or damaged, is no checkpoint, or has code in it (which is never run).
     """
     if not path.is_file():
         raise InputError("does not exist", str(path), "Choose the file again")
@@ -91,8 +91,13 @@ def _open_sharded(path: Path) -> Opened:
 
 def _open_pickle(path: Path) -> Opened:
     try:
+        zipped = zipfile.is_zipfile(path)
+        if zipped and (entry := _damaged_entry(path)) is not None:
+            raise InputError(f"is damaged at its entry {entry!r}", str(path), "Download it again")
         # Only the zip format (torch 1.6 and later) can be mapped.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path), "Choose the file again") from None
     except Exception as error:  # garbage makes the unpickler fail in any way
@@ -115,6 +120,12 @@ def _open_pickle(path: Path) -> Opened:
             raise InputError(f"holds {key} without plain values", str(path), "Get the plain weights")
     other += tuple(str(key) for key, value in state.items() if not isinstance(value, Tensor))
     return Opened(path, tensors, other, (path,))
+
+
+def _damaged_entry(path: Path) -> str | None:
+    """The first entry of a zip file whose bytes are not those of its checksum, which torch does not look at."""
+    with zipfile.ZipFile(path) as file:
+        return file.testzip()
 
 
 def _unwrap(content: Any) -> tuple[Mapping[Any, Any], tuple[str, ...]]:

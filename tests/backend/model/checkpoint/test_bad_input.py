@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,16 @@ def test_truncated_files(refused, trained: SkySense, tmp_path: Path, kind: str, 
         torch.save(trained.state_dict(), path, _use_new_zipfile_serialization=kind == "pth")
     os.truncate(path, int(path.stat().st_size * share))
     assert "incomplete" in refused(path)
+
+
+def test_one_changed_bit_of_a_pickle_is_noticed(refused, trained: SkySense, tmp_path: Path) -> None:
+    path = save(trained.state_dict(), tmp_path / "a.pth")
+    data = bytearray(path.read_bytes())
+    tensor = trained.ctpe.detach().numpy().tobytes()
+    data[data.index(tensor) + len(tensor) // 2] ^= 1
+    path.write_bytes(data)
+    sentence = refused(path)
+    assert re.search(r"a\.pth: is damaged at its entry 'a/data/\d+'", sentence), sentence
 
 
 def test_what_is_no_checkpoint(refused, tmp_path: Path) -> None:
