@@ -69,7 +69,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             anchors,
             hr_bands,
             recipe.options.fusion_stride,
-            backbone.prior,
+            backbone.prior_for(layout.modalities),
         )
         if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
             control.note(note)

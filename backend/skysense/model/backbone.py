@@ -42,7 +42,6 @@ class Backbone:
         weights: where its weights come from.
         sha256: of its tensors, in the types that its file has.
         warning: what the user must be told of it whatever the imagery, or "".
-        prior: how far a head trusts its features before it has seen a label, against 1 for spectral values.
         licence: of its weights.
         path: the file that it was read from; None for the built-in model.
         left_initial: tensors that no checkpoint held, by part (`checkpoint.report.left_initial`).
@@ -53,7 +52,6 @@ class Backbone:
     weights: str
     sha256: str
     warning: str
-    prior: float
     licence: Licence
     path: Path | None = None
     left_initial: tuple[dict[str, Any], ...] = ()
@@ -91,6 +89,13 @@ class Backbone:
             "terms": self.licence.terms,
         }
 
+    def prior_for(self, modalities: Sequence[Modality]) -> float:
+        """How far a head trusts its features before it has seen a label, against 1 for spectral values.
+
+        Lower wherever `warning_for` has something to say: where random weights make a part of the features.
+        """
+        return _RANDOM_PRIOR if self.warning_for(modalities) else 1.0
+
     def warning_for(self, modalities: Sequence[Modality]) -> str:
         """What the user must be told when it is used with these modalities, or ""."""
         used = set[str]().union(*map(_parts, modalities)) | (
@@ -126,9 +131,7 @@ def default_backbone(device: torch.device) -> Backbone:
     """The built-in model, loaded once per process and device."""
     model = seeded_model(DEFAULT_PRESET, _SEED)
     digest = state_sha256(model)
-    return Backbone(
-        model.to(device), DEFAULT_PRESET, f"random, seed {_SEED}", digest, _RANDOM, _RANDOM_PRIOR, _BUILT_IN
-    )
+    return Backbone(model.to(device), DEFAULT_PRESET, f"random, seed {_SEED}", digest, _RANDOM, _BUILT_IN)
 
 
 def open_backbone(path: Path | None, device: torch.device) -> Backbone:
@@ -206,14 +209,12 @@ def _load(path: Path, header: dict[str, Any], device: torch.device) -> Backbone:
     entry = header["backbone"]
     try:
         key = (str(entry["sha256"]), device)
-        note = entry.get("note", "")
         backbone = partial(
             Backbone,
             preset=str(entry["preset"]),
             weights=str(entry["weights"]),
             sha256=key[0],
-            warning=note,
-            prior=_RANDOM_PRIOR if note else 1.0,
+            warning=entry.get("note", ""),
             licence=_licence(header),
             path=path,
             left_initial=tuple(entry["left_initial"]),

@@ -96,13 +96,32 @@ def test_the_backbone_makes_the_features(sentinel: Path, checkpoint: Path, tmp_p
     assert (tmp_path / "d.safetensors").read_bytes() == (tmp_path / "c.safetensors").read_bytes()
 
 
-def test_a_file_of_the_built_in_weights_gives_the_same_features(sentinel: Path, tmp_path: Path) -> None:
+def save_built_in(path: Path, left_initial: tuple[dict[str, Any], ...] = ()) -> None:
+    """The built-in model's weights as a backbone file, which says that all but `left_initial` is trained."""
     model, free = seeded_model("tiny"), Licence("CC0-1.0", "Anything goes.", may_embed=True)
     state = model.state_dict()
     specs = {name: (x.dtype, tuple(x.shape)) for name, x in state.items()}
     save_backbone(
-        tmp_path / "b.safetensors", BackboneHeader("tiny", model.config, "a copy", free), specs, state.items()
+        path, BackboneHeader("tiny", model.config, "a copy", free, left_initial), specs, state.items()
     )
+
+
+def test_a_part_that_is_not_trained_is_trusted_as_little_as_the_built_in_model(
+    sentinel: Path, tmp_path: Path
+) -> None:
+    group = {"part": "backbone_s1", "title": "t", "tensors": [], "random": True, "meaning": "m"}
+    save_built_in(tmp_path / "whole.safetensors")
+    save_built_in(tmp_path / "partly.safetensors", (group,))
+    heads = []
+    for model in (None, "partly", "whole"):
+        out = tmp_path / f"{model}-trained.safetensors"
+        job("finetune", sentinel, out, **({"model": str(tmp_path / f"{model}.safetensors")} if model else {}))
+        heads.append(load_model(out).tensors["head.weight"])
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_a_file_of_the_built_in_weights_gives_the_same_features(sentinel: Path, tmp_path: Path) -> None:
+    save_built_in(tmp_path / "b.safetensors")
     maps = []
     for number, options in enumerate(({}, {"standalone": True})):
         trained, out = tmp_path / f"{number}.safetensors", tmp_path / f"{number}.tif"

@@ -68,7 +68,9 @@ def found(path: Path) -> backbones.Backbone:
 def test_no_file_is_the_built_in_model() -> None:
     backbone = open_backbone(None, CPU)
     assert (
-        backbone is default_backbone(CPU) and backbone.prior == 0.3 and "random weights" in backbone.warning
+        backbone is default_backbone(CPU)
+        and backbone.prior_for(("s2",)) == 0.3
+        and "random weights" in backbone.warning
     )
     assert backbone.header() == {
         "preset": "tiny",
@@ -83,7 +85,9 @@ def test_a_backbone_file(tmp_path: Path) -> None:
     path = make(tmp_path / "b.safetensors")
     backbone = open_backbone(path, CPU)
     assert (
-        backbone.prior == 1.0 and backbone.warning == "" and backbone.sha256 == state_sha256(backbone.model)
+        backbone.prior_for(("hr", "s2", "s1")) == 1.0
+        and backbone.warning == ""
+        and backbone.sha256 == state_sha256(backbone.model)
     )
     assert backbone.header() == {
         "preset": "custom",
@@ -181,7 +185,8 @@ def test_a_standalone_file_holds_its_backbone(tmp_path: Path, dtype: torch.dtype
     # The file holds the tensors as they are computed with: in float32, whatever the backbone file had.
     assert own.sha256 == state_sha256(backbone.model) == state_sha256(load_weights(out))
     assert (own.sha256 == backbone.sha256) == (dtype is not torch.float16)
-    assert (own.warning, own.prior) == (backbone.warning, backbone.prior) and own.licence == backbone.licence
+    assert (own.warning, own.licence) == (backbone.warning, backbone.licence)
+    assert own.prior_for(("s2",)) == backbone.prior_for(("s2",)) == (1.0 if dtype else 0.3)
     file = load_model(out)
     assert file.tensors.keys() == trained.keys() and not any(
         name.startswith(BACKBONE) for name in file.tensors
@@ -207,19 +212,20 @@ def test_the_released_weights_are_not_passed_on(tmp_path: Path) -> None:
         ("fusion", ("s1",), "fused"),
     ],
 )
-def test_the_user_is_told_what_is_not_trained(
+def test_the_user_is_told_what_is_not_trained_and_it_is_trusted_less(
     tmp_path: Path, part: str, modalities: tuple[Any, ...], named: str
 ) -> None:
     group = {"part": part, "title": "t", "tensors": [], "random": True, "meaning": "m"}
     backbone = open_backbone(make(tmp_path / "b.safetensors", left_initial=(group,)), CPU)
     warning = backbone.warning_for(modalities)
     assert (f"not trained for {named} features" in warning) if named else warning == ""
+    assert backbone.prior_for(modalities) == (0.3 if named else 1.0)
 
 
 def test_norms_and_dates_at_their_initial_value_are_no_warning(tmp_path: Path) -> None:
     group = {"part": "backbone_gep", "title": "norms", "tensors": [], "random": False, "meaning": "m"}
     backbone = open_backbone(make(tmp_path / "b.safetensors", left_initial=(group,)), CPU)
-    assert backbone.warning_for(("hr", "s2", "s1")) == ""
+    assert backbone.warning_for(("hr", "s2", "s1")) == "" and backbone.prior_for(("hr", "s2", "s1")) == 1.0
 
 
 def test_the_users_model_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
