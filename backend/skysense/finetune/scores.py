@@ -107,15 +107,16 @@ def scores(truth: NDArray[Any], pred: NDArray[Any], class_ids: list[int] | tuple
     return Scores(tuple(int(i) for i in ids), counts.astype(np.int64))
 
 
-def score_map(scene_dir: Path, map_path: Path, *, eval_mask: Path | None = None) -> dict[str, Any]:
-    """Score a class map on the truth of a scene folder.
+def score_map(scene: Path, map_path: Path, *, eval_mask: Path | None = None) -> dict[str, Any]:
+    """Score a class map on the truth of a labelled scene.
 
     Pixels of `truth.tif` that are not 0 and that the evaluation mask selects are compared. A map on another
     grid or in another CRS is brought to the truth's grid by nearest neighbour. What the map leaves empty (0,
     its nodata value, or beyond its edge) counts as wrong.
 
     Args:
-        scene_dir: folder with `truth.tif`, `classes.json` (id to name) and, unless given, `eval_mask.tif`.
+        scene: a scene file or its folder, which holds `truth.tif`, `classes.json` (id to name) and, unless
+            given, `eval_mask.tif`.
         map_path: one-band raster of class ids.
         eval_mask: another mask on the truth's grid; pixels above 0 are scored.
 
@@ -128,6 +129,7 @@ def score_map(scene_dir: Path, map_path: Path, *, eval_mask: Path | None = None)
     Raises:
         InputError: a file is missing or unreadable, or the two cannot be compared.
     """
+    scene_dir = scene if scene.is_dir() else scene.parent
     mask_path = eval_mask or scene_dir / "eval_mask.tif"
     for path in (scene_dir / "truth.tif", mask_path, scene_dir / "classes.json"):
         if not path.is_file():

@@ -93,6 +93,7 @@ def test_nodata_of_the_map_is_wrong_whatever_its_value(scene: Path, tmp_path: Pa
 def test_another_mask_replaces_the_scenes_own(scene: Path, tmp_path: Path) -> None:
     only = write(tmp_path / "mask.tif", (TRUTH == 2).astype(np.uint8))
     result = score_map(scene, write(tmp_path / "map.tif", PRED), eval_mask=only)
+    assert result == score_map(scene / "scene.json", tmp_path / "map.tif", eval_mask=only)
     assert (result["n_eval"], result["oa"], list(result["per_class"])) == (4, 0.75, ["wood"])
 
 
