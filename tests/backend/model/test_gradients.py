@@ -126,7 +126,7 @@ def idle_rows(model: nn.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    # With gradients on, huge folds its projections anew for every tile: 190 GFLOP, to no use on four patches.
+    # With gradients on, huge folds its projections in each forward: 190 GFLOP, to no use on four patches.
     fast = name in PRESETS
     model = trained(replace(CONFIGS[name], geo=GeoConfig()), a_scene(), everything, fast)
     missing = without_gradient(model)
