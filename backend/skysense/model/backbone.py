@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,8 @@ def backbone_of(header: dict[str, Any], path: Path, device: torch.device) -> Bac
     """
     if holds_backbone(header):
         return _load(path, header, device)
-    entry = header.get("backbone")
-    if not isinstance(entry, dict) or not {"preset", "weights", "sha256"} <= entry.keys():
+    entry = header.get("backbone", {})
+    if not {"preset", "weights", "sha256"} <= entry.keys():
         raise InputError("names no backbone", str(path), "Choose a model that SkySense has trained")
     if entry["preset"] == DEFAULT_PRESET and entry["sha256"] == default_backbone(device).sha256:
         return default_backbone(device)
@@ -175,7 +175,7 @@ def backbone_of(header: dict[str, Any], path: Path, device: torch.device) -> Bac
         )
     for file in _candidates(Path(entry["path"]), path.parent):
         found = _header_of(file)
-        if found is not None and holds_backbone(found) and found["backbone"].get("sha256") == entry["sha256"]:
+        if found is not None and holds_backbone(found) and found["backbone"]["sha256"] == entry["sha256"]:
             return _load(file, found, device)
     raise InputError(
         f"needs its backbone ({entry['preset']}, {entry['weights']}; SHA-256 {entry['sha256'][:16]}...), which is "
@@ -193,7 +193,7 @@ def _candidates(recorded: Path, beside: Path) -> Iterator[Path]:
 
 
 def _header_of(path: Path) -> dict[str, Any] | None:
-    """A file's header; None for whatever is no SkySense file."""
+    """A file's header; None for whatever is no SkySense file, or has a header that cannot be used."""
     try:
         return read_header(path)
     except InputError:
@@ -207,30 +207,25 @@ _loaded: dict[tuple[str, torch.device], SkySense] = {}
 def _load(path: Path, header: dict[str, Any], device: torch.device) -> Backbone:
     """The backbone that a file holds; read once as long as the same one is asked for on the same device."""
     entry = header["backbone"]
-    try:
-        key = (str(entry["sha256"]), device)
-        backbone = partial(
-            Backbone,
-            preset=str(entry["preset"]),
-            weights=str(entry["weights"]),
-            sha256=key[0],
-            warning=entry.get("note", ""),
-            licence=_licence(header),
-            path=path,
-            left_initial=tuple(entry["left_initial"]),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"has a header that cannot be used ({error!r})", str(path), "Convert it again"
-        ) from None
+    key = (entry["sha256"], device)
     if key not in _loaded:
         _cast.cache_clear()
         _loaded.clear()  # before the next one is read: two may not fit in memory
         _loaded[key] = load_weights(path).to(device)
-    return backbone(_loaded[key])
+    return Backbone(
+        _loaded[key],
+        entry["preset"],
+        entry["weights"],
+        entry["sha256"],
+        entry.get("note", ""),
+        _licence(header),
+        path,
+        tuple(entry["left_initial"]),
+    )
 
 
 def _licence(header: dict[str, Any]) -> Licence:
     if header.get("kind") == "backbone":
-        return Licence(**header["licence"])
+        terms = header["licence"]
+        return Licence(terms["name"], terms["terms"], terms["may_embed"])
     return Licence(header["backbone"]["licence"], header["backbone"]["terms"], may_embed=True)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from skysense.errors import InputError, StorageError
+from skysense.model.header import check_header
 from skysense.model.tensorfile import KEY, write_tensors
 
 FORMAT = 1
@@ -97,10 +98,10 @@ def load_model(path: Path) -> ModelFile:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a model file or a backbone, without its tensors.
+    """The JSON header of a model file or a backbone, without its tensors; `header.check_header` has passed.
 
     Raises:
-        InputError: it does not exist, is no SkySense model, or is of a newer format.
+        InputError: it does not exist, is no SkySense model, is of a newer format, or lacks what its kind needs.
     """
     if not path.is_file():
         raise InputError("does not exist", str(path), "Choose the model file again, or train one")
@@ -115,10 +116,11 @@ def read_header(path: Path) -> dict[str, Any]:
         header = None
     if not isinstance(header, dict):
         raise InputError("is not a SkySense model", str(path), "Choose a model that SkySense has trained")
-    if header.get("format", 0) > FORMAT:
+    if isinstance(header.get("format"), int) and header["format"] > FORMAT:
         raise InputError(
             f"has format {header['format']}, newer than this version reads", str(path), "Update SkySense"
         )
+    check_header(header, path)
     return header
 
 

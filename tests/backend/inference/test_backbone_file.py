@@ -13,7 +13,7 @@ from skysense.cli import main
 from skysense.errors import InputError
 from skysense.model import backbone as backbones
 from skysense.model.checkpoint.backbonefile import BackboneHeader, Licence, save_backbone
-from skysense.model.modelfile import load_model
+from skysense.model.modelfile import load_model, save_model
 from skysense.model.presets import PRESETS, seeded_model
 from skysense.model.skysense import SkySense
 from skysense.synthetic.landscape import make_landscape
@@ -72,6 +72,8 @@ def test_convert_finetune_and_predict(sentinel: Path, checkpoint: Path, tmp_path
     assert (classes > 0).all()
     backbones._loaded.clear()
     backbone.rename(tmp_path / "moved.safetensors")
+    for name, stray in (("a", {"kind": "backbone"}), ("c", {"backbone": None}), ("d", {"format": "x"})):
+        save_model(tmp_path / f"{name}.safetensors", stray, {})
     job("predict", sentinel, tmp_path / "again.tif", model=str(trained))
     assert (tmp_path / "again.tif").read_bytes() == out.read_bytes()
     backbones._loaded.clear()

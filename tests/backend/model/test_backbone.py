@@ -129,6 +129,8 @@ def test_a_backbone_is_found_where_it_was_beside_the_model_or_in_the_users_folde
     for folder in (tmp_path / "work", own_folder):
         make(folder / "another.safetensors", seed=5)
         (folder / "broken.safetensors").write_bytes(b"broken")
+        save_model(folder / "cut.safetensors", {"kind": "backbone"}, {})
+        save_model(folder / "list.safetensors", {"backbone": ["tiny"]}, {})
         moved = path.rename(folder / "renamed.safetensors")
         assert found(model).path == moved
         path = moved

@@ -101,7 +101,7 @@ def save_backbone(
 
 
 def holds_backbone(header: Mapping[str, Any]) -> bool:
-    """Whether a file with this header holds a backbone's weights."""
+    """Whether a file with this header, as `read_header` gives it, holds a backbone's weights."""
     return header.get("kind") == "backbone" or bool(header.get("backbone", {}).get("embedded"))
 
 
@@ -117,9 +117,9 @@ def load_weights(path: Path) -> SkySense:
     header = read_header(path)
     if not holds_backbone(header):
         raise InputError("holds no backbone", str(path), "Choose a backbone file")
+    entry = header["backbone"]
     try:
-        entry = header["backbone"]
-        sha256, config = entry["sha256"], ModelConfig.from_json(entry["config"])
+        config = ModelConfig.from_json(entry["config"])
         with torch.device("meta"):
             model = SkySense(config).eval()
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
@@ -138,7 +138,7 @@ def load_weights(path: Path) -> SkySense:
                 str(path),
                 "Convert it again",
             )
-    if tensors_sha256(tensors) != sha256:
+    if tensors_sha256(tensors) != entry["sha256"]:
         raise InputError(
             "has been damaged or changed (its weights are not those of its SHA-256)",
             str(path),

@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from skysense.errors import InputError
 from skysense.model.checkpoint.backbonefile import load_weights
 from skysense.model.checkpoint.convert import convert
 from skysense.model.info import describe_model
-from skysense.model.modelfile import load_model, save_model
+from skysense.model.modelfile import load_model, read_header, save_model
 
 
 @pytest.fixture
@@ -99,6 +100,53 @@ def test_a_header_that_is_no_json(tmp_path: Path) -> None:
     with_header(tmp_path / "m.safetensors", lambda text: text.replace(r"{\"format\": 1}", "{format}"))
     with pytest.raises(InputError, match="is not a SkySense model"):
         load_weights(tmp_path / "m.safetensors")
+
+
+_LICENCE = {"name": "CC0-1.0", "terms": "Anything goes.", "may_embed": True}
+_ENTRY = {"preset": "custom", "weights": "w", "sha256": "0" * 64, "config": {}, "left_initial": []}
+_BACKBONE = {"kind": "backbone", "licence": _LICENCE, "source": {}, "backbone": _ENTRY}
+_EMBEDDED = {**_ENTRY, "embedded": True, "licence": "CC0-1.0", "terms": "Anything goes."}
+
+
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        ({"format": "x"}, "format"),
+        ({"format": None}, "format"),
+        ({"backbone": None}, "backbone"),
+        ({"backbone": ["tiny"]}, "backbone"),
+        ({"backbone": {"path": 5}}, "backbone.path"),
+        ({"backbone": {"sha256": 5}}, "backbone.sha256"),
+        ({"backbone": {"note": None}}, "backbone.note"),
+        ({"kind": "backbone"}, "backbone"),
+        ({**_BACKBONE, "backbone": {}}, "backbone.preset"),
+        *(({**_BACKBONE, "backbone": {**_ENTRY, name: 1}}, f"backbone.{name}") for name in _ENTRY),
+        ({**_BACKBONE, "backbone": {**_ENTRY, "left_initial": ["ctpe"]}}, "backbone.left_initial"),
+        ({**_BACKBONE, "backbone": {**_ENTRY, "left_initial": [{"part": 1}]}}, "backbone.left_initial"),
+        ({**_BACKBONE, "licence": None}, "licence"),
+        *(({**_BACKBONE, "licence": {**_LICENCE, name: None}}, f"licence.{name}") for name in _LICENCE),
+        ({**_BACKBONE, "source": None}, "source"),
+        ({"backbone": {"embedded": True}}, "backbone.preset"),
+        *(
+            ({"backbone": {**_EMBEDDED, name: None}}, f"backbone.{name}")
+            for name in _EMBEDDED
+            if name != "embedded"
+        ),
+    ],
+)
+def test_a_header_without_what_it_needs(tmp_path: Path, header: dict[str, Any], named: str) -> None:
+    save_model(tmp_path / "m.safetensors", header, {"a": torch.zeros(1)})
+    for read in (read_header, load_model, load_weights, lambda path: describe_model(str(path))):
+        with pytest.raises(InputError) as error:
+            read(tmp_path / "m.safetensors")
+        assert f"m.safetensors: has a header that cannot be used (its {named} " in error.value.sentence
+
+
+def test_a_header_with_what_it_needs(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    for header in ({}, {"backbone": {}}, _BACKBONE, {"backbone": _EMBEDDED}):
+        save_model(path, header, {"a": torch.zeros(1)})
+        assert read_header(path) == {"format": 1, **header}
 
 
 def test_a_backbone_is_no_trained_model(backbone_file: Path) -> None:
