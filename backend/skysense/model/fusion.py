@@ -15,7 +15,7 @@ from skysense.model.attention import SHORT, key_mask
 from skysense.model.layers import EPS, EncoderLayer, cpu_inference, drop_path_rates, init_transformer
 
 #: Tokens of a block of locations on a CPU.
-_ROWS = 2048
+BLOCK_TOKENS = 2048
 
 
 class TransformerEncoder(nn.Module):
@@ -97,7 +97,7 @@ class TransformerEncoder(nn.Module):
             out: Tensor = self.layers[-1](x_NTD, mask, queries=1)
             return out[:, 0]
         # By blocks of locations, each through all layers, so that whatever lies between two products stays in the cache.
-        size = max(1, _ROWS // x_NTD.shape[1])
+        size = max(1, BLOCK_TOKENS // x_NTD.shape[1])
         masks = repeat(None) if mask is None else mask.split(size)
         return torch.cat([self._fuse_block(*block) for block in zip(x_NTD.split(size), masks, strict=False)])
 

@@ -7,8 +7,10 @@ the fast path (a test holds them against what torch allocates); one tile is comp
 import math
 from dataclasses import dataclass
 
+from skysense.model.attention import SHORT
 from skysense.model.config import ModelConfig, SwinConfig
 from skysense.model.fuse import CPU_LOCATIONS, CellWindow
+from skysense.model.fusion import BLOCK_TOKENS
 from skysense.model.tokens import PATCH
 from skysense.scene.sensors import SENSORS
 
@@ -16,8 +18,9 @@ _FLOAT = 4
 #: Live copies of a token map: a window block of the Swin (tokens in window order, q, k, v, normalised q and k, what
 #: attention reads and gives, the residual) and a layer of ViT or fusion (residual, norm, q, k, v, attention, output).
 _SWIN_COPIES, _LAYER_COPIES = 12, 8
-#: The feed-forward part goes by blocks of rows, each with two copies of its four times wider hidden layer.
-_FFN_COPIES, _FFN_ROWS, _HIDDEN = 6, 1024, 8
+#: The feed-forward part is added in place by blocks of rows, each with its norm and two copies of its four times wider
+#: hidden layer.
+_FFN_COPIES, _FFN_ROWS, _HIDDEN = 2, 1024, 9
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,10 @@ def fused_bytes(config: ModelConfig, window: CellWindow, n_s2: int, n_s1: int) -
     tokens = locations * (n_s2 + n_s1 + 1)
     # Before the layers come the tokens of each modality and then of all; behind them the fused map.
     held += 2 * tokens * config.fusion.dim + cells * config.fusion.dim
-    return max(worst, held + _layer_floats(tokens, config.fusion.dim)) * _FLOAT
+    # Short series go through the layers by blocks of locations, each brought sequence-first and back, with its scores.
+    block = min(tokens, BLOCK_TOKENS) if n_s2 + n_s1 < SHORT else tokens
+    layer = _layer_floats(block, config.fusion.dim) + 3 * block * config.fusion.dim
+    return max(worst, held + layer) * _FLOAT
 
 
 def _layer_floats(tokens: int, dim: int) -> int:

@@ -61,7 +61,11 @@ def test_interrupted_it_keeps_what_arrived(hub, tmp_path, content):
     hub.pause_s = 0.05
     arguments = [REPOSITORY, FILE, "--endpoint", hub.endpoint, "--accept-licence", "--out", str(tmp_path)]
     child = subprocess.Popen(
-        [sys.executable, "-m", "skysense", "download", *arguments], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "skysense", "download", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background of a shell, their children would ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 20
     while not any(part.stat().st_size for part in tmp_path.glob("*.part")):
