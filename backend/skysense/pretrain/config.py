@@ -1,0 +1,72 @@
+"""Every setting of a pretraining, with the reason for what the paper leaves open.
+
+"Paper" is Guo et al. 2024, SkySense (CVPR); "spec" the reference specification, section 2.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of a run; the defaults are those of the shipped `tiny`.
+
+    Sizes are in pixels of 10 m for Sentinel, in HR pixels where HR stands alone.
+    """
+
+    # What a step sees.
+    steps: int = 2000
+    batch: int = 16  # windows per step over all processes; the paper has 240
+    accumulate: int = 1  # micro-batches per step
+    window: int = 32  # read around a place; views are cropped from it
+    crop: int = 16  # a global view, a multiple of the 4-pixel patch; HR views keep the paper's ratio
+    hr_window: int = 384
+    hr_crop: int = 256  # whole windows of Swin's last stage (8 x 32 pixels)
+    s2_dates: int = 8  # the paper samples 20 of 65
+    s1_dates: int = 4  # the paper samples 10 of 13
+    pixels_per_view: int = 64  # locations of the pixel level; all of them would cost more than the encoders
+    seed: int = 0
+
+    # L_CL: self-distillation without negatives, DINO family (spec 2.1).
+    head_hidden: int = 256
+    head_bottleneck: int = 64
+    head_outputs: int = 1024  # DINO's 65,536 is for a million images
+    student_temperature: float = 0.1  # DINO
+    teacher_temperature: float = 0.04  # DINO
+    teacher_temperature_start: float = 0.03
+    object_clusters: int = 8  # N_C; about the fields and surfaces in a view of 160 m
+    sinkhorn_epsilon: float = 0.05  # SwAV
+    sinkhorn_iterations: int = 3  # SwAV
+
+    # Which terms; a weight of 0 switches one off.
+    pixel_weight: float = 1.0  # the article adds the levels without weights
+    object_weight: float = 1.0
+    image_weight: float = 1.0
+    align_weight: float = 0.1  # beta; alpha is 1
+    align_temperature: float = 0.1
+    geo_prototypes: int = 16  # per region; 0 switches geo-context off; `huge` has 100
+    geo_momentum: float = 0.996
+
+    # Optimisation: AdamW with cosine schedules (DINO).
+    lr: float = 5e-4  # at `batch` 16; scaled by hand
+    lr_end: float = 1e-6
+    warmup: float = 0.1  # share of the steps
+    weight_decay: float = 0.04
+    weight_decay_end: float = 0.2
+    teacher_momentum: float = 0.99  # DINO has 0.996 for 100 times as many steps
+    clip: float = 3.0
+    bfloat16: bool = False
+    checkpoint_activations: bool = False
+
+    # Keeping.
+    save_every: int = 200
+    probe_every: int = 0  # steps between probes on labelled scenes; 0 = never
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The settings' names."""
+        return tuple(item.name for item in fields(cls))

@@ -1,0 +1,43 @@
+"""What one process must know of the others; everything is the identity where there is only one."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def active() -> bool:
+    """Whether this is one of several processes."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return dist.get_rank() if active() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if active() else 1
+
+
+def all_sum(values: Tensor) -> Tensor:
+    """Sum over all processes; a new tensor without gradient."""
+    total = values.detach().clone()
+    if active():
+        dist.all_reduce(total)
+    return total
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows (N_i, ...) of all processes in the order of their ranks; N_i may differ, gradient flows to the local ones."""
+    if not active():
+        return rows
+    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+    most = int(max(counts))
+    padded = torch.cat((rows.detach(), rows.new_zeros(most - len(rows), *rows.shape[1:])))
+    parts = [torch.empty_like(padded) for _ in range(world_size())]
+    dist.all_gather(parts, padded)
+    pieces = [part[: int(count)] for part, count in zip(parts, counts, strict=True)]
+    pieces[rank()] = rows
+    return torch.cat(pieces)
