@@ -11,10 +11,12 @@ Emit = Callable[[dict[str, Any]], None]
 
 _QUIET_S = 0.1  # progress events come at most this often: a pipe full of them helps nobody
 _ETA_AFTER_S = 1.0
+_METRICS_QUIET_S = 1.0
+_LOOK_S = 0.2  # how soon a paused job learns that it is cancelled
 
 
 class JobControl:
-    """Handed to every job: progress, notes, finished chunks; `check` raises when the user pressed Cancel.
+    """Handed to every job: progress, notes, finished chunks, figures; `check` raises when the user pressed Cancel.
 
     Args:
         emit: receives each event as a dict (see docs/architecture.md, "The worker's protocol").
@@ -23,19 +25,40 @@ class JobControl:
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._cancelled = threading.Event()
+        self._running = threading.Event()
+        self._running.set()
         self._began: tuple[float, float] | None = (
             None  # when the first progress was told, and how far that was
         )
         self._last = float("-inf")
+        self._last_metrics = float("-inf")
 
     def cancel(self) -> None:
         """Ask the job to stop at its next `check`; may be called from any thread."""
         self._cancelled.set()
 
+    def pause(self) -> None:
+        """Ask the job to wait at its next `check`; may be called from any thread."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Let a paused job go on; may be called from any thread."""
+        self._running.set()
+
     def check(self) -> None:
-        """Raise `Cancelled` if the user asked to stop."""
+        """Wait while the user has paused the job; raise `Cancelled` if the user asked to stop, paused or not."""
         if self._cancelled.is_set():
             raise Cancelled()
+        if self._running.is_set():
+            return
+        self._emit({"event": "paused"})
+        paused = time.monotonic()
+        while not self._running.wait(_LOOK_S):
+            if self._cancelled.is_set():
+                raise Cancelled()
+        if self._began is not None:  # time paused is not time worked
+            self._began = (self._began[0] + time.monotonic() - paused, self._began[1])
+        self._emit({"event": "resumed"})
 
     def progress(self, fraction: float, text: str) -> None:
         """Tell how far the whole job is (0..1) and what it is doing; also a point where it can be cancelled."""
@@ -70,6 +93,37 @@ class JobControl:
             }
         )
 
+    def metrics(
+        self,
+        step: int,
+        loss: float,
+        terms: dict[str, float],
+        *,
+        lr: float,
+        samples_per_s: float,
+        last: bool = False,
+    ) -> None:
+        """Tell how a training goes, for a live chart: at most once a second, and the `last` time in any case.
+
+        Args:
+            step: steps done.
+            loss, terms: of that step; the terms by name.
+        """
+        now = time.monotonic()
+        if now - self._last_metrics < _METRICS_QUIET_S and not last:
+            return
+        self._last_metrics = now
+        self._emit(
+            {
+                "event": "metrics",
+                "step": step,
+                "loss": loss,
+                "terms": terms,
+                "lr": lr,
+                "samples_per_s": samples_per_s,
+            }
+        )
+
 
 class _Share(JobControl):
     def __init__(self, whole: JobControl, start: float, end: float) -> None:
@@ -78,6 +132,12 @@ class _Share(JobControl):
 
     def cancel(self) -> None:
         self._whole.cancel()
+
+    def pause(self) -> None:
+        self._whole.pause()
+
+    def resume(self) -> None:
+        self._whole.resume()
 
     def check(self) -> None:
         self._whole.check()

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from skysense.errors import InputError
+from skysense.jobs.pretrain_options import PretrainOptions, option_names, parse_pretrain_options
 
 if TYPE_CHECKING:
     from skysense.scene.acquisition import Scene
 
-Task = Literal["finetune", "predict"]
+Task = Literal["finetune", "predict", "pretrain"]
 FORMAT = 1
 
 
@@ -52,23 +53,27 @@ class Recipe:
     """One job.
 
     Attributes:
-        task: "finetune" or "predict".
-        scene: a scene file's path, or the scene's JSON with paths relative to `root`.
+        task: "finetune", "predict" or "pretrain".
+        scene: a scene file's path, or the scene's JSON with paths relative to `root`; None in a pretraining.
         root: the folder against which relative paths count.
-        output: the model file or map to write.
+        output: the model file or map to write; of a pretraining the folder.
         labels: {"path", "field", "layer"}; None = the scene's own labels.
         model: a model file (to train on: a backbone file, or a fine-tuned one for its backbone); None = the
-            built-in backbone.
+            built-in backbone. Of a pretraining: the backbone file to go on from; None: fresh weights.
+        data: of a pretraining: folders or scene files, or scenes' JSON with paths relative to `root`.
+        pretrain: of a pretraining: its own options.
         extra: unknown keys, kept.
     """
 
     task: Task
-    scene: str | dict[str, Any]
+    scene: str | dict[str, Any] | None
     root: Path
     output: Path
     labels: dict[str, Any] | None = None
     model: Path | None = None
     options: Options = Options()
+    data: tuple[str | dict[str, Any], ...] = ()
+    pretrain: PretrainOptions | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def open_scene(self) -> "Scene":
@@ -79,6 +84,7 @@ class Recipe:
         """
         from skysense.scene.scenefile import load_scene, parse_scene
 
+        assert self.scene is not None
         return (
             load_scene(Path(self.scene))
             if isinstance(self.scene, str)
@@ -93,7 +99,12 @@ class Recipe:
             for item in fields(Options)
             if getattr(self.options, item.name) != getattr(default, item.name)
         }
-        data: dict[str, Any] = {"skysense": FORMAT, "task": self.task, "scene": self.scene}
+        data: dict[str, Any] = {"skysense": FORMAT, "task": self.task}
+        if self.pretrain is not None:
+            data["data"] = list(self.data)
+            options |= self.pretrain.to_json()
+        else:
+            data["scene"] = self.scene
         if self.labels is not None:
             data["labels"] = self.labels
         if self.model is not None:
@@ -138,38 +149,59 @@ def parse_recipe(data: Any, root: Path) -> Recipe:
         raise wrong(f"has format {data['skysense']!r}, this version reads {FORMAT}", "Update SkySense")
     if data.get("task") not in get_args(Task):
         raise wrong(f"asks for the task {data.get('task')!r}", f"Use one of {', '.join(get_args(Task))}")
-    for key in ("scene", "output"):
+    pretraining = data["task"] == "pretrain"
+    for key in ("data" if pretraining else "scene", "output"):
         if not data.get(key):
             raise wrong(f'has no "{key}"', f'Add "{key}" to it')
-    scene, labels, model = data["scene"], data.get("labels"), data.get("model")
-    if not isinstance(scene, str | dict):
-        raise wrong('has a "scene" that is neither a path nor an object', "Give a scene.json or its content")
-    if isinstance(scene, str):
-        scene = str(root / scene)
+    labels, model = data.get("labels"), data.get("model")
+    options = {} if data.get("options") is None else data["options"]
+    if not isinstance(options, dict):
+        raise wrong('"options" is not an object', 'Write {"seed": 0, ...}')
+    known = (
+        {"device", "seed", "resume"} | option_names() if pretraining else {f.name for f in fields(Options)}
+    )
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise wrong(f"unknown option {unknown[0]!r}", f"Known are {', '.join(sorted(known))}")
     if labels is not None:
         if not isinstance(labels, dict) or not labels.get("path"):
             raise wrong('has "labels" without a path', 'Write {"path": ..., "field": ...}')
         labels = {**labels, "path": str(root / labels["path"])}
-    known = {"skysense", "task", "scene", "labels", "model", "output", "options"}
+    used = {"skysense", "task", "data" if pretraining else "scene", "labels", "model", "output", "options"}
+    own = option_names() if pretraining else set()
     return Recipe(
         task=data["task"],
-        scene=scene,
+        scene=None if pretraining else _place(data["scene"], root, "scene"),
         root=root,
         output=root / data["output"],
         labels=labels,
         model=None if model is None else root / model,
-        options=_parse_options(data.get("options") or {}),
-        extra={key: value for key, value in data.items() if key not in known},
+        options=_parse_options({name: value for name, value in options.items() if name not in own}),
+        data=_places(data["data"], root) if pretraining else (),
+        pretrain=parse_pretrain_options({name: value for name, value in options.items() if name in own}, root)
+        if pretraining
+        else None,
+        extra={key: value for key, value in data.items() if key not in used},
     )
 
 
-def _parse_options(data: Any) -> Options:
-    if not isinstance(data, dict):
-        raise InputError('"options" is not an object', "recipe", 'Write {"seed": 0, ...}')
-    known = {item.name for item in fields(Options)}
-    unknown = sorted(set(data) - known)
-    if unknown:
-        raise InputError(f"unknown option {unknown[0]!r}", "recipe", f"Known are {', '.join(sorted(known))}")
+def _place(scene: Any, root: Path, key: str) -> str | dict[str, Any]:
+    if not isinstance(scene, str | dict):
+        raise InputError(
+            f'has a "{key}" that is neither a path nor an object',
+            "recipe",
+            "Give a scene.json or its content",
+        )
+    return str(root / scene) if isinstance(scene, str) else scene
+
+
+def _places(data: Any, root: Path) -> tuple[str | dict[str, Any], ...]:
+    if not isinstance(data, list):
+        raise InputError('"data" is not a list', "recipe", 'Write ["folder", "scene.json", ...]')
+    return tuple(_place(item, root, "data") for item in data)
+
+
+def _parse_options(data: dict[str, Any]) -> Options:
     values = dict(data)
     if values.get("area") is not None:
         try:

@@ -17,6 +17,10 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         from skysense.finetune.train import finetune
 
         return finetune(recipe, control)
+    if recipe.task == "pretrain":
+        from skysense.pretrain.run import run_pretrain
+
+        return run_pretrain(recipe, control)
     from skysense.inference.predict import predict
 
     return predict(recipe, control)

@@ -76,11 +76,12 @@ class Worker:
                 # A model may be downloaded while another one is trained.
                 job = (_ASIDE[method], request, params, self._control(request))
                 threading.Thread(target=self._do, args=job, daemon=True).start()
-            elif method == "cancel":
+            elif method in _STEERING:
+                steer, past = _STEERING[method]
                 running = self._jobs.get(params.get("job"))
                 if running:
-                    running.cancel()
-                self._channel.result(request, {"cancelled": running is not None})
+                    steer(running)
+                self._channel.result(request, {past: running is not None})
             else:
                 handler = _ANSWERS.get(method)
                 if handler is None:
@@ -162,6 +163,13 @@ _ASIDE: dict[str, _Work] = {
     "download": _download,
     "list_weights": _list_weights,
     "inspect_weights": _inspect_weights,
+}
+
+#: What can be asked of a waiting or running job, and the reply's word for having asked.
+_STEERING: dict[str, tuple[Callable[[JobControl], None], str]] = {
+    "cancel": (JobControl.cancel, "cancelled"),
+    "pause": (JobControl.pause, "paused"),
+    "resume": (JobControl.resume, "resumed"),
 }
 
 

@@ -1,3 +1,4 @@
+import threading
 import time
 
 import pytest
@@ -23,3 +24,71 @@ def test_cancelled_it_stops_at_the_next_progress():
     control.cancel()
     with pytest.raises(Cancelled):
         control.progress(0.1, "on")
+
+
+def test_paused_it_waits_and_tells_so_once():
+    told, went_on = [], threading.Event()
+    control = JobControl(told.append)
+    control.check()
+    assert told == []
+    control.pause()
+    waiting = threading.Thread(target=lambda: (control.check(), control.check(), went_on.set()))
+    waiting.start()
+    assert not went_on.wait(0.3)
+    control.resume()
+    assert went_on.wait(5)
+    assert [event["event"] for event in told] == ["paused", "resumed"]
+
+
+def test_paused_it_can_still_be_cancelled():
+    control = JobControl(lambda event: None)
+    control.pause()
+    threading.Timer(0.1, control.cancel).start()
+    with pytest.raises(Cancelled):
+        control.check()
+
+
+def test_time_paused_is_not_time_worked(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    told = []
+    control = JobControl(told.append)
+    control.progress(0.0, "on")
+    now[0] += 10
+    control.pause()
+
+    def an_hour(seconds):
+        now[0] += 3600
+        control.resume()
+        return True
+
+    monkeypatch.setattr(control._running, "wait", an_hour)
+    control.progress(0.5, "on")
+    assert told[-1]["eta_s"] == pytest.approx(10)
+
+
+def test_a_part_of_a_job_is_paused_with_the_whole():
+    control = JobControl(lambda event: None)
+    control.share(0, 0.5).pause()
+    threading.Timer(0.1, control.cancel).start()
+    with pytest.raises(Cancelled):
+        control.progress(0.1, "on")
+
+
+def test_figures_are_told_once_a_second_and_at_the_end(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    told = []
+    control = JobControl(told.append)
+    for step in range(1, 6):
+        control.metrics(step, 2.0, {"hr/pixel": 2.0}, lr=0.1, samples_per_s=8.0, last=step == 5)
+        now[0] += 0.4
+    assert [event["step"] for event in told] == [1, 4, 5]
+    assert told[0] == {
+        "event": "metrics",
+        "step": 1,
+        "loss": 2.0,
+        "terms": {"hr/pixel": 2.0},
+        "lr": 0.1,
+        "samples_per_s": 8.0,
+    }

@@ -62,3 +62,56 @@ def test_a_file_that_is_no_recipe(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             load_recipe(tmp_path / name)
+
+
+def _pretraining(**changes):
+    return {"skysense": 1, "task": "pretrain", "data": ["d", {"name": "x"}], "output": "run", **changes}
+
+
+def test_a_pretraining_reads_back_equal(tmp_path):
+    recipe = parse_recipe(
+        _pretraining(
+            options={
+                "preset": "small",
+                "steps": 10,
+                "seed": 3,
+                "settings": {"lr": 1, "bfloat16": True},
+                "sources": "s.json",
+                "leave_out": ["a"],
+                "synthetic": 2,
+                "probe": ["p"],
+                "workers": 0,
+            }
+        ),
+        tmp_path,
+    )
+    assert recipe.scene is None and recipe.data == (str(tmp_path / "d"), {"name": "x"})
+    assert recipe.pretrain.settings == {"lr": 1.0, "bfloat16": True, "steps": 10}
+    assert recipe.pretrain.sources == tmp_path / "s.json" and recipe.pretrain.probe == (str(tmp_path / "p"),)
+    assert parse_recipe(json.loads(json.dumps(recipe.to_json())), tmp_path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": []}, 'no "data"'),
+        ({"data": "d"}, '"data" is not a list'),
+        ({"data": [3]}, '"data" that is neither'),
+        ({"options": {"area": [0, 0, 1, 1]}}, "unknown option 'area'"),
+        ({"options": {"settings": {"lrate": 1}}}, "unknown setting 'lrate'"),
+        ({"options": {"steps": 2.5}}, "steps is 2.5. Use a whole number"),
+        ({"options": {"steps": 0}}, "steps is 0"),
+        ({"options": {"settings": {"bfloat16": 1}}}, "bfloat16 is 1"),
+        ({"options": {"settings": {"lr": float("nan")}}}, "lr is nan"),
+        ({"options": {"synthetic": -1}}, "synthetic is -1"),
+        ({"options": {"probe": "p"}}, "probe is 'p'"),
+    ],
+)
+def test_what_is_wrong_in_a_pretraining_is_named(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        parse_recipe(_pretraining(**changes), tmp_path)
+
+
+def test_the_options_of_a_pretraining_are_not_those_of_a_map(tmp_path):
+    with pytest.raises(InputError, match="unknown option 'steps'"):
+        parse_recipe(_data(options={"steps": 1}), tmp_path)

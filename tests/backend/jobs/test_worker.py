@@ -73,6 +73,10 @@ def test_a_wrong_recipe_is_an_input_error(worker):
 def test_shutdown_cancels_nothing_that_is_not_there(worker):
     worker.send(id=1, method="cancel", params={"job": 99})
     assert worker.receive()["result"] == {"cancelled": False}
+    worker.send(id=3, method="pause", params={"job": 99})
+    assert worker.receive()["result"] == {"paused": False}
+    worker.send(id=4, method="resume", params={"job": 99})
+    assert worker.receive()["result"] == {"resumed": False}
     worker.send(id=2, method="shutdown")
     assert worker.receive()["id"] == 2 and worker.process.wait(timeout=10) == 0
 
