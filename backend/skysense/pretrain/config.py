@@ -27,6 +27,24 @@ class PretrainConfig:
     pixels_per_view: int = 64  # locations of the pixel level; all of them would cost more than the encoders
     seed: int = 0
 
+    # Augmentation; the paper names the kinds only (spec 2.3).
+    local_views: int = 0  # multi-crop's views of half the side, student only; each costs a step about 1/8 more
+    drop_modality: float = 0.1  # per modality and view, never the last one; scenes of one sensor exist
+    drop_date: float = 0.1  # per drawn acquisition, never the last one; series have gaps
+    date_jitter: int = 5  # days either way, the revisit time of Sentinel-2
+    s2_gain: float = 0.05  # sd per acquisition and band; about what surface reflectance is accurate to
+    s2_noise: float = 50.0  # sd per pixel in reflectance x 10,000; below the spread inside a field
+    s1_gain: float = 0.5  # sd in dB per acquisition and band; between relative orbits
+    s1_noise: float = 0.5  # sd in dB per pixel; a quarter of the speckle of a 10 m product
+    hr_scale: float = 0.5  # smallest source side of an HR view over `hr_window`; DINO's areas start at 0.25
+    hr_colour_chance: float = 0.8  # DINO
+    hr_brightness: float = 0.4  # and contrast, DINO; no hue: it would swap soil and vegetation
+    hr_saturation: float = 0.2  # DINO
+    hr_grey_chance: float = 0.1  # half of DINO's: seen from above, colour is much of what there is
+    hr_blur: float = 2.0  # largest sd of the kernel in pixels, DINO
+    hr_solarise_chance: float = 0.2  # second view only, DINO
+    hr_noise: float = 0.01  # sd per pixel on 0..1; 2.5 grey levels of 256
+
     # L_CL: self-distillation without negatives, DINO family (spec 2.1).
     head_hidden: int = 256
     head_bottleneck: int = 64
