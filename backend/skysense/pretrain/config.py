@@ -53,6 +53,7 @@ class PretrainConfig:
     teacher_temperature: float = 0.04  # DINO
     teacher_temperature_start: float = 0.03
     object_clusters: int = 8  # N_C; about the fields and surfaces in a view of 160 m
+    cluster_rounds: int = 3  # centres settle within three rounds of assignment and mean
     sinkhorn_epsilon: float = 0.05  # SwAV
     sinkhorn_iterations: int = 3  # SwAV
 
