@@ -88,6 +88,7 @@ class FeatureExtractor:
         anchors: the series' columns by modality.
         fusion_stride: see `jobs.recipe.Options`.
         prior: trust in the model's blocks (see `Block`).
+        spectral: False leaves the spectral blocks out: the model's own features alone.
         hr_bands: HR bands that the head sees ("R", "G", "B" and "NIR" if the training scene had it).
     """
 
@@ -101,20 +102,24 @@ class FeatureExtractor:
         hr_bands: tuple[str, ...],
         fusion_stride: int = 1,
         prior: float = 1.0,
+        spectral: bool = True,
     ) -> None:
         self._model, self._reader, self._layout, self._tiling = model, reader, layout, tiling
         self._anchors, self._hr_bands, self._fusion_stride = anchors, hr_bands, fusion_stride
-        self._prior = prior
+        self._prior, self._spectral = prior, spectral
         weight = next(model.parameters())
         self._device, self._dtype = weight.device, weight.dtype
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         """Every block that a tile of this scene can have, in a fixed order."""
-        blocks = [Block(f"{modality}.series", anchors.dim) for modality, anchors in self._anchors.items()]
+        blocks = []
+        if self._spectral:
+            blocks = [Block(f"{modality}.series", anchors.dim) for modality, anchors in self._anchors.items()]
+            if "hr" in self._layout.modalities:
+                blocks.append(Block("hr.bands", len(self._hr_bands) * (1 + 2 * len(_TEXTURE_WINDOWS))))
         config = self._model.config
         if "hr" in self._layout.modalities:
-            blocks.append(Block("hr.bands", len(self._hr_bands) * (1 + 2 * len(_TEXTURE_WINDOWS))))
             stages = range(len(config.hr.depths))
             blocks += [Block(f"hr.{stage + 1}", config.hr.dim * 2**stage, self._prior) for stage in stages]
         if self._layout.modalities != ("hr",):
@@ -158,12 +163,13 @@ class FeatureExtractor:
                 continue
             for name, tensor in self._tensors(modality, stack).items():
                 setattr(inputs, name, tensor)
+            seen |= valid if modality == "hr" else valid.repeat(scale, 0).repeat(scale, 1)
+            if not self._spectral:
+                continue
             if modality == "hr":
                 maps["hr.bands"] = FeatureMap(self._texture(stack), 1, margin)
-                seen |= valid
             else:
                 maps[f"{modality}.series"] = FeatureMap(self._series(modality, stack), scale, margin)
-                seen |= valid.repeat(scale, 0).repeat(scale, 1)
         core = slice(margin, seen.shape[0] - margin)
         seen = seen[core, core]
         if not seen.any():

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 import skysense
 from skysense.errors import InputError
 from skysense.finetune.classes import map_classes
-from skysense.finetune.features import Block, FeatureExtractor, TileFeatures, at_pixels
+from skysense.finetune.collect import collect
+from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.head import fit_head
-from skysense.finetune.labels import LabelledPixels, PixelLabels, read_labels
+from skysense.finetune.labels import PixelLabels, read_labels
 from skysense.finetune.series import Anchors, day_number
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
@@ -22,17 +21,12 @@ from skysense.model.backbone import open_backbone
 from skysense.model.device import pick_device
 from skysense.model.modelfile import save_model, save_standalone
 from skysense.model.regions import match_note
-from skysense.raster.grid import Window
-from skysense.raster.layout import Layout, plan_layout
+from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
-from skysense.raster.tiles import Tile, Tiling, plan_tiles
+from skysense.raster.tiles import plan_tiles
 from skysense.scene.acquisition import Labels, Scene
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
-
-#: Labelled pixels kept per class, drawn at random: more of the same polygons teaches the head nothing new.
-_PIXELS_PER_CLASS = 5_000
-_PIXELS_PER_TILE = 4_000
 
 
 def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
@@ -73,7 +67,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         )
         if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
             control.note(note)
-        x, ids, groups, blocks = _collect(
+        x, ids, groups, blocks = collect(
             extractor, tiling, layout, PixelLabels(polygons), polygons.source, recipe.options.seed, control
         )
     missing = sorted(set(polygons.names) - set(np.unique(ids).tolist()))
@@ -153,85 +147,3 @@ def _labels(recipe: Recipe, scene: Scene) -> Labels:
     if not field:
         raise InputError("no class field is chosen", "labels", "Choose the field that holds the class")
     return Labels(Path(recipe.labels["path"]), field, recipe.labels.get("layer"))
-
-
-def _collect(
-    extractor: FeatureExtractor,
-    tiling: Tiling,
-    layout: Layout,
-    labels: PixelLabels,
-    source: str,
-    seed: int,
-    control: JobControl,
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], tuple[Block, ...]]:
-    """Features (N, F), class ids and polygon numbers (N,) of the labelled pixels, and the blocks of the columns."""
-    control.progress(0.01, "Finding the labelled pixels")
-    wanted: list[tuple[Tile, LabelledPixels]] = []
-    for tile in tiling.over(layout.area):
-        core = tiling.core_grid(tile)
-        pixels = _inside(labels.within(core), tile.core, layout.area)
-        if len(pixels.rows):
-            wanted.append((tile, pixels))
-        control.check()
-    if not wanted:
-        raise InputError(
-            "no polygon lies inside the imagery",
-            source,
-            "Check the layer's CRS, or draw polygons where the imagery is",
-        )
-    total = sum(min(len(pixels.rows), _PIXELS_PER_TILE) for _, pixels in wanted)
-    rows, ids, polygons = [], [], []
-    for number, (tile, pixels) in enumerate(wanted):
-        control.progress(0.05 + 0.85 * number / len(wanted), "Computing features")
-        # Drawn by the tile's place, so that a tile's draw does not depend on which other tiles have labels.
-        random = np.random.default_rng((seed, tile.row & 0xFFFFFFFF, tile.col & 0xFFFFFFFF))
-        features = extractor.features(extractor.read(tile))
-        pixels = _draw(pixels, features.valid[pixels.rows, pixels.cols], _PIXELS_PER_TILE, random)
-        if not len(pixels.rows):
-            continue
-        rows.append(_gather(features, extractor.blocks, pixels))
-        ids.append(pixels.ids)
-        polygons.append(pixels.polygons)
-    if not rows:
-        raise InputError(
-            f"the {total} labelled pixels all lie where the imagery is empty or cloudy on every date",
-            source,
-            "Draw polygons where the imagery is valid",
-        )
-    x, y, groups = np.concatenate(rows), np.concatenate(ids), np.concatenate(polygons)
-    keep = _cap_classes(y, _PIXELS_PER_CLASS, np.random.default_rng(seed))
-    return x[keep], y[keep], groups[keep], extractor.blocks
-
-
-def _inside(pixels: LabelledPixels, core: Window, area: Window) -> LabelledPixels:
-    rows, cols = pixels.rows + core.row - area.row, pixels.cols + core.col - area.col
-    keep = (rows >= 0) & (rows < area.height) & (cols >= 0) & (cols < area.width)
-    return LabelledPixels(*(getattr(pixels, name)[keep] for name in ("rows", "cols", "ids", "polygons")))
-
-
-def _draw(
-    pixels: LabelledPixels, valid: NDArray[np.bool_], most: int, random: np.random.Generator
-) -> LabelledPixels:
-    chosen = np.flatnonzero(valid)
-    if len(chosen) > most:
-        chosen = np.sort(random.choice(chosen, most, replace=False))
-    return LabelledPixels(*(getattr(pixels, name)[chosen] for name in ("rows", "cols", "ids", "polygons")))
-
-
-def _gather(features: TileFeatures, blocks: tuple[Block, ...], pixels: LabelledPixels) -> NDArray[np.float32]:
-    columns = []
-    for block in blocks:
-        feature = features.maps.get(block.name)
-        if feature is None:  # the tile lacks this modality: its features are at their neutral value
-            columns.append(torch.zeros(len(pixels.rows), block.dim))
-        else:
-            columns.append(at_pixels(feature, pixels.rows, pixels.cols).cpu())
-    return torch.cat(columns, 1).numpy()
-
-
-def _cap_classes(ids: NDArray[np.int64], most: int, random: np.random.Generator) -> NDArray[np.int64]:
-    kept = []
-    for class_id in np.unique(ids):
-        places = np.flatnonzero(ids == class_id)
-        kept.append(random.choice(places, most, replace=False) if len(places) > most else places)
-    return np.sort(np.concatenate(kept))
