@@ -28,7 +28,7 @@ class PretrainConfig:
     seed: int = 0
 
     # Augmentation; the paper names the kinds only (spec 2.3).
-    local_views: int = 0  # multi-crop's views of half the side, student only; each costs a step about 1/8 more
+    local_views: int = 0  # multi-crop: half the side, student only; each adds about 1/8 of a step
     drop_modality: float = 0.1  # per modality and view, never the last one; scenes of one sensor exist
     drop_date: float = 0.1  # per drawn acquisition, never the last one; series have gaps
     date_jitter: int = 5  # days either way, the revisit time of Sentinel-2
@@ -76,6 +76,14 @@ class PretrainConfig:
     clip: float = 3.0
     bfloat16: bool = False
     checkpoint_activations: bool = False
+
+    # Reading.
+    area_exponent: float = 0.5  # of a scene's size in windows: 1 draws by area alone, 0 every place alike
+    min_valid: float = 0.25  # share of a window that a modality must show; below, it is left out of the window
+    cache_mb: int = 1024  # decoded imagery kept in memory by each process
+    block_mb: int = 16  # decoded at once: about a square of 128 pixels of a year's series
+    block_steps: int = 8  # windows from one block where the imagery is larger than the cache
+    workers: int = 2  # threads that read and augment beside the training
 
     # Keeping.
     save_every: int = 200
