@@ -30,7 +30,7 @@ class PretrainOptions:
         leave_out: names of scenes or folders that are not trained on.
         synthetic: how many synthetic landscapes are added.
         probe: labelled scenes on which the frozen features are scored at intervals.
-        workers: processes that read ahead; None = chosen from the machine.
+        half: the model file holds float16, half the size.
     """
 
     preset: str = "tiny"
@@ -39,7 +39,7 @@ class PretrainOptions:
     leave_out: tuple[str, ...] = ()
     synthetic: int = 0
     probe: tuple[str, ...] = ()
-    workers: int | None = None
+    half: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """What differs from the defaults; `parse_pretrain_options` gives an equal one back."""
@@ -57,19 +57,21 @@ class PretrainOptions:
         }
 
 
+#: Settings that may stand beside "settings" too.
+_SHORT = ("steps", "batch", "workers")
 _FIELDS = tuple(item.name for item in fields(PretrainOptions))
 
 
 def option_names() -> set[str]:
     """The options that `parse_pretrain_options` knows."""
-    return set(_FIELDS) | {"steps", "batch"}
+    return set(_FIELDS) | set(_SHORT)
 
 
 def parse_pretrain_options(data: dict[str, Any], root: Path) -> PretrainOptions:
     """Check the options of a pretraining; relative paths count from `root`.
 
     Args:
-        data: of `option_names` only. `steps` and `batch` may stand beside `settings` or inside.
+        data: of `option_names` only.
 
     Raises:
         InputError: naming the option that is wrong.
@@ -77,12 +79,14 @@ def parse_pretrain_options(data: dict[str, Any], root: Path) -> PretrainOptions:
     settings = data.get("settings") or {}
     if not isinstance(settings, dict):
         raise _wrong('"settings" is not an object', 'Write {"lr": 0.0005, ...}')
-    settings = {**settings, **{name: data[name] for name in ("steps", "batch") if data.get(name) is not None}}
-    preset, sources, workers = data.get("preset", "tiny"), data.get("sources"), data.get("workers")
+    settings = {**settings, **{name: data[name] for name in _SHORT if data.get(name) is not None}}
+    preset, sources, half = data.get("preset", "tiny"), data.get("sources"), data.get("half", False)
     if not isinstance(preset, str):
         raise _wrong(f"preset is {preset!r}", "Use tiny, small, base or huge")
     if sources is not None and not isinstance(sources, str):
         raise _wrong(f"sources is {sources!r}", "Give the path of a JSON file")
+    if not isinstance(half, bool):
+        raise _wrong(f"half is {half!r}", "Use true or false")
     return PretrainOptions(
         preset=preset,
         settings={name: check_setting(name, value) for name, value in settings.items()},
@@ -90,7 +94,7 @@ def parse_pretrain_options(data: dict[str, Any], root: Path) -> PretrainOptions:
         leave_out=_names(data, "leave_out"),
         synthetic=_count(data.get("synthetic", 0), "synthetic"),
         probe=tuple(str(root / path) for path in _names(data, "probe")),
-        workers=None if workers is None else _count(workers, "workers"),
+        half=half,
     )
 
 

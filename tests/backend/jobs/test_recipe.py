@@ -81,12 +81,13 @@ def test_a_pretraining_reads_back_equal(tmp_path):
                 "synthetic": 2,
                 "probe": ["p"],
                 "workers": 0,
+                "half": True,
             }
         ),
         tmp_path,
     )
     assert recipe.scene is None and recipe.data == (str(tmp_path / "d"), {"name": "x"})
-    assert recipe.pretrain.settings == {"lr": 1.0, "bfloat16": True, "steps": 10}
+    assert recipe.pretrain.settings == {"lr": 1.0, "bfloat16": True, "steps": 10, "workers": 0}
     assert recipe.pretrain.sources == tmp_path / "s.json" and recipe.pretrain.probe == (str(tmp_path / "p"),)
     assert parse_recipe(json.loads(json.dumps(recipe.to_json())), tmp_path) == recipe
 
@@ -103,6 +104,7 @@ def test_a_pretraining_reads_back_equal(tmp_path):
         ({"options": {"steps": 0}}, "steps is 0"),
         ({"options": {"settings": {"bfloat16": 1}}}, "bfloat16 is 1"),
         ({"options": {"settings": {"lr": float("nan")}}}, "lr is nan"),
+        ({"options": {"half": 1}}, "half is 1"),
         ({"options": {"synthetic": -1}}, "synthetic is -1"),
         ({"options": {"probe": "p"}}, "probe is 'p'"),
     ],
