@@ -68,10 +68,10 @@ def test_resizing_is_the_usual_bilinear_rule(size):
 
 def test_resizing_takes_nothing_from_invalid_pixels():
     valid = np.ones((16, 16), bool)
-    valid[:, 7:] = False
+    valid[:, 6:] = False
     picture = np.where(valid, np.float32(0.5), np.float32(np.nan)).astype(np.float32)[None].repeat(3, 0)
     out, ok = resized(picture, valid, 24), nearest(valid, 24)
-    np.testing.assert_array_equal(ok[0], (np.arange(24) + 0.5) * 16 / 24 < 7)
+    np.testing.assert_array_equal(ok[0], (np.arange(24) + 0.5) * 16 / 24 < 6)
     np.testing.assert_allclose(out[:, ok], 0.5, rtol=1e-6)
 
 
@@ -160,3 +160,15 @@ def test_noise_is_per_pixel_and_band():
     picture = shown(hr_view(stack(np.full((1, 3, 16, 16), 0.5)), WHOLE, 1, 1, config, unblurred_seed()))
     assert 0.009 < float(picture.std()) < 0.011
     assert float((picture[0] - picture[1]).std()) > 0.01
+
+
+def test_contrast_is_about_the_mean_of_what_was_seen():
+    config = dataclasses.replace(PLAIN, hr_colour_chance=1.0)
+    flat = np.full((1, 3, 16, 16), 0.5)
+    valid = np.random.default_rng(0).random((1, 16, 16)) > 0.5
+    for seed in range(5):
+        whole, holed = (
+            hr_view(data, WHOLE, 1, 1, config, np.random.default_rng(seed))
+            for data in (stack(flat), stack(flat, valid))
+        )
+        torch.testing.assert_close(holed.x[:, holed.valid], whole.x[:, holed.valid])
