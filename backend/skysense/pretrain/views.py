@@ -5,7 +5,6 @@ own way (`augment_series`, `augment_optical`). HR that stands alone is scaled as
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,10 +16,8 @@ from skysense.pretrain.augment_optical import HrView, hr_view
 from skysense.pretrain.augment_series import SeriesView, series_view
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.crops import Crop, Frame, draw_crops
+from skysense.pretrain.windows import RawWindow
 from skysense.scene.sensors import Modality
-
-if TYPE_CHECKING:
-    from skysense.pretrain.windows import RawWindow
 
 _PATCH, _HR_STRIDE = 4, 32  # sides of local views are whole patches of the encoders
 
@@ -57,7 +54,7 @@ class Sample:
     hr_per_base: int | None
 
 
-def make_sample(raw: "RawWindow", config: PretrainConfig, rng: np.random.Generator) -> Sample:
+def make_sample(raw: RawWindow, config: PretrainConfig, rng: np.random.Generator) -> Sample:
     """Draw the views of a window; the same generator state gives the same bits.
 
     Raises:
@@ -91,7 +88,7 @@ def _frames(side: int, alone: bool, config: PretrainConfig) -> tuple[Frame, Fram
     return Frame(size, least, side), Frame(small, least // 2, side // 2)
 
 
-def _seen(raw: "RawWindow") -> NDArray[np.float64]:
+def _seen(raw: RawWindow) -> NDArray[np.float64]:
     """(h, w) on the lattice of the views: the mean over modalities of the share of a pixel that was ever valid."""
     shares = []
     for modality, stack in raw.stacks.items():
@@ -105,9 +102,7 @@ def _seen(raw: "RawWindow") -> NDArray[np.float64]:
     return np.asarray(np.mean(shares, axis=0))
 
 
-def _view(
-    raw: "RawWindow", crop: Crop, number: int, config: PretrainConfig, rng: np.random.Generator
-) -> View:
+def _view(raw: RawWindow, crop: Crop, number: int, config: PretrainConfig, rng: np.random.Generator) -> View:
     factor = raw.hr_per_base or 1
     present: list[Modality] = [
         modality

@@ -1,18 +1,10 @@
 """Small windows with known values, for the tests of views, batches and correspondence."""
 
 import datetime
-from dataclasses import dataclass
 
 import numpy as np
+from skysense.pretrain.windows import RawWindow
 from skysense.raster.reader import Stack
-
-
-@dataclass(frozen=True)
-class RawWindow:
-    stacks: dict
-    hr_per_base: int | None
-    place: tuple
-    scene: str
 
 
 def stack(values, valid=None, first=datetime.date(2020, 1, 1), step=10):
