@@ -20,7 +20,7 @@ from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.corpus import Entry, files_of, place_of, without_file
 from skysense.pretrain.found import Omitted
 from skysense.pretrain.sampler import Draw
-from skysense.raster.grid import Window
+from skysense.raster.grid import Grid, Window
 from skysense.raster.reader import SceneReader, Stack
 from skysense.scene.sensors import Modality
 
@@ -109,15 +109,10 @@ class WindowReader:
         while True:
             try:
                 reader = self._reader(number, bad)
-                layout = entry.layout
                 return {
-                    modality: reader.read(
-                        modality,
-                        layout.compute.grid(_refined(window, layout.hr_factor))
-                        if modality == "hr"
-                        else layout.base.grid(window),
-                    )
-                    for modality in layout.modalities
+                    modality: reader.read(modality, _grid(entry, modality, window))
+                    for modality, days in reader.days.items()
+                    if days
                 }
             except InputError as error:
                 file = Path(error.where or "")
@@ -149,6 +144,13 @@ class WindowReader:
             mine[key] = SceneReader(scene, entry.layout)
         mine.move_to_end(key)
         return mine[key]
+
+
+def _grid(entry: Entry, modality: Modality, window: Window) -> Grid:
+    """The grid that a modality is read on in a window of the base lattice."""
+    if modality == "hr":
+        return entry.layout.compute.grid(_refined(window, entry.layout.hr_factor))
+    return entry.layout.base.grid(window)
 
 
 def _refined(window: Window, factor: int) -> Window:
