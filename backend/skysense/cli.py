@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import skysense
-from skysense import cli_pretrain
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Options, Recipe, load_recipe
@@ -106,7 +105,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
     running(sub)
 
-    cli_pretrain.add(command, _run)
 
     sub = command("evaluate", _evaluate, _show_scores, "score a map on a labelled scene's truth")
     sub.add_argument("scene", type=Path, metavar="SCENE")

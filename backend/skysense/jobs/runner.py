@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from skysense.errors import InputError
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 
@@ -18,9 +19,7 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
 
         return finetune(recipe, control)
     if recipe.task == "pretrain":
-        from skysense.pretrain.run import run_pretrain
-
-        return run_pretrain(recipe, control)
+        raise InputError("cannot pretrain yet in this version", "recipe", "Use finetune or predict")
     from skysense.inference.predict import predict
 
     return predict(recipe, control)

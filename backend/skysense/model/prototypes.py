@@ -5,6 +5,8 @@ and 2.2. The paper fixes the attention, the cosine cost and both update equation
 normalisation of Sinkhorn are ours.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,18 +27,34 @@ def cosine_scores(features_SD: Tensor, prototypes_PD: Tensor) -> Tensor:
     return F.normalize(features_SD, dim=-1) @ F.normalize(prototypes_PD, dim=-1).mT
 
 
-def sinkhorn(scores_SP: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
-    """Soft assignment of locations to prototypes, (S, P): about equal shares per prototype, rows sum to 1.
+def sinkhorn(
+    scores_SP: Tensor,
+    *,
+    epsilon: float = 0.05,
+    iterations: int = 3,
+    valid_S: Tensor | None = None,
+    total: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Soft assignment of locations to prototypes, (..., S, P): about equal shares per prototype, rows sum to 1.
 
-    Each iteration scales prototypes (columns) and then locations (rows) to equal mass (Cuturi 2013).
+    Each iteration scales prototypes (columns) and then locations (rows) to equal mass (Cuturi 2013); leading axes
+    are separate problems.
+
+    Args:
+        scores_SP: cosines, so at most 1.
+        valid_S: (..., S) bool, locations that count; rows of the others are 0. None: all.
+        total: sums a tensor over the processes that hold further locations. None: these are all.
     """
-    plan = torch.exp((scores_SP - scores_SP.max()) / epsilon)
-    plan = plan / plan.sum()
-    locations, prototypes = plan.shape
+    # Shifted by the largest score there can be, not by the largest of these: the same for every process.
+    plan = torch.exp((scores_SP - 1) / epsilon)
+    if valid_S is not None:
+        plan = plan * valid_S[..., None]
+    tiny = torch.finfo(plan.dtype).tiny  # nothing to share out stays nothing
     for _ in range(iterations):
-        plan = plan / (plan.sum(0, keepdim=True) * prototypes)
-        plan = plan / (plan.sum(1, keepdim=True) * locations)
-    return plan * locations
+        columns = plan.sum(-2, keepdim=True)
+        plan = plan / (columns if total is None else total(columns)).clamp_min(tiny)
+        plan = plan / plan.sum(-1, keepdim=True).clamp_min(tiny)
+    return plan
 
 
 def assigned_features(assignment_SP: Tensor, features_SD: Tensor) -> Tensor:

@@ -85,14 +85,6 @@ class PretrainConfig:
     block_steps: int = 8  # windows from one block where the imagery is larger than the cache
     workers: int = 2  # threads that read and augment beside the training
 
-    # Reading.
-    area_exponent: float = 0.5  # of a scene's size in windows: 1 draws by area alone, 0 every place alike
-    min_valid: float = 0.25  # share of a window that a modality must show; below, it is left out of the window
-    cache_mb: int = 1024  # decoded imagery kept in memory by each process
-    block_mb: int = 16  # decoded at once: about a square of 128 pixels of a year's series
-    block_steps: int = 8  # windows from one block where the imagery is larger than the cache
-    workers: int = 2  # threads that read and augment beside the training
-
     # Keeping.
     save_every: int = 200
     probe_every: int = 0  # steps between probes on labelled scenes; 0 = never
