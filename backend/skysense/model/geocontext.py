@@ -21,7 +21,7 @@ class GeoContext(nn.Module):
 
     Attributes:
         region_ids: (R,) int64, see `regions.region_id`.
-        prototypes: (R, P, D).
+        prototypes: (R, P, D); zeros until a region's first features are seen.
         constant: (D,), stands where the attention's output would stand.
     """
 
@@ -31,8 +31,7 @@ class GeoContext(nn.Module):
     def __init__(self, dim: int, n_prototypes: int, region_ids: Sequence[int] = ()) -> None:
         super().__init__()
         self.register_buffer("region_ids", torch.tensor(region_ids, dtype=torch.int64))
-        start = torch.empty(len(region_ids), n_prototypes, dim)
-        self.register_buffer("prototypes", nn.init.trunc_normal_(start, std=0.02) if region_ids else start)
+        self.register_buffer("prototypes", torch.zeros(len(region_ids), n_prototypes, dim))
         self.constant = nn.Parameter(torch.zeros(dim))
 
     def matches(self, region: Tensor | None, batch: int) -> list[RegionMatch]:

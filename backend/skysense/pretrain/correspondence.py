@@ -4,6 +4,8 @@ Points are (row, col) in view pixels of the base lattice (HR alone: HR pixels), 
 Shape legend: B samples, N points, C channels, T dates, h w view pixels.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -107,7 +109,7 @@ def seen_dates(inputs: Inputs, modality: Modality) -> Tensor | None:
 def random_points(
     group: Group,
     n: int,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
     modality: Modality | None = None,
     views: tuple[int, int] = (0, 1),
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,7 +119,7 @@ def random_points(
 
     Args:
         n: how many per sample.
-        generator: on the CPU.
+        generators: one per sample, on the CPU: what a sample draws does not depend on its company.
         modality: the one that must have seen them, in both views; None for any, not necessarily the same.
         views: indices of u and v.
 
@@ -131,10 +133,11 @@ def random_points(
     u, v = views
     seen_u, seen_v = seen(group.views[u], modality), seen(group.views[v], modality)
     batch, height, width = seen_u.shape
+    assert len(generators) == batch
     device = seen_u.device
     alone = group.views[u].hr is not None and group.views[u].hr_per_base is None
     if alone:
-        draws = torch.rand(batch, _CANDIDATES * n, 2, generator=generator, dtype=torch.float64)
+        draws = _draw(generators, (_CANDIDATES * n, 2))
         points = draws.to(device) * torch.tensor((height, width), device=device)
     else:
         rows, cols = torch.arange(height, device=device), torch.arange(width, device=device)
@@ -143,7 +146,7 @@ def random_points(
         group.to_window[u], group.to_window[v], (seen_v.shape[1], seen_v.shape[2]), points
     )
     good = inside & _at(seen_u, points) & _at(seen_v, others)
-    keys = torch.rand(good.shape, generator=generator).to(device).masked_fill(~good, -1)
+    keys = _draw(generators, good.shape[1:]).to(device).masked_fill(~good, -1)
     if keys.shape[1] < n:  # a small view: the rest is not there
         lack = n - keys.shape[1]
         keys = torch.nn.functional.pad(keys, (0, lack), value=-1)
@@ -151,6 +154,11 @@ def random_points(
     best, index = keys.topk(n, dim=1)
     pick = index[..., None].expand(-1, -1, 2)
     return points.gather(1, pick), others.gather(1, pick), best >= 0
+
+
+def _draw(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """Uniform float64 numbers (B, *shape)."""
+    return torch.stack([torch.rand(*shape, generator=g, dtype=torch.float64) for g in generators])
 
 
 def _at(mask: Tensor, points: Tensor) -> Tensor:

@@ -79,6 +79,7 @@ def test_module_uses_the_matched_prototypes() -> None:
     own = region_id(*BARCELONA)
     module = GeoContext(8, 5, (7, own)).double()
     torch.nn.init.normal_(module.constant)
+    torch.nn.init.normal_(module.prototypes)
     features = torch.randn(6, 8, dtype=torch.float64)
     places = torch.tensor([BARCELONA, (140.0, 35.0)], dtype=torch.float64)
     here, nowhere = module.matches(places, 2)
@@ -93,6 +94,7 @@ def test_model_with_geo_context(mini: ModelConfig, build: Any, scene: Any) -> No
     own = region_id(*BARCELONA)
     config = replace(mini, geo=GeoConfig(5, (own,)))
     model, inputs = build(config), scene()
+    torch.nn.init.normal_(model.geo_context.prototypes)
     inputs.region = torch.tensor([BARCELONA])
     with torch.inference_mode():
         fused = model(inputs).fused

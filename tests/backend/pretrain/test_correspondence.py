@@ -17,6 +17,10 @@ def affine(*crops):
     return torch.stack([torch.from_numpy(crop.to_window()) for crop in crops])
 
 
+def seeded(group, seed):
+    return [torch.Generator().manual_seed(100 * seed + b) for b in range(len(group.scenes))]
+
+
 def positions(crop, side=64):
     """(1, 2, n, n) what a crop of a window shows whose values are the pixel centres' rows and columns."""
     rows, cols = np.meshgrid(np.arange(side) + 0.5, np.arange(side) + 0.5, indexing="ij")
@@ -81,7 +85,7 @@ def test_scaled_views_of_a_window_show_the_same_place():
     )
     rng = np.random.default_rng(0)
     (group,) = collate([make_sample(window(hr=stack(values)), config, rng) for _ in range(12)])
-    u, v, there = random_points(group, 40, torch.Generator().manual_seed(0))
+    u, v, there = random_points(group, 40, seeded(group, 0))
     std, mean = torch.tensor([0.229, 0.224]), torch.tensor([0.485, 0.456])
     shown = [
         (sample_at(view.hr[:, :2], points, 1) * std + mean) * side
@@ -120,7 +124,7 @@ def grown(modality="s2", bands=10, holes=0.3, count=6):
 
 def test_random_points_are_distinct_pixel_centres_seen_in_both_views():
     group = grown()
-    u, v, there = random_points(group, 64, torch.Generator().manual_seed(0))
+    u, v, there = random_points(group, 64, seeded(group, 0))
     assert u.shape == v.shape == (6, 64, 2) and there.all()
     mapped, inside = correspond(*group.to_window, (16, 16), u)
     assert torch.equal(mapped, v) and inside.all()
@@ -128,14 +132,23 @@ def test_random_points_are_distinct_pixel_centres_seen_in_both_views():
         assert torch.equal(points % 1, torch.full_like(points, 0.5))
         assert (sample_at(seen(inputs).float()[:, None], points, 1) == 1).all()
     assert all(len(set(map(tuple, sample.tolist()))) == 64 for sample in u)
-    again = random_points(group, 64, torch.Generator().manual_seed(0))
-    other = random_points(group, 64, torch.Generator().manual_seed(1))
+    again = random_points(group, 64, seeded(group, 0))
+    other = random_points(group, 64, seeded(group, 1))
     assert torch.equal(again[0], u) and not torch.equal(other[0], u)
+
+
+def test_what_a_sample_draws_does_not_depend_on_its_company():
+    raws, rng = [window(s2=random_stack(seed, 2, 10, 32)) for seed in range(3)], np.random.default_rng(0)
+    samples = [make_sample(raw, STILL, rng) for raw in raws]
+    (group,), (last,) = collate(samples), collate(samples[2:])
+    together, _, _ = random_points(group, 9, seeded(group, 0))
+    alone, _, _ = random_points(last, 9, seeded(group, 0)[2:])
+    assert torch.equal(together[2:], alone)
 
 
 def test_fewer_places_than_wanted_are_told():
     group = grown(count=2)
-    u, v, there = random_points(group, 400, torch.Generator().manual_seed(0))
+    u, v, there = random_points(group, 400, seeded(group, 0))
     mapped, inside = correspond(*group.to_window, (16, 16), centres(16).expand(2, -1, -1))
     both = (
         inside
@@ -169,7 +182,7 @@ def test_points_of_one_modality_were_seen_by_it():
     rng, drawn = np.random.default_rng(0), {}
     group = collate([make_sample(raw, STILL, rng) for _ in range(8)])[0]
     for modality in ("s2", "hr"):
-        u, _, there = random_points(group, 10, torch.Generator().manual_seed(0), modality)
+        u, _, there = random_points(group, 10, seeded(group, 0), modality)
         drawn[modality] = (u @ group.to_window[0][:, :, :2].mT + group.to_window[0][:, None, :, 2])[there]
         assert len(drawn[modality]) > 10
     assert (drawn["s2"][:, 0] < 16).all() and (drawn["hr"][:, 1] > 16).all()
@@ -180,7 +193,7 @@ def test_a_local_view_corresponds_to_a_global_one():
     raws = [window(s2=random_stack(seed, 2, 10, 32)) for seed in range(5)]
     rng = np.random.default_rng(0)
     (group,) = collate([make_sample(raw, config, rng) for raw in raws])
-    u, v, there = random_points(group, 20, torch.Generator().manual_seed(0), views=(2, 0))
+    u, v, there = random_points(group, 20, seeded(group, 0), views=(2, 0))
     assert there.any(1).all()
     assert (u[there] < 8).all() and (v[there] < 16).all()
     mapped, _ = correspond(group.to_window[2], group.to_window[0], (16, 16), u)

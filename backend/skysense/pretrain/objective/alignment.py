@@ -14,8 +14,9 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from skysense.pretrain.parallel import gather_rows, world_size
 from torch import Tensor, nn
+
+from skysense.pretrain.parallel import gather_rows, world_size
 
 
 class Alignment(nn.Module):
@@ -33,7 +34,7 @@ class Alignment(nn.Module):
         self.maps = nn.ModuleDict({name: nn.Linear(dim, shared) for name, dim in dims.items()})
 
     def forward(self, features: Mapping[str, Tensor], valid: Mapping[str, Tensor], view: Tensor) -> Tensor:
-        """The loss over all processes; its gradient averages to that of one process with all rows.
+        """The loss over the rows of all processes, as this process's share: shares and gradients add up.
 
         Args:
             features: (R, C) per modality, anything where not valid.
@@ -50,8 +51,9 @@ class Alignment(nn.Module):
             both = there[i] & there[j]
             if bool(both.any()):
                 loss = loss + self._pair(shared[i][both], shared[j][both], views[both])
-        # Every process has the whole loss, but a gradient into its own rows only: the gradients add up.
-        return world_size() * loss - (world_size() - 1) * loss.detach()
+        # Every process has the whole loss, but a gradient into its own rows only: gradients add up as they are, values
+        # as a share each.
+        return loss - loss.detach() * (1 - 1 / world_size())
 
     def _pair(self, a_AE: Tensor, b_AE: Tensor, view_A: Tensor) -> Tensor:
         """L_MMCL(a, b) + L_MMCL(b, a)."""

@@ -9,8 +9,9 @@ Shapes: I images, N places, C channels, K clusters.
 
 import torch
 import torch.nn.functional as F
-from skysense.model.prototypes import sinkhorn
 from torch import Tensor
+
+from skysense.model.prototypes import sinkhorn
 
 
 def cluster(

@@ -7,19 +7,18 @@ where a running mean lags behind and lets the outputs collapse.
 Shapes: M rows of this process, K head outputs.
 """
 
-from skysense.model.prototypes import sinkhorn
-from skysense.pretrain.parallel import all_sum, world_size
 from torch import Tensor
+
+from skysense.model.prototypes import sinkhorn
+from skysense.pretrain.parallel import all_sum
 
 
 def global_mean(values_M: Tensor) -> Tensor:
-    """Mean over the rows of all processes, as this process's share of it.
+    """Mean over the rows of all processes, as this process's share of it: the shares add up, as gradients do.
 
-    The shares are scaled so that their mean over processes, which is what gradient averaging takes, is the mean of
-    one process that holds all rows. 0 where nobody has a row.
+    0 where nobody has a row.
     """
-    rows = all_sum(values_M.new_tensor(len(values_M)))
-    return values_M.sum() * world_size() / rows.clamp_min(1)
+    return values_M.sum() / all_sum(values_M.new_tensor(len(values_M))).clamp_min(1)
 
 
 def balanced_targets(teacher_MK: Tensor, temperature: float, iterations: int) -> Tensor:

@@ -14,6 +14,8 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from skysense.model.config import GeoConfig, ModelConfig
 from skysense.model.geocontext import GeoContext
 from skysense.model.prototypes import assigned_features, cosine_scores, sinkhorn, updated_prototypes
@@ -21,7 +23,6 @@ from skysense.model.regions import region_id
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.objective.clustering import farthest_first
 from skysense.pretrain.parallel import gather_rows
-from torch import Tensor
 
 
 def with_regions(

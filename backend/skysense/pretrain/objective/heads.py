@@ -7,9 +7,10 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from skysense.model.config import ModelConfig
 from skysense.pretrain.config import PretrainConfig
-from torch import Tensor, nn
 
 #: What the losses compare; HR has a pixel level on the map of each Swin stage, hence `hr_1`, `hr_2`, ...
 SERIES_KINDS = ("s2", "s1")
@@ -25,7 +26,11 @@ class ProjectionHead(nn.Module):
     def __init__(self, dim: int, hidden: int, bottleneck: int, outputs: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(
-            nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
+            nn.Linear(dim, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, bottleneck),
         )
         self.outputs = nn.Parameter(torch.empty(outputs, bottleneck))
         for layer in self.mlp:
