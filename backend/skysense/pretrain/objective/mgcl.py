@@ -48,7 +48,7 @@ class Twins(Protocol):
 class Objective(nn.Module):
     """Projection heads and the losses on them.
 
-    Terms of weight 0 are not computed.
+    Terms of weight 0 are not computed. Its weights are float32 or wider and are computed with outside autocast.
 
     Attributes:
         heads: the student's; the teacher has a twin of them.
