@@ -1,8 +1,40 @@
 """What one process must know of the others; everything is the identity where there is only one."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+#: A process that waits this long for another gives up: one may be reading a slow disk, or writing a checkpoint.
+_PATIENCE = timedelta(minutes=30)
+
+
+@contextmanager
+def start_processes(device: torch.device) -> Iterator[torch.device]:
+    """Join the other processes of a `torchrun`, by gloo for CPU tensors and NCCL for CUDA ones.
+
+    Args:
+        device: what one process would compute on.
+
+    Yields:
+        The device of this process: on CUDA the one of its number on its machine.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device
+        return
+    backend = "gloo"
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=_PATIENCE)
+    yield device
+    # Not after an error: the others are in the middle of something, and torchrun ends them when this process ends.
+    dist.destroy_process_group()
 
 
 def active() -> bool:
@@ -26,6 +58,11 @@ def all_sum(values: Tensor) -> Tensor:
     if active():
         dist.all_reduce(total)
     return total
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is True in any process: what stops one must stop all, or they would wait for it."""
+    return bool(all_sum(torch.tensor(int(flag))))
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ left out, and the model's fast paths read weights past any `forward`. So weights
 between steps each process holds its rows of parameters, gradients and moments alone: what is saved is the optimiser's share
 of the memory and the float32 masters, not the step's own weights. Blocks are FSDP groups nevertheless, so that the buffers of
 a gather and of a reduction are as large as one block. Nothing hangs on a module's `forward`, so that checkpointing and
-calls of other methods work as without FSDP.
+calls of other methods work as without FSDP. Weights are gathered in their own type: bfloat16 is autocast's business, as in
+one process (torch's layer norm on a CPU takes no bfloat16 weights for float32 input), and gradients are summed in float32.
 
 A step:
 
@@ -27,7 +28,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from skysense.model.layers import EncoderLayer
@@ -47,11 +48,9 @@ class Sharded:
 
     Args:
         modules: on their device, at most once in all `Sharded`; of one floating type.
-        bfloat16: gather weights in bfloat16, half the bytes, to be computed with under autocast; rows, sums of gradients
-            and moments keep their type. Micro-batches then add in bfloat16 unless each is followed by `reduce_gradients`.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], bfloat16: bool = False) -> None:
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
         self._modules = tuple(modules)
         self._groups: list[FSDPModule] = []
         if not active():
@@ -60,11 +59,6 @@ class Sharded:
             for tensor in (*module.parameters(), *module.buffers()):
                 dist.broadcast(tensor.detach(), 0)
         mesh = init_device_mesh(next(self._modules[0].parameters()).device.type, (world_size(),))
-        policy = (
-            MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-            if bfloat16
-            else MixedPrecisionPolicy()
-        )
         blocks = [
             _Group([child])
             for module in self._modules
@@ -73,7 +67,9 @@ class Sharded:
         ]
         self._root = _Group([*blocks, *self._modules])
         for group in (*blocks, self._root):
-            sharded = cast(FSDPModule, fully_shard(group, mesh=mesh, reshard_after_forward=False, mp_policy=policy))
+            done: set[nn.Parameter] = {p for p in group.parameters() if isinstance(p, DTensor)}
+            fully_shard(group, mesh=mesh, reshard_after_forward=False, ignored_params=done)
+            sharded = cast(FSDPModule, group)
             sharded.set_reshard_after_backward(False)
             sharded.set_reduce_scatter_unused_params(True)
             # A sum: whoever writes a loss divides by counts over all processes.
@@ -92,7 +88,8 @@ class Sharded:
             group.unshard()
         if self._groups:
             for module in self._modules:
-                module.train(module.training)  # gathering escapes the notice of what is kept of weights (`WeightCache`)
+                # Forget what was computed from weights: a gather escapes the notice of `WeightCache`.
+                pass
         try:
             yield
         finally:
@@ -108,12 +105,11 @@ class Sharded:
         if not self._groups:
             return
         gathered = [p for module in self._modules for p in module.parameters()]
-        used = all_sum(torch.tensor([p.grad is not None for p in gathered], dtype=torch.int32).to(gathered[0].device))
-        unused = [
-            p for p, uses in zip(self._rows, used.tolist(), strict=True) if not uses and p.grad is None
-        ]
+        device = gathered[0].device
+        used = all_sum(torch.tensor([int(p.grad is not None) for p in gathered], device=device))
+        unused = [p for p, uses in zip(self._rows, used.tolist(), strict=True) if not uses and p.grad is None]
         # FSDP2 reduces at the end of a backward pass through its root: this is one through the root alone.
-        tick = torch.zeros((), device=gathered[0].device, requires_grad=True)
+        tick = torch.zeros((), device=device, requires_grad=True)
         self._root(tick).backward()
         for parameter in unused:
             parameter.grad = None
