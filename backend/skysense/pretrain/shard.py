@@ -89,7 +89,7 @@ class Sharded:
         if self._groups:
             for module in self._modules:
                 # Forget what was computed from weights: a gather escapes the notice of `WeightCache`.
-                pass
+                module.train(module.training)
         try:
             yield
         finally:
