@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scene_files import write_scene
+from corpus_fixtures import write_scene
 from skysense.pretrain.blocks import bytes_per_pixel, place_window, plan_blocks, window_side, windows_in
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.corpus import find_corpus

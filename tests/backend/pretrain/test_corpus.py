@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from scene_files import SHARED, cut_off, write_scene
+from corpus_fixtures import SHARED, cut_off, write_scene
 from skysense.errors import Cancelled, InputError
 from skysense.model.regions import region_id
 from skysense.pretrain.corpus import find_corpus

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scene_files import SHARED, cut_off, write_scene
+from corpus_fixtures import SHARED, cut_off, write_scene
 from skysense.errors import InputError
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.corpus import find_corpus

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scene_files import write_scene
+from corpus_fixtures import write_scene
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.corpus import find_corpus
 from skysense.pretrain.sampler import Sampler

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from scene_files import SHARED
+from corpus_fixtures import SHARED
 from skysense.errors import InputError
 from skysense.pretrain.sources import read_sources
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scene_files import SHARED, cut_off, write_scene
+from corpus_fixtures import SHARED, cut_off, write_scene
 from skysense.pretrain.blocks import place_window, plan_blocks, window_side
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.corpus import find_corpus
