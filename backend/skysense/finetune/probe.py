@@ -214,7 +214,7 @@ def _read_truth(scene: Scene, layout: Layout, eval_mask: Path | None) -> _Truth 
     elif eval_mask is not None:
         raise InputError("does not exist", str(eval_mask), "Choose the mask of the scored pixels")
     rows, cols = np.nonzero(chosen)
-    x, y = place * (cols + 0.5, rows + 0.5)
+    x, y = rasterio.transform.xy(place, rows, cols)
     x, y = transformer(crs, layout.base.crs).transform(x, y)
     lattice = layout.compute
     at_rows = np.floor((lattice.y0 - np.asarray(y)) / lattice.gsd).astype(np.int64)
