@@ -105,7 +105,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
     running(sub)
 
-
     sub = command("evaluate", _evaluate, _show_scores, "score a map on a labelled scene's truth")
     sub.add_argument("scene", type=Path, metavar="SCENE")
     sub.add_argument("--map", type=Path, required=True, metavar="MAP.tif")

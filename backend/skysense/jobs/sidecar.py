@@ -1,11 +1,10 @@
 """What is written beside a result: the recipe that made it."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from skysense.errors import StorageError
+from skysense.aside import write_aside
 from skysense.jobs.recipe import Recipe
 
 
@@ -15,15 +14,7 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot be written ({error.strerror})", str(path), "Free some space or choose another folder"
-        ) from None
+    write_aside(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write_recipe(recipe: Recipe) -> Path:

@@ -6,7 +6,6 @@ backbone (header "kind": "backbone"). A standalone fine-tuned file holds its bac
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from skysense.errors import InputError, StorageError
+from skysense.aside import storage_error, write_aside
+from skysense.errors import InputError
 from skysense.model.header import check_header
 from skysense.model.tensorfile import KEY, write_tensors
 
@@ -47,19 +47,12 @@ def save_model(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -
         StorageError: it cannot be written.
     """
     text = json.dumps({"format": FORMAT, **header}, ensure_ascii=False, sort_keys=True)
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = safetensors.torch.save(
-            {name: t.contiguous() for name, t in tensors.items()}, metadata={KEY: text}
-        )
-        part.write_bytes(data)
-        os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot be written ({error.strerror})", str(path), "Free some space or choose another folder"
-        ) from None
+        raise storage_error(path, error) from None
+    data = safetensors.torch.save({name: t.contiguous() for name, t in tensors.items()}, metadata={KEY: text})
+    write_aside(path, data)
 
 
 def save_standalone(

@@ -1,13 +1,12 @@
 """The picture at the end of a pretraining: `loss.svg`, the losses and, where there are any, the probes, by step."""
 
 import math
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from skysense.errors import StorageError
+from skysense.aside import write_aside
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _PLOT, _GAP = 960, 70, 250, 56, 280, 64
 _BINS = 240  # points of a line at most; of more steps their means are drawn
@@ -29,15 +28,7 @@ def write_chart(path: Path, records: Sequence[dict[str, Any]], title: str) -> No
     Raises:
         StorageError: it cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(chart(records, title), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot be written ({error.strerror})", str(path), "Free some space or choose another folder"
-        ) from None
+    write_aside(path, chart(records, title).encode())
 
 
 def chart(records: Sequence[dict[str, Any]], title: str) -> str:

@@ -2,11 +2,10 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, TextIO
 
-from skysense.errors import StorageError
+from skysense.aside import storage_error, write_aside
 
 
 class Journal:
@@ -22,15 +21,12 @@ class Journal:
 
     def __init__(self, path: Path, *, keep: int = 0) -> None:
         self._path = path
-        part = path.with_name(path.name + ".part")
+        kept = "".join(_line(record) for record in read_journal(path) if record["step"] <= keep)
+        write_aside(path, kept.encode())
         try:
-            with part.open("w", encoding="utf-8") as out:
-                out.writelines(_line(record) for record in read_journal(path) if record["step"] <= keep)
-            os.replace(part, path)
             self._file: TextIO = path.open("a", encoding="utf-8")
         except OSError as error:
-            part.unlink(missing_ok=True)
-            raise self._failed(error) from None
+            raise storage_error(self._path, error) from None
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record, which has a "step", and hand it to the system; what is not finite becomes null.
@@ -42,21 +38,14 @@ class Journal:
             self._file.write(_line(record))
             self._file.flush()
         except OSError as error:
-            raise self._failed(error) from None
+            raise storage_error(self._path, error) from None
 
     def close(self) -> None:
         """Close the file."""
         try:
             self._file.close()
         except OSError as error:
-            raise self._failed(error) from None
-
-    def _failed(self, error: OSError) -> StorageError:
-        return StorageError(
-            f"cannot be written ({error.strerror})",
-            str(self._path),
-            "Free some space or choose another folder",
-        )
+            raise storage_error(self._path, error) from None
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

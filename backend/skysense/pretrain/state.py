@@ -1,8 +1,8 @@
 """Checkpoints of a running pretraining: each process writes its rows, any number of processes reads them back.
 
-`FOLDER/step-XXXXXXXX/` holds `rows-KKKKK-of-NNNNN.safetensors`, the rows of process K of N, with the number of each tensor's
-first row in the header, and `state.json`: the shape and type of every tensor, the size of every file, and what the trainer
-adds. Not torch.distributed.checkpoint: its index is a pickle, and to read a pickle is to run it.
+`FOLDER/step-00000200/` holds `rows-00001-of-00002.safetensors`, the rows of the second of two processes, with the
+number of each tensor's first row in the header, and `state.json`: the shape and type of every tensor, the size of
+every file, and what the trainer adds. Not torch.distributed.checkpoint: its index is a pickle, and to read a pickle is to run it.
 
 A checkpoint is written under another name and renamed when all of it is on the disk, so whatever has its name is whole.
 Processes on several machines need a folder that all of them see.

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skysense.model.config import ModelConfig
+from skysense.model.skysense import SERIES
 from skysense.pretrain.config import PretrainConfig
 
-#: What the losses compare; HR has a pixel level on the map of each Swin stage, hence `hr_1`, `hr_2`, ...
-SERIES_KINDS = ("s2", "s1")
+#: The losses compare this kind, those of `SERIES`, and the map of each Swin stage: `hr_1`, `hr_2`, ...
 FUSED = "fused"
 
 
@@ -76,6 +76,6 @@ def feature_dims(model: ModelConfig) -> dict[str, int]:
     stages = zip(stage_kinds(model), model.hr.out_indices, strict=True)
     return {
         **{kind: model.hr.dim * 2**stage for kind, stage in stages},
-        **dict.fromkeys(SERIES_KINDS, model.token_dim),
+        **dict.fromkeys(SERIES, model.token_dim),
         FUSED: model.fused_dim,
     }

@@ -1,0 +1,28 @@
+"""Whole files or none: written under another name beside their place and renamed. Standard library only."""
+
+import os
+from pathlib import Path
+
+from skysense.errors import StorageError
+
+
+def write_aside(path: Path, data: bytes) -> None:
+    """Write a file aside and rename it; its folder is there.
+
+    Raises:
+        StorageError: it cannot be written; nothing is left, and an old file is kept.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise storage_error(path, error) from None
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """What the user is told when a file cannot be written."""
+    return StorageError(
+        f"cannot be written ({error.strerror})", str(path), "Free some space or choose another folder"
+    )
