@@ -4,7 +4,8 @@ Shape legend: B samples, T dates (the most of a view in the group), C bands, h w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,14 @@ class Group:
     order: dict[Modality, tuple[Tensor, ...]]
     scenes: tuple[str, ...]
 
+    def to(self, device: torch.device) -> "Group":
+        """The same on a device; `to_window` stays where it is, places are drawn on the CPU."""
+        return replace(
+            self,
+            views=tuple(_moved(view, device) for view in self.views),
+            order={m: tuple(days.to(device) for days in orders) for m, orders in self.order.items()},
+        )
+
 
 def collate(samples: Sequence[Sample]) -> list[Group]:
     """Samples in groups, in the order in which each kind first appears."""
@@ -44,6 +53,11 @@ def collate(samples: Sequence[Sample]) -> list[Group]:
         alone = sample.hr_per_base is None and sample.views[0].hr is not None
         kinds.setdefault((alone, sample.hr_per_base), []).append(sample)
     return [_group(members) for members in kinds.values()]
+
+
+def _moved(inputs: Inputs, device: torch.device) -> Inputs:
+    tensors: dict[str, Any] = {item.name: getattr(inputs, item.name) for item in fields(Inputs)}
+    return replace(inputs, **{name: x.to(device) for name, x in tensors.items() if isinstance(x, Tensor)})
 
 
 def _group(samples: list[Sample]) -> Group:
@@ -77,7 +91,10 @@ def _inputs(
         order[modality].append(padded.order)
     like = next((view.hr for view in views if view.hr is not None), None)
     if like is not None:
-        x, valid = torch.zeros(len(views), *like.x.shape), torch.zeros(len(views), *like.valid.shape).bool()
+        x, valid = (
+            like.x.new_zeros(len(views), *like.x.shape),
+            like.valid.new_zeros(len(views), *like.valid.shape),
+        )
         day = torch.full((len(views),), UNKNOWN_DAY)
         for b, view in enumerate(views):
             if view.hr is not None:
@@ -94,7 +111,7 @@ def _padded(views: list[SeriesView | None]) -> SeriesView | None:
     shape = (len(views), max(len(view.day) for view in there))
     _, bands, height, width = there[0].x.shape
     batch = SeriesView(
-        torch.zeros(*shape, bands, height, width),
+        there[0].x.new_zeros(*shape, bands, height, width),
         torch.zeros(*shape, height, width, dtype=torch.bool),
         torch.full(shape, UNKNOWN_DAY),
         torch.zeros(shape, dtype=torch.int64),

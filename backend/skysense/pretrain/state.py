@@ -96,6 +96,12 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
+def extra_of(checkpoint: Path) -> dict[str, Any]:
+    """What the trainer added to a checkpoint, without its tensors; raises InputError if it cannot be read."""
+    extra: dict[str, Any] = _read_index(checkpoint)["extra"]
+    return extra
+
+
 def load(checkpoint: Path, tensors: Mapping[str, Tensor]) -> tuple[int, dict[str, Any]]:
     """Read a checkpoint into `tensors`, in place, each process its own rows; nothing is changed if it does not fit.
 
