@@ -1,9 +1,6 @@
 """Mapping: from a scene and a model file to a class map and a confidence map, chunk by chunk, in constant memory."""
 
-import hashlib
-import json
 import platform
-import shutil
 import time
 from collections import Counter
 from dataclasses import replace
@@ -13,11 +10,12 @@ from typing import Any
 import torch
 
 import skysense
-from skysense.errors import InputError, StorageError
+from skysense.errors import InputError
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.head import Head
 from skysense.finetune.series import Anchors
-from skysense.inference.canvas import ScoreCanvas, classify
+from skysense.inference.canvas import TileCanvas, classify
+from skysense.inference.journal import close_journal, manifest, open_journal
 from skysense.inference.resample import OutputSampler
 from skysense.inference.scores import TileScorer
 from skysense.jobs.control import JobControl
@@ -71,9 +69,13 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     classes = [MapClass(**item) for item in model.header["classes"]]
     tiling = plan_tiles(layout)
     output = recipe.output
-    parts = output.with_name(output.name + ".parts")
-    manifest = _manifest(recipe, scene, layout, model)
-    _start(parts, manifest, recipe.options.resume)
+    settings = {
+        "model": model.sha256,
+        "output": repr(layout.output),
+        "fusion_stride": recipe.options.fusion_stride,
+        "precision": _precision(recipe, model),
+    }
+    parts = open_journal(output, manifest(scene, settings), recipe.options.resume)
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(
             backbone.in_precision(_precision(recipe, model)),
@@ -87,7 +89,7 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         matches = extractor.geo_matches(tiling.over(layout.area))
         if note := match_note(matches):
             control.note(note)
-        canvas = ScoreCanvas(extractor, TileScorer(head, device), tiling, layout.area, len(head.ids))
+        canvas = TileCanvas(extractor, TileScorer(head, device), tiling, layout.area, len(head.ids))
         canvas.on_tile = lambda share: control.progress(_MERGING * share, "Mapping")
         sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
         try:
@@ -113,7 +115,7 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     seconds = time.monotonic() - started
     geo = Counter(match.source for match in matches)
     write_json(run_log, _run_log(recipe, device, seconds) | ({"geo_context": dict(geo)} if geo else {}))
-    shutil.rmtree(parts, ignore_errors=True)  # a viewer may still hold a chunk open (Windows)
+    close_journal(parts)
     control.progress(1.0, "Mapped")
     return {
         "map": str(output),
@@ -166,41 +168,6 @@ def _map(
         files.append(target)
         control.chunk(str(target.classes), str(target.confidence), number, len(chunks))
     return files
-
-
-def _manifest(recipe: Recipe, scene: Scene, layout: Layout, model: ModelFile) -> dict[str, Any]:
-    """What finished chunks depend on: chunks of another manifest are not reused."""
-    files = {}
-    for acquisition in scene.acquisitions:
-        for reference in acquisition.bands.values():
-            status = reference.path.stat()
-            files[str(reference.path)] = [status.st_size, status.st_mtime_ns]
-    return {
-        "version": skysense.__version__,
-        "model": model.sha256,
-        "scene": [repr(item) for item in scene.acquisitions],
-        "files": files,
-        "output": repr(layout.output),
-        "fusion_stride": recipe.options.fusion_stride,
-        "precision": _precision(recipe, model),
-    }
-
-
-def _start(parts: Path, manifest: dict[str, Any], resume: bool) -> None:
-    """Prepare the folder of chunks; an interrupted run's are kept if asked for and made from the very same input."""
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    log = parts / "manifest.json"
-    if parts.is_dir():
-        same = log.is_file() and json.loads(log.read_text(encoding="utf-8")).get("sha256") == digest
-        if not (resume and same):
-            shutil.rmtree(parts)
-    try:
-        parts.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"cannot be made ({error.strerror})", str(parts), "Choose another folder for the map"
-        ) from None
-    write_json(log, {"sha256": digest})
 
 
 def _metadata(model: ModelFile, modalities: list[Modality]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skysense.inference.canvas import ScoreCanvas
+from skysense.inference.canvas import TileCanvas
 from skysense.jobs.control import JobControl
 from skysense.raster.grid import Grid, Lattice, Window
 
@@ -23,7 +23,7 @@ class OutputSampler:
         aligned: whether output pixels are compute pixels.
     """
 
-    def __init__(self, canvas: ScoreCanvas, compute: Lattice, output_crs: str, aligned: bool) -> None:
+    def __init__(self, canvas: TileCanvas, compute: Lattice, output_crs: str, aligned: bool) -> None:
         self._canvas, self._compute, self._aligned = canvas, compute, aligned
         self._transformer = pyproj.Transformer.from_crs(output_crs, compute.crs, always_xy=True)
 

@@ -90,7 +90,7 @@ def merge_chunks(
                 overview_resampling="MODE" if kind == "class" else "NEAREST", overview_compress="DEFLATE",
                 bigtiff="IF_SAFER", num_threads=1,
             )  # fmt: skip
-        _check(part)
+        check_whole(part)
         os.replace(part, out)
         # Statistics that a viewer kept of the old map do not hold for this one.
         out.with_name(out.name + ".aux.xml").unlink(missing_ok=True)
@@ -99,7 +99,7 @@ def merge_chunks(
         raise storage_error(out, error) from None
 
 
-def _check(path: Path) -> None:
+def check_whole(path: Path) -> None:
     """Bring the file to the disk and read it once: GDAL does not tell of every block it could not write.
 
     Raises:
@@ -113,7 +113,8 @@ def _check(path: Path) -> None:
         with rasterio.open(path, **({} if level is None else {"overview_level": level})) as dataset:
             for row in range(0, dataset.height, _CHECKED_ROWS):
                 height = min(_CHECKED_ROWS, dataset.height - row)
-                dataset.read(1, window=rasterio.windows.Window(0, row, dataset.width, height))
+                for band in dataset.indexes:
+                    dataset.read(band, window=rasterio.windows.Window(0, row, dataset.width, height))
 
 
 def _vrt(
