@@ -1,6 +1,6 @@
 """Labelled polygons: read from the user's layer, checked, and turned into labelled pixels of a tile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skysense.errors import InputError
 from skysense.finetune.classes import assign_ids
 from skysense.raster.grid import Grid
-from skysense.scene.acquisition import Labels
+from skysense.scene.acquisition import Labels, Scene
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,23 @@ class LabelledPolygons:
     ids: NDArray[np.int64]
     names: dict[int, str]
     source: str
+
+
+def choose_labels(scene: Scene, path: Path | None, field: str | None, layer: str | None) -> Labels:
+    """The labels that the user names; what is None is the scene's own.
+
+    Raises:
+        InputError: the scene has none of its own, and too little is named.
+    """
+    own = scene.labels
+    if path is None:
+        if own is None:
+            raise InputError("has no labels", scene.name, "Choose a polygon layer and its class field")
+        return replace(own, field=field or own.field, layer=layer or own.layer)
+    field = field or (own.field if own else None)
+    if not field:
+        raise InputError("no class field is chosen", "labels", "Choose the field that holds the class")
+    return Labels(path, field, layer)
 
 
 def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPolygons:

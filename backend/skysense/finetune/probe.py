@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
+import rasterio.transform
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -24,12 +24,11 @@ from skysense.errors import InputError
 from skysense.finetune.collect import collect, gather
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.labels import PixelLabels, read_labels
-from skysense.finetune.scores import Scores, scores
+from skysense.finetune.scores import Scores, read_band, scores
 from skysense.jobs.control import JobControl
 from skysense.model.regions import match_note
 from skysense.model.skysense import SkySense
 from skysense.raster.crs import crs_text, transformer
-from skysense.raster.grid import Window
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tiling, plan_tiles
@@ -63,8 +62,8 @@ def probe_scene(
         seed: of the drawing of labelled pixels, where there are more than are used.
 
     Returns:
-        {"linear": {"oa", "macro_f1", "miou", "per_class", "C"}, "knn": {the same, "k"}, "n_train", "n_eval",
-        "features", "scored_on"}.
+        {"linear": {"oa", "macro_f1", "miou", "per_class", "C"}, "knn": {the same, "k" for "C", "n_eval"},
+        "n_train", "n_eval", "features", "scored_on"}. Means are over the classes that the scored pixels hold.
 
     Raises:
         InputError: the scene or the labels cannot be used; Cancelled.
@@ -92,7 +91,7 @@ def probe_scene(
         control.progress(0.4, "Fitting the probe")
         strength = _best_strength((x - mean) / std, ids, groups)
         linear, knn = _fit_linear((x - mean) / std, ids, strength), _fit_neighbours((x - mean) / std, ids)
-        truth = _read_truth(scene, layout, eval_mask)
+        truth = _read_truth(scene, layout, eval_mask, polygons.names)
         if truth is None:
             found = _held_out((x - mean) / std, ids, groups, strength)
             scored_on, n_eval = "polygons held out in turn", len(ids)
@@ -114,7 +113,8 @@ def probe_scene(
     control.progress(1.0, "Probed")
     return {
         "linear": _summary(found["linear"], polygons.names) | {"C": strength},
-        "knn": _summary(found["knn"], polygons.names) | {"k": _NEIGHBOURS},
+        "knn": _summary(found["knn"], polygons.names)
+        | {"k": _NEIGHBOURS, "n_eval": int(found["knn"].confusion.sum())},
         "n_train": len(ids),
         "n_eval": n_eval,
         "features": {block.name: block.dim for block in blocks},
@@ -197,29 +197,41 @@ def _held_out(
     return {"linear": scores(ids, linear, classes), "knn": scores(ids, knn, classes)}
 
 
-def _read_truth(scene: Scene, layout: Layout, eval_mask: Path | None) -> _Truth | None:
+def _read_truth(scene: Scene, layout: Layout, eval_mask: Path | None, names: dict[int, str]) -> _Truth | None:
     """The scored pixels by the compute pixel that holds their centre; None where the scene has no truth."""
     if scene.root is None or not (scene.root / "truth.tif").is_file():
+        if eval_mask is not None:
+            raise InputError(
+                "has no truth.tif that a mask could select from", scene.name, "Leave the mask out"
+            )
         return None
+    path = scene.root / "truth.tif"
+    truth = read_band(path)
+    if truth.crs is None:
+        raise InputError("has no coordinate system", str(path), "Assign a CRS to it")
+    chosen = truth.values > 0
     mask_path = eval_mask or scene.root / "eval_mask.tif"
-    with rasterio.open(scene.root / "truth.tif") as source:
-        truth, place, crs = source.read(1), source.transform, crs_text(source.crs)
-    chosen = truth > 0
     if mask_path.is_file():
-        with rasterio.open(mask_path) as source:
-            mask = source.read(1)
-        if mask.shape != truth.shape:
+        mask = read_band(mask_path).values
+        if mask.shape != chosen.shape:
             raise InputError("the mask's grid is not the truth's", str(mask_path), "Choose this scene's mask")
         chosen &= mask > 0
     elif eval_mask is not None:
         raise InputError("does not exist", str(eval_mask), "Choose the mask of the scored pixels")
     rows, cols = np.nonzero(chosen)
-    x, y = rasterio.transform.xy(place, rows, cols)
-    x, y = transformer(crs, layout.base.crs).transform(x, y)
+    ids = truth.values[rows, cols].astype(np.int64)
+    if not np.isin(ids, list(names)).any():
+        raise InputError(
+            f"no scored pixel holds a class id of the labels ({sorted(names)})",
+            str(path),
+            "Choose the field whose ids the truth has, or another mask",
+        )
+    x, y = rasterio.transform.xy(truth.transform, rows, cols)
+    x, y = transformer(crs_text(truth.crs), layout.base.crs).transform(x, y)
     lattice = layout.compute
     at_rows = np.floor((lattice.y0 - np.asarray(y)) / lattice.gsd).astype(np.int64)
     at_cols = np.floor((np.asarray(x) - lattice.x0) / lattice.gsd).astype(np.int64)
-    return _Truth(at_rows, at_cols, truth[rows, cols].astype(np.int64))
+    return _Truth(at_rows, at_cols, ids)
 
 
 def _score(
@@ -237,8 +249,7 @@ def _score(
     order = np.random.default_rng(0).permutation(total)
     by_neighbours[order[:_SCORED_BY_NEIGHBOURS]] = True
     found = {name: np.zeros(total, np.int64) for name in models}
-    area = _bounds(truth)
-    tiles = list(tiling.over(area))
+    tiles = list(tiling.over(layout.area))
     for number, tile in enumerate(tiles):
         control.progress(number / len(tiles), "Scoring")
         core = tile.core
@@ -269,11 +280,6 @@ def _score(
     }
 
 
-def _bounds(truth: _Truth) -> Window:
-    row, col = int(truth.rows.min()), int(truth.cols.min())
-    return Window(row, col, int(truth.rows.max()) - row + 1, int(truth.cols.max()) - col + 1)
-
-
 def _summary(result: Scores, names: dict[int, str]) -> dict[str, Any]:
     return {
         "oa": round(result.oa, 4),
@@ -281,6 +287,7 @@ def _summary(result: Scores, names: dict[int, str]) -> dict[str, Any]:
         "miou": round(result.miou, 4),
         "per_class": {
             names.get(value, str(value)): {"iou": round(float(iou), 4), "f1": round(float(f1), 4)}
-            for value, iou, f1 in zip(result.class_ids, result.iou, result.f1, strict=True)
+            for value, iou, f1, n in zip(result.class_ids, result.iou, result.f1, result.n_truth, strict=True)
+            if n
         },
     }

@@ -137,8 +137,8 @@ def score_map(scene: Path, map_path: Path, *, eval_mask: Path | None = None) -> 
                 "is needed to score a map and is missing", str(path), "Choose a labelled scene folder"
             )
     names = _class_names(scene_dir / "classes.json")
-    truth = _read(scene_dir / "truth.tif")
-    mask = _read(mask_path)
+    truth = read_band(scene_dir / "truth.tif")
+    mask = read_band(mask_path)
     if mask.values.shape != truth.values.shape:
         raise InputError(
             "the mask's grid is not the truth's", str(mask_path), "Choose the mask of this scene"
@@ -189,7 +189,7 @@ def score_map(scene: Path, map_path: Path, *, eval_mask: Path | None = None) -> 
 
 
 @dataclass(frozen=True)
-class _Band:
+class Band:
     """One band of a raster, its grid and its nodata value."""
 
     values: NDArray[Any]
@@ -206,25 +206,25 @@ def _class_names(path: Path) -> dict[int, str]:
         raise InputError("is not a JSON object of id to name", str(path), "Correct it") from error
 
 
-def _read(path: Path) -> _Band:
+def read_band(path: Path) -> Band:
     try:
         with rasterio.open(path) as src:
             if src.count != 1:
                 raise InputError(
                     f"has {src.count} bands instead of one", str(path), "Choose a single-band raster"
                 )
-            return _Band(src.read(1), src.transform, src.crs, tuple(src.bounds), src.nodata)
+            return Band(src.read(1), src.transform, src.crs, tuple(src.bounds), src.nodata)
     except RasterioError as error:
         raise InputError(
             f"cannot be read ({error})", str(path), "Choose a raster that GDAL can open"
         ) from error
 
 
-def _class_map(path: Path) -> _Band:
+def _class_map(path: Path) -> Band:
     """The map as int32 with 0 where it is empty."""
     if not path.is_file():
         raise InputError("does not exist", str(path), "Choose a map")
-    band = _read(path)
+    band = read_band(path)
     if band.crs is None:
         raise InputError("has no coordinate system", str(path), "Assign a CRS to it")
     values = band.values
@@ -238,10 +238,10 @@ def _class_map(path: Path) -> _Band:
         raise InputError(
             "does not hold class ids", str(path), "Choose a class map, not a confidence or image layer"
         )
-    return _Band(ids.astype(np.int32), band.transform, band.crs, band.bounds, 0)
+    return Band(ids.astype(np.int32), band.transform, band.crs, band.bounds, 0)
 
 
-def _on_grid(pred: _Band, truth: _Band, path: Path) -> tuple[NDArray[np.int32], bool]:
+def _on_grid(pred: Band, truth: Band, path: Path) -> tuple[NDArray[np.int32], bool]:
     """The map on the truth's grid, and whether it was resampled; grids within 1/1000 pixel are the same."""
     close = np.allclose(
         tuple(pred.transform)[:6], tuple(truth.transform)[:6], rtol=0, atol=1e-3 * abs(truth.transform.a)

@@ -12,7 +12,7 @@ from skysense.finetune.classes import map_classes
 from skysense.finetune.collect import collect
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.head import fit_head
-from skysense.finetune.labels import PixelLabels, read_labels
+from skysense.finetune.labels import PixelLabels, choose_labels, read_labels
 from skysense.finetune.series import Anchors, day_number
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
@@ -24,7 +24,7 @@ from skysense.model.regions import match_note
 from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import plan_tiles
-from skysense.scene.acquisition import Labels, Scene
+from skysense.scene.acquisition import Scene
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
 
@@ -42,7 +42,9 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     control.progress(0.0, "Checking the scene")
     scene = recipe.open_scene()
     check(scene)
-    labels = _labels(recipe, scene)
+    chosen = recipe.labels or {}
+    path = Path(chosen["path"]) if chosen else None
+    labels = choose_labels(scene, path, chosen.get("field"), chosen.get("layer"))
     layout = plan_layout(scene)
     polygons = read_labels(labels, layout.base.crs, scene.root)
     device = pick_device(recipe.options.device)
@@ -135,15 +137,3 @@ def _hr_bands(scene: Scene) -> tuple[str, ...]:
     return tuple(
         band for band in (*SENSORS["hr"].bands, "NIR") if any(band in item.bands for item in acquisitions)
     )
-
-
-def _labels(recipe: Recipe, scene: Scene) -> Labels:
-    own = scene.labels
-    if recipe.labels is None:
-        if own is None:
-            raise InputError("has no labels", scene.name, "Choose a polygon layer and its class field")
-        return own
-    field = recipe.labels.get("field") or (own.field if own else None)
-    if not field:
-        raise InputError("no class field is chosen", "labels", "Choose the field that holds the class")
-    return Labels(Path(recipe.labels["path"]), field, recipe.labels.get("layer"))
