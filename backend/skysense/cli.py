@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import skysense
+from skysense import cli_embed, cli_probe
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Options, Recipe, load_recipe
@@ -104,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--area-crs", metavar="EPSG:n", help="CRS of --area")
     sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
     running(sub)
+
+    cli_embed.add(command, running, _run)
+    cli_probe.add(command, _showing)
 
     sub = command("evaluate", _evaluate, _show_scores, "score a map on a labelled scene's truth")
     sub.add_argument("scene", type=Path, metavar="SCENE")

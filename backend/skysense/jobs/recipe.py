@@ -14,7 +14,7 @@ from skysense.jobs.pretrain_options import PretrainOptions, option_names, parse_
 if TYPE_CHECKING:
     from skysense.scene.acquisition import Scene
 
-Task = Literal["finetune", "predict", "pretrain"]
+Task = Literal["finetune", "predict", "embed", "pretrain"]
 FORMAT = 1
 
 
@@ -53,13 +53,13 @@ class Recipe:
     """One job.
 
     Attributes:
-        task: "finetune", "predict" or "pretrain".
+        task: "finetune", "predict", "embed" or "pretrain".
         scene: a scene file's path, or the scene's JSON with paths relative to `root`; None in a pretraining.
         root: the folder against which relative paths count.
-        output: the model file or map to write; of a pretraining the folder.
+        output: the model file, map or raster of features to write; of a pretraining the folder.
         labels: {"path", "field", "layer"}; None = the scene's own labels.
-        model: a model file (to train on: a backbone file, or a fine-tuned one for its backbone); None = the
-            built-in backbone. Of a pretraining: the backbone file to go on from; None: fresh weights.
+        model: a model file (to train on or to embed with: a backbone file, or a fine-tuned one for its backbone);
+            None = the built-in backbone. Of a pretraining: the backbone file to go on from; None: fresh weights.
         data: of a pretraining: folders or scene files, or scenes' JSON with paths relative to `root`.
         pretrain: of a pretraining: its own options.
         extra: unknown keys, kept.

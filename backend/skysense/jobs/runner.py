@@ -18,6 +18,10 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         from skysense.finetune.train import finetune
 
         return finetune(recipe, control)
+    if recipe.task == "embed":
+        from skysense.inference.embed import embed
+
+        return embed(recipe, control)
     if recipe.task == "pretrain":
         raise InputError("cannot pretrain yet in this version", "recipe", "Use finetune or predict")
     from skysense.inference.predict import predict
