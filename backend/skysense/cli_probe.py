@@ -67,7 +67,7 @@ def _probe(args: argparse.Namespace, control: JobControl) -> Result:
 
     scene = load_scene(args.scene)
     labels = choose_labels(scene, args.labels, args.field, args.layer)
-    model, name = _model(args, scene, control)
+    model, name, warning = _model(args, scene)
     found = probe_scene(
         scene,
         labels,
@@ -77,13 +77,13 @@ def _probe(args: argparse.Namespace, control: JobControl) -> Result:
         seed=args.seed,
         fusion_stride=args.fusion_stride,
     )
+    if warning:
+        control.note(warning)
     return {"scene": scene.name, "backbone": name, "seed": args.seed, **found}
 
 
-def _model(
-    args: argparse.Namespace, scene: "Scene", control: JobControl
-) -> tuple["SkySense", dict[str, Any]]:
-    """The model to probe, and its name: preset, where its weights come from, digest."""
+def _model(args: argparse.Namespace, scene: "Scene") -> tuple["SkySense", dict[str, Any], str]:
+    """The model to probe; its name: preset, where its weights come from, digest; what must be told of it, or ""."""
     from skysense.model.backbone import open_backbone
     from skysense.model.device import pick_device
     from skysense.model.presets import seeded_model, state_sha256
@@ -94,11 +94,10 @@ def _model(
         model = seeded_model(args.random_weights, args.seed)
         weights = f"random, seed {args.seed}"
         name = {"preset": args.random_weights, "weights": weights, "sha256": state_sha256(model)}
-        return model.to(device), name
+        return model.to(device), name, ""
     backbone = open_backbone(args.model, device)
-    if warning := backbone.warning_for([modality for modality in SENSORS if scene.modality(modality)]):
-        control.note(warning)
-    return backbone.model, backbone.header()
+    modalities = [modality for modality in SENSORS if scene.modality(modality)]
+    return backbone.model, backbone.header(), backbone.warning_for(modalities)
 
 
 def _show(result: Result) -> str:
