@@ -2,14 +2,17 @@
 
 import argparse
 import json
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import skysense
-from skysense import cli_embed, cli_probe
+from skysense import cli_embed, cli_pretrain, cli_probe
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Options, Recipe, load_recipe
@@ -108,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
     cli_embed.add(command, running, _run)
     cli_probe.add(command, _showing)
+    cli_pretrain.add(command, _run)
 
     sub = command("evaluate", _evaluate, _show_scores, "score a map on a labelled scene's truth")
     sub.add_argument("scene", type=Path, metavar="SCENE")
@@ -171,15 +175,28 @@ def _run(recipe: Recipe) -> Result:
 
 
 def _showing(job: Callable[[JobControl], Result]) -> Result:
-    """Do a job; its notes, and on a terminal its progress, go to stderr."""
+    """Do a job; its notes, and on a terminal its progress, go to stderr. Ctrl-C asks it to stop, a second one ends it."""
 
     def show(event: dict[str, Any]) -> None:
+        if os.environ.get("RANK", "0") != "0":  # of several processes under torchrun the first one speaks
+            return
         if event["event"] == "note":
             print(f"Note: {event['text']}", file=sys.stderr)
         elif event["event"] == "progress" and sys.stderr.isatty():
             print(f"\r{event['fraction']:4.0%} {event['text']:<40}", end="", file=sys.stderr, flush=True)
 
-    result = job(JobControl(show))
+    control = JobControl(show)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        control.cancel()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        result = job(control)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return result

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from skysense.errors import InputError
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 
@@ -23,7 +22,9 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
 
         return embed(recipe, control)
     if recipe.task == "pretrain":
-        raise InputError("cannot pretrain yet in this version", "recipe", "Use finetune or predict")
+        from skysense.pretrain.run import run_pretrain
+
+        return run_pretrain(recipe, control)
     from skysense.inference.predict import predict
 
     return predict(recipe, control)

@@ -56,8 +56,9 @@ def collate(samples: Sequence[Sample]) -> list[Group]:
 
 
 def _moved(inputs: Inputs, device: torch.device) -> Inputs:
-    tensors: dict[str, Any] = {item.name: getattr(inputs, item.name) for item in fields(Inputs)}
-    return replace(inputs, **{name: x.to(device) for name, x in tensors.items() if isinstance(x, Tensor)})
+    tensors = {item.name: getattr(inputs, item.name) for item in fields(Inputs)}
+    moved: dict[str, Any] = {name: x.to(device) for name, x in tensors.items() if isinstance(x, Tensor)}
+    return replace(inputs, **moved)
 
 
 def _group(samples: list[Sample]) -> Group:

@@ -35,7 +35,7 @@ from skysense.pretrain.shard import full
 from skysense.pretrain.sources import read_sources
 from skysense.pretrain.state import extra_of, load, newest, save
 from skysense.pretrain.synthesise import make_synthetic
-from skysense.pretrain.trainer import NotFinite, Report, Trainer
+from skysense.pretrain.trainer import Report, Trainer
 from skysense.pretrain.views import Sample, make_sample
 from skysense.scene.scenefile import load_scene
 from skysense.scene.sensors import SENSORS
@@ -53,7 +53,7 @@ def run_pretrain(recipe: Recipe, control: JobControl) -> dict[str, Any]:
 
     Raises:
         InputError: the imagery, the settings or the checkpoint cannot be used, or a step's loss is no number: the
-            last good checkpoint is there; StorageError: the folder cannot be written; Cancelled: a checkpoint of the
+            checkpoints before it are there, and none of what led to it; StorageError: the folder cannot be written; Cancelled: a checkpoint of the
             last step is there.
     """
     with start_processes(pick_device(recipe.options.device)) as device:
@@ -111,15 +111,10 @@ class _Run:
 
     def train(self) -> None:
         """All steps that are left."""
-        alarms, waited, last = Alarms(), 0.0, self.done
+        alarms, waited = Alarms(), 0.0
         mark = time.monotonic()
         for samples in self.loader:
-            try:
-                report = self.trainer.step(self.done, samples)
-            except NotFinite:
-                if last < self.done:
-                    self._save()
-                raise
+            report = self.trainer.step(self.done, samples)
             now = time.monotonic()
             self.done += 1
             self._tell(report, now - mark, self.loader.waited_s - waited)
@@ -130,7 +125,6 @@ class _Run:
             stop = self._stopped()
             if stop or self.done % self.config.save_every == 0 or self.done == self.config.steps:
                 self._save()
-                last = self.done
             if stop:
                 raise Cancelled()
             mark = time.monotonic()
@@ -263,6 +257,7 @@ class _Run:
                 "seconds": round(seconds, 4),
                 "waited": round(waited, 4),
                 "samples_per_s": round(self.config.batch / seconds, 3),
+                "flops_per_s": round(report.flops / seconds),
                 **({"probe": self.probed} if self.probed else {}),
             }
         )

@@ -7,8 +7,8 @@ one, to the bit on one device and number of processes. Source: reference specifi
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from torch import Tensor
 
 from skysense.errors import InputError
 from skysense.model.skysense import SkySense
-from skysense.pretrain.collate import collate
+from skysense.pretrain.collate import Group, collate
 from skysense.pretrain.config import PretrainConfig
+from skysense.pretrain.flops import StepFlops
 from skysense.pretrain.objective import Objective
+from skysense.pretrain.objective.heads import Heads
 from skysense.pretrain.optimiser import clip, make_optimiser, set_rates
 from skysense.pretrain.parallel import all_sum, any_process, rank
 from skysense.pretrain.recompute import recompute_layers
@@ -44,12 +46,14 @@ class Report:
         loss, terms: the total, and its terms by name; with several micro-batches their means.
         gradient_norm: before clipping.
         stats: see `Objective.stats`.
+        flops: operations of the models and heads, see `flops`.
     """
 
     loss: float
     terms: dict[str, float]
     gradient_norm: float
     stats: dict[str, float]
+    flops: int
 
     @property
     def finite(self) -> bool:
@@ -73,6 +77,7 @@ class Trainer:
             self.objective = Objective(model.config, config)
         self.objective.to(device, next(model.parameters()).dtype)
         self.teacher = Teacher(self.model, self.objective.heads)
+        self._flops = StepFlops(model.config, self.objective.heads, cast(Heads, self.teacher.heads))
         if config.checkpoint_activations:
             recompute_layers(self.model)
         self._student = Sharded([self.model, self.objective])
@@ -93,9 +98,12 @@ class Trainer:
         set_rates(self._optimiser, now)
         self._optimiser.zero_grad(set_to_none=True)
         shares: dict[str, Tensor] = {}
+        seen: list[Group] = []
         with whole(self._student, self._teacher):
             for number in range(self.config.accumulate):
-                losses = self._losses(step, samples[number :: self.config.accumulate])
+                groups = collate(samples[number :: self.config.accumulate])
+                seen += groups
+                losses = self._losses(step, groups)
                 total = losses["total"] / self.config.accumulate
                 if total.requires_grad:  # a process without samples has none
                     total.backward()  # type: ignore[no-untyped-call]
@@ -105,13 +113,14 @@ class Trainer:
         values = all_sum(torch.stack(list(shares.values()))).tolist()
         terms = dict(zip(shares, values, strict=True))
         norm = clip([self.model, self.objective], self.config.clip)
-        report = Report(terms.pop("total"), terms, norm, dict(self.objective.stats))
+        flops = int(all_sum(torch.tensor(self._flops.of(seen), dtype=torch.int64)))
+        report = Report(terms.pop("total"), terms, norm, dict(self.objective.stats), flops)
         if any_process(not report.finite):
             raise self._not_finite(step, samples)
         self._optimiser.step()
         self.teacher.update(self.model, self.objective.heads, now.momentum)
         self.objective.update_prototypes(self.model)
-        return Report(report.loss, report.terms, norm, dict(self.objective.stats))
+        return replace(report, stats=dict(self.objective.stats))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint holds: the very tensors, by name. Buffers of the teacher are the student's."""
@@ -131,14 +140,14 @@ class Trainer:
         """A context in which the teacher's weights have their full shape; all processes enter it together."""
         return self._teacher.whole()
 
-    def _losses(self, step: int, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    def _losses(self, step: int, groups: Sequence[Group]) -> dict[str, Tensor]:
         autocast = torch.autocast(self.device.type, torch.bfloat16) if self.config.bfloat16 else nullcontext()
         now = rates(step, self.config)
         with autocast:
             return self.objective.losses(
                 self.model,
                 self.teacher,
-                [group.to(self.device) for group in collate(samples)],
+                [group.to(self.device) for group in groups],
                 teacher_temperature=now.teacher_temperature,
                 seed=(self.config.seed << 32) + step,
             )

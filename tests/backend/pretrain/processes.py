@@ -10,14 +10,17 @@ import torch
 from skysense.pretrain.parallel import start_processes
 
 
-def in_processes(count: int, work: Callable[..., None], *args: Any) -> None:
-    """`work(*args)` in `count` processes; fails if one of them fails or takes a minute. `work` is a module's function."""
+def in_processes(count: int, work: Callable[..., None], *args: Any, joined: bool = True) -> None:
+    """`work(*args)` in `count` processes; fails if one of them fails or takes a minute. `work` is a module's function.
+
+    Not `joined`: they know of each other by their environment only, as torchrun leaves it.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     started = [
-        context.Process(target=_enter, args=(rank, count, port, work, args), daemon=True)
+        context.Process(target=_enter, args=(rank, count, port, work, args, joined), daemon=True)
         for rank in range(count)
     ]
     for process in started:
@@ -31,7 +34,9 @@ def in_processes(count: int, work: Callable[..., None], *args: Any) -> None:
             process.kill()
 
 
-def _enter(rank: int, count: int, port: int, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+def _enter(
+    rank: int, count: int, port: int, work: Callable[..., None], args: tuple[Any, ...], joined: bool
+) -> None:
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
@@ -40,5 +45,8 @@ def _enter(rank: int, count: int, port: int, work: Callable[..., None], args: tu
         MASTER_PORT=str(port),
     )
     torch.set_num_threads(1)
+    if not joined:
+        work(*args)
+        return
     with start_processes(torch.device("cpu")):
         work(*args)

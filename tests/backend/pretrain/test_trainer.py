@@ -90,7 +90,10 @@ def test_accumulation_uses_every_sample_once():
 
     made.objective.losses = watched
     report = made.step(0, samples(config))
-    assert sorted(sum(seen, [])) == [f"scene {index}" for index in range(4)] and len(seen) == 2
+    assert (
+        sorted(scene for micro in seen for scene in micro) == [f"scene {index}" for index in range(4)]
+        and len(seen) == 2
+    )
     assert report.finite
 
 
