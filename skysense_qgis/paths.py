@@ -15,6 +15,12 @@ def icon_path(name: str) -> str:
     return str(PLUGIN_FOLDER / "resources" / "icons" / name)
 
 
+def built_in_model() -> str:
+    """Path of the base model that comes with the plugin, "" if this copy has none."""
+    path = PLUGIN_FOLDER / "resources" / "models" / "skysense-tiny.safetensors"
+    return str(path) if path.is_file() else ""
+
+
 def data_folder() -> Path:
     """The per-user folder for SkySense's environment and default output (not created here)."""
     base = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)

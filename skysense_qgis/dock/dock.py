@@ -16,7 +16,12 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
+from ..adapt.dialog import AdaptDialog, can_resume
+from ..adapt.form import Panel
+from ..adapt.plan import TASK as ADAPT
 from ..duration import duration
+from ..models.picker import model_title
+from ..paths import built_in_model
 from ..results.display import ResultDisplay
 from ..worker.client import WorkerClient
 from ..worker.messages import Failure
@@ -31,6 +36,8 @@ from .row import RED, RowError, parse_date
 from .run import RunSection, quality
 from .sources import SceneFile, set_layer_dates
 
+_KEPT = {MAP: "The finished part of the map is kept.", ADAPT: "What the model has learned so far is kept."}
+
 
 class SkySenseDock(QgsDockWidget):
     """The panel.
@@ -40,12 +47,13 @@ class SkySenseDock(QgsDockWidget):
         client: the worker.
 
     Signals:
-        trained(dict), mapped(dict): the worker's result of a run.
+        trained(dict), mapped(dict), adapted(dict): the worker's result of a run.
         failed(str): a run ended otherwise; one sentence.
     """
 
     trained = pyqtSignal(dict)
     mapped = pyqtSignal(dict)
+    adapted = pyqtSignal(dict)
     failed = pyqtSignal(str)
 
     def __init__(self, iface: QgisInterface, client: WorkerClient, parent: QWidget | None = None) -> None:
@@ -66,6 +74,7 @@ class SkySenseDock(QgsDockWidget):
         self._build()
         self.checker = SceneChecker(self.imagery.model, client, self._scene_to_check, self)
         self.jobs = JobRunner(client, self)
+        self.adaptation = AdaptDialog(client, self.jobs, self)
         self.results = ResultDisplay(QgsProject.instance(), self)
         self._connect()
         self._restore()
@@ -107,9 +116,16 @@ class SkySenseDock(QgsDockWidget):
         """What the button Map does."""
         self._start(MAP)
 
+    def adapt(self) -> AdaptDialog:
+        """What the button "Adapt to my imagery…" does."""
+        self.adaptation.show()
+        self.adaptation.raise_()
+        return self.adaptation
+
     def cancel(self) -> None:
         """What the button Cancel does."""
         self.run.set_cancelling()
+        self.adaptation.cancelling()
         self.jobs.cancel()
 
     def close_down(self) -> None:
@@ -165,6 +181,10 @@ class SkySenseDock(QgsDockWidget):
         self.run.train.connect(self.train)
         self.run.map.connect(self.map)
         self.run.cancel.connect(self.cancel)
+        self.run.adapt.connect(self.adapt)
+        self.adaptation.start.connect(self._start_adapting)
+        self.adaptation.cancel.connect(self.cancel)
+        self.jobs.paused.connect(self.run.set_paused)
         self.jobs.progressed.connect(self.run.set_progress)
         self.jobs.noted.connect(self.messages.note)
         self.jobs.chunked.connect(self._grow)
@@ -233,27 +253,42 @@ class SkySenseDock(QgsDockWidget):
         self._show_summary()
         self._update_buttons()
 
-    def _missing(self) -> tuple[str, str]:
-        """What must be done before Train, and before Map; "" = nothing."""
+    def _missing(self) -> tuple[str, str, str]:
+        """What must be done before Train, before Map and before an adaptation; "" = nothing."""
         rows = self.imagery.model.rows
-        if not rows:
-            first = "Add images first."
-        elif not self.checker.settled:
-            first = "Looking at the images…"
+        images = ""
+        if rows and not self.checker.settled:
+            images = "Looking at the images…"
         elif any(row.verdict[0] == RED for row in rows):
-            first = "Mend or remove the red rows first: point at a red dot for the reason."
-        else:
-            first = self._errors[0] if self._errors else ""
+            images = "Mend or remove the red rows first: point at a red dot for the reason."
+        first = images if rows else "Add images first."
+        if not first and self._errors:
+            first = self._errors[0]
         model = self.run.model.filePath().strip()
         map_first = first
         if not first and not model:
             map_first = "Press Train first, or choose a model file."
         elif not first and not Path(model).is_file():
             map_first = f"There is no model file {model}."
-        return first or self.labels.missing or self.run.base.missing, map_first
+        base = self.run.base.missing
+        return first or self.labels.missing or base, map_first, images or base
 
     def _update_buttons(self) -> None:
-        self.run.set_missing(*self._missing(), self.jobs.busy)
+        train, map_, adapt = self._missing()
+        self.run.set_missing(train, map_, self.jobs.busy)
+        base = self.run.base
+        images = sum(row.modality is not None for row in self.imagery.model.rows)
+        self.adaptation.set_panel(
+            Panel(
+                self._title,
+                images,
+                base.title,
+                base.path or built_in_model(),
+                not base.path,
+                adapt,
+                self.jobs.busy,
+            )
+        )
 
     # Runs -----------------------------------------------------------------------------------------------------------
 
@@ -288,6 +323,16 @@ class SkySenseDock(QgsDockWidget):
         self._dates = [entry["date"] for entry in scene["acquisitions"] if entry["date"]]
         self._launch(recipe(task, folder, **keys))
 
+    def _start_adapting(self) -> None:
+        if self.adaptation.form.missing:
+            return
+        try:
+            scene = self.scene()
+        except RowError as error:
+            self.messages.warn(str(error))
+            return
+        self._launch(self.adaptation.form.recipe(scene if scene["acquisitions"] else None))
+
     def _launch(self, job: dict[str, Any]) -> None:
         self.run.set_busy("Starting…")
         self.jobs.start(job)
@@ -316,6 +361,9 @@ class SkySenseDock(QgsDockWidget):
             self._update_buttons()
             self.trained.emit(result)
             return
+        if task == ADAPT:
+            self._adapted(result, took)
+            return
         try:
             group = self.results.finish(result, self.jobs.recipe, self._dates, self._title)
         except ValueError as error:
@@ -325,22 +373,33 @@ class SkySenseDock(QgsDockWidget):
         self._update_buttons()
         self.mapped.emit(result)
 
+    def _adapted(self, result: dict[str, Any], took: str) -> None:
+        path = str(result["model"])
+        self.run.base.add_adapted(path)
+        said = f"Adapted in {took}: “{model_title(path)}” is now the base model. Next: press Train."
+        self.run.set_idle(said)
+        self.messages.push(said, Qgis.MessageLevel.Success)
+        self.adaptation.finished(path, took)
+        self._update_buttons()
+        self.adapted.emit(result)
+
     def _failed(self, failure: Failure) -> None:
         self.results.drop()
         self.run.set_idle("Cancelled." if failure.cancelled else failure.sentence)
-        # The finished chunks of a map are kept: after Cancel or a crash it can go on where it stopped.
-        resume = self.jobs.recipe.get("task") == MAP and failure.kind in ("cancelled", "crashed")
+        # What was done of a map or an adaptation is kept: after Cancel or a crash it can go on from there.
+        task = self.jobs.recipe.get("task")
+        kept = task == MAP or (task == ADAPT and can_resume(self.jobs.recipe))
+        resume = kept and failure.kind in ("cancelled", "crashed")
+        self.adaptation.failed(failure, resume)
         if failure.cancelled and resume:
-            self.messages.push(
-                "Cancelled. The finished part of the map is kept.", Qgis.MessageLevel.Info, resume=resume
-            )
+            self.messages.push(f"Cancelled. {_KEPT[task]}", Qgis.MessageLevel.Info, resume=resume)
         elif not failure.cancelled:
             self.messages.push(failure.sentence, Qgis.MessageLevel.Critical, resume=resume)
         self._update_buttons()
         self.failed.emit(failure.sentence)
 
     def resume(self) -> None:
-        """Go on with the map that was stopped."""
+        """Go on with the map or adaptation that was stopped."""
         if self.jobs.busy:
             return
         before = self.jobs.recipe

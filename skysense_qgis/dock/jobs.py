@@ -24,6 +24,9 @@ class JobRunner(QObject):
     """One run at a time.
 
     Signals:
+        started(dict): a recipe was handed to the worker.
+        paused(bool): the run waits, or goes on.
+        measured(dict): a training's figures: "step", "loss", "samples_per_s", ...
         progressed(float, str, object): fraction, what it is doing, seconds left or None.
         noted(str): something the user should know.
         chunked(dict): one more chunk of the map is on disk.
@@ -31,6 +34,9 @@ class JobRunner(QObject):
         failed(Failure): it ended otherwise.
     """
 
+    started = pyqtSignal(dict)
+    paused = pyqtSignal(bool)
+    measured = pyqtSignal(dict)
     progressed = pyqtSignal(float, str, object)
     noted = pyqtSignal(str)
     chunked = pyqtSignal(dict)
@@ -57,10 +63,21 @@ class JobRunner(QObject):
             self._fail,
             self._event,
         )
+        self.started.emit(recipe)
 
     def cancel(self) -> None:
         if self.busy:
             self._client.cancel(self._job)
+
+    def pause(self) -> None:
+        """Ask the run to wait; `paused` tells when it does."""
+        if self.busy:
+            self._client.request("pause", {"job": self._job})
+
+    def go_on(self) -> None:
+        """Ask a run that waits to go on; `paused` tells when it does."""
+        if self.busy:
+            self._client.request("resume", {"job": self._job})
 
     def _event(self, event: dict[str, Any]) -> None:
         kind = event.get("event")
@@ -72,6 +89,10 @@ class JobRunner(QObject):
             self.noted.emit(str(event.get("text") or ""))
         elif kind == "chunk":
             self.chunked.emit(event)
+        elif kind == "metrics":
+            self.measured.emit(event)
+        elif kind in ("paused", "resumed"):
+            self.paused.emit(kind == "paused")
 
     def _done(self, task: str, result: dict[str, Any]) -> None:
         self._job = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qgis.gui import QgsFileWidget
-from qgis.PyQt.QtCore import pyqtSignal
+from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
@@ -31,13 +31,14 @@ class RunSection(QWidget):
         client: the worker, for the choice of the base model.
 
     Signals:
-        train, map, cancel: a button was pressed.
+        train, map, cancel, adapt: a button was pressed.
         changed: another base model, trained model or output folder.
     """
 
     train = pyqtSignal()
     map = pyqtSignal()
     cancel = pyqtSignal()
+    adapt = pyqtSignal()
     changed = pyqtSignal()
 
     def __init__(self, client: WorkerClient, parent: QWidget | None = None) -> None:
@@ -46,6 +47,8 @@ class RunSection(QWidget):
         self.train_button = self._button("Train", "trainButton", self.train)
         self.map_button = self._button("Map", "mapButton", self.map)
         self.cancel_button = self._button("Cancel", "cancelButton", self.cancel)
+        self.adapt_button = self._button("Adapt to my imagery…", "adaptButton", self.adapt)
+        self.adapt_button.setToolTip("Let the base model look at your images, so that it fits them better")
         self.model = QgsFileWidget(self)
         self.model.setObjectName("modelPathWidget")
         self.model.setStorageMode(QgsFileWidget.StorageMode.GetFile)
@@ -74,7 +77,10 @@ class RunSection(QWidget):
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Base model", self.base)
+        base = QHBoxLayout()
+        base.addWidget(self.base, 1)
+        base.addWidget(self.adapt_button, 0, Qt.AlignmentFlag.AlignTop)
+        form.addRow("Base model", base)
         form.addRow("Trained model", self.model)
         form.addRow("Output folder", self.folder)
         buttons = QHBoxLayout()
@@ -123,6 +129,10 @@ class RunSection(QWidget):
         self.bar.setValue(round(1000 * fraction))
         left = f", {duration(eta_s)} left" if eta_s is not None and _ETA_FROM <= fraction < 1 else ""
         self.status.setText(f"{text}: {round(100 * fraction)} %{left}")
+
+    def set_paused(self, paused: bool) -> None:
+        """The run waits, or goes on."""
+        self.status.setText("Paused. “Adapt to my imagery…” lets it go on." if paused else "Going on…")
 
     def set_cancelling(self) -> None:
         self.cancel_button.setEnabled(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
+from ..adapt.plan import MODEL_FILE
 from ..worker.client import WorkerClient
 from ..worker.messages import Failure
 from .dialog import DownloadDialog
@@ -24,6 +26,7 @@ from .dialog import DownloadDialog
 _BUILT_IN, _FILE, _DOWNLOAD = "Built-in model", "A file I have…", "Download…"
 _FILTER = "Weights (*.safetensors *.pth *.pt *.ckpt *.bin *.json);;All files (*)"
 _LAST_FOLDER = "skysense/models_folder"
+_ADAPTED = "skysense/adapted_models"
 
 
 class ModelPicker(QWidget):
@@ -48,7 +51,7 @@ class ModelPicker(QWidget):
         self.combo = QComboBox(self)
         self.combo.setObjectName("baseModelCombo")
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.combo.setMinimumContentsLength(16)
+        self.combo.setMinimumContentsLength(10)
         self.combo.setToolTip("What Train builds on. The built-in model is right for most work")
         self.hint = QLabel(self)
         self.hint.setObjectName("baseModelHint")
@@ -73,6 +76,11 @@ class ModelPicker(QWidget):
         return self._path
 
     @property
+    def title(self) -> str:
+        """How the chosen model is called."""
+        return model_title(self._path) if self._path else _BUILT_IN
+
+    @property
     def missing(self) -> str:
         """What must be done before training, as a sentence; "" = nothing."""
         if self._request:
@@ -90,6 +98,12 @@ class ModelPicker(QWidget):
         self._fill()
         self._say("")
         self.changed.emit()
+
+    def add_adapted(self, path: str) -> None:
+        """Choose a backbone file that was adapted here; it stays among the entries."""
+        paths = [path, *(other for other in _adapted() if other != path)]
+        QgsSettings().setValue(_ADAPTED, json.dumps(paths))
+        self.set_path(path)
 
     def use_files(self, paths: list[str]) -> None:
         """Choose what the user has: a backbone file, or released checkpoints, which are offered to be converted."""
@@ -125,6 +139,8 @@ class ModelPicker(QWidget):
             self.download()
         elif index == 0:
             self.set_path("")
+        elif self.combo.itemData(index):
+            self.set_path(str(self.combo.itemData(index)))
 
     def _ask(self, method: str, paths: list[str], on_result: Any, text: str) -> None:
         request = 0
@@ -169,9 +185,25 @@ class ModelPicker(QWidget):
         """The entries; what is chosen is shown."""
         self.combo.clear()
         self.combo.addItem(_BUILT_IN)
-        if self._path:
-            self.combo.addItem(Path(self._path).name)
-            self.combo.setItemData(1, self._path, Qt.ItemDataRole.ToolTipRole)
+        known = _adapted()
+        for path in known if self._path in known or not self._path else [self._path, *known]:
+            self.combo.addItem(model_title(path), path)
+            self.combo.setItemData(self.combo.count() - 1, path, Qt.ItemDataRole.ToolTipRole)
         self.combo.insertSeparator(self.combo.count())
         self.combo.addItems([_FILE, _DOWNLOAD])
-        self.combo.setCurrentIndex(1 if self._path else 0)
+        self.combo.setCurrentIndex(self.combo.findData(self._path) if self._path else 0)
+
+
+def model_title(path: str) -> str:
+    """How a model file is called: an adapted one lies alone in a folder that bears its name."""
+    file = Path(path)
+    return file.parent.name if file.name == MODEL_FILE and file.parent.name else file.name
+
+
+def _adapted() -> list[str]:
+    """The adapted models that are still there, the newest first."""
+    try:
+        paths = json.loads(str(QgsSettings().value(_ADAPTED, "") or "[]"))
+    except ValueError:
+        paths = []
+    return [path for path in paths if isinstance(path, str) and Path(path).is_file()]

@@ -1,0 +1,82 @@
+"""What an adaptation is asked to do: its length, its name and its recipe. Standard library only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ..duration import duration
+
+TASK = "pretrain"
+#: Choices of how long: title and steps.
+LENGTHS = (("Short", 100), ("Medium", 400), ("Long", 2000))
+MODEL_FILE = "model.safetensors"
+
+_ADAPTING_LR = 1e-4  # a fifth of a first pretraining's: the model is to fit better, not to begin anew
+_SAVES = 10  # times in a run: a tenth of it is lost at most when the computer goes off
+
+
+def length_text(
+    title: str, steps: int, step_s: float | None, laptop_s: tuple[float, float] | None = None
+) -> str:
+    """A choice of the length as it is shown.
+
+    Args:
+        step_s: seconds that a step takes here; None = not known yet.
+        laptop_s: the least and the most that it takes on a laptop; shown while `step_s` is not known.
+    """
+    text = f"{title}: {steps} steps"
+    if step_s:
+        return f"{text}, about {duration(steps * step_s)}"
+    if laptop_s:
+        return f"{text}, {span(steps * laptop_s[0], steps * laptop_s[1])} on a laptop"
+    return text
+
+
+def span(least_s: float, most_s: float) -> str:
+    """Two times of minutes or more, roughly: "3 to 7 min", "1 to 2 h"."""
+    unit_s, unit = (60, "min") if most_s < 5400 else (3600, "h")
+    return f"{max(1, round(least_s / unit_s))} to {max(2, round(most_s / unit_s))} {unit}"
+
+
+def folder_name(name: str) -> str:
+    """The name that a model's folder gets: what file systems forbid becomes "_"; "" = nothing is left of it."""
+    return re.sub(r'[\x00-\x1f<>:"/\\|?*]+', "_", name).strip(" ._")
+
+
+def free_name(folder: Path, name: str) -> str:
+    """The name, with a number where the folder has one of that name already."""
+    free, number = name, 1
+    while (folder / folder_name(free)).exists():
+        number += 1
+        free = f"{name} {number}"
+    return free
+
+
+def adaptation(
+    scene: dict[str, Any] | None,
+    folders: list[str],
+    model: str,
+    steps: int,
+    output: Path,
+) -> dict[str, Any]:
+    """The recipe (C4).
+
+    Args:
+        scene: the panel's scene with absolute paths; None = it is empty.
+        folders: further folders of scenes.
+        model: the backbone file to go on from; "" = there is none: the built-in shape learns from the beginning.
+        output: the folder to write.
+    """
+    settings: dict[str, Any] = {"save_every": max(1, steps // _SAVES)}
+    if model:
+        settings["lr"] = _ADAPTING_LR
+    return {
+        "skysense": 1,
+        "task": TASK,
+        "data": [*([scene] if scene is not None else []), *folders],
+        **({"model": model} if model else {}),
+        "output": str(output),
+        "options": {"steps": steps, "settings": settings},
+    }
