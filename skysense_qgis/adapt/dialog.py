@@ -27,7 +27,8 @@ _INTRODUCTION = (
 )
 
 _PACE_UNKNOWN = (
-    "How long it takes on this computer shows after the first steps. You can pause or stop at any time."
+    "High-resolution images take longest. How long it takes on this computer shows after the first steps; you can "
+    "pause or stop at any time."
 )
 
 

@@ -10,9 +10,9 @@ from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QWidget
 
 from .folders import FolderList
-from .pace import LAPTOP_S, remembered_pace
+from .pace import remembered_pace
 from .parts import wrapped_label
-from .plan import LENGTHS, MODEL_FILE, adaptation, folder_name, free_name, length_text
+from .plan import LENGTHS, MODEL_FILE, adaptation, folder_name, free_name, is_free, length_text
 
 _UNTRAINED = "It is untrained as yet: it learns from your images alone, from the beginning. Choose Long."
 
@@ -58,8 +58,8 @@ class AdaptForm(QWidget):
         self.length = QComboBox(self)
         self.length.setObjectName("adaptLength")
         self.length.setToolTip("Longer mostly fits better; Short is for a first try")
-        for title, steps in LENGTHS:
-            self.length.addItem(length_text(title, steps, None), steps)
+        for title, steps, _ in LENGTHS:
+            self.length.addItem(title, steps)
         self.name = QLineEdit(self)
         self.name.setObjectName("adaptName")
         self.place = wrapped_label(self, "adaptPlace")
@@ -98,7 +98,7 @@ class AdaptForm(QWidget):
             return "Asking where models are kept…"
         if not name:
             return "Give the new model a name."
-        if Path(self.models, name).exists():
+        if not is_free(Path(self.models, name)):
             return "There is a model of that name. Choose another name."
         return ""
 
@@ -106,11 +106,6 @@ class AdaptForm(QWidget):
     def step_s(self) -> float | None:
         """Seconds that a step of the base model took last time; None = unknown."""
         return remembered_pace(self.panel.base)
-
-    @property
-    def laptop_s(self) -> tuple[float, float] | None:
-        """What a step takes on a laptop, as far as that is known of the base model."""
-        return LAPTOP_S if self.panel.built_in else None
 
     def recipe(self, scene: dict[str, Any] | None) -> dict[str, Any]:
         """The recipe of what is chosen, with the panel's scene (absolute paths; None = it has no images)."""
@@ -134,8 +129,9 @@ class AdaptForm(QWidget):
         )
         self.place.setText(str(Path(self.models, name, MODEL_FILE)) if self.models and name else "–")
         for number in range(self.length.count()):
-            title, steps = LENGTHS[number][0], int(self.length.itemData(number))
-            self.length.setItemText(number, length_text(title, steps, self.step_s, self.laptop_s))
+            (title, _, roughly), steps = LENGTHS[number], int(self.length.itemData(number))
+            roughly = roughly if self.panel.built_in else ""  # how large another one is is not known here
+            self.length.setItemText(number, length_text(title, steps, self.step_s, roughly))
 
     def _changed(self, *_: object) -> None:
         self.show_choices()

@@ -8,8 +8,6 @@ from qgis.core import QgsSettings
 
 from ..duration import duration
 
-#: Seconds a step of the built-in model, measured on two cores of a laptop: optical series alone, and all sensors.
-LAPTOP_S = (2.0, 4.0)
 _KEY = "skysense/adapt_pace"
 _MODELS = 20  # whose paces are kept
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,35 +10,26 @@ from typing import Any
 from ..duration import duration
 
 TASK = "pretrain"
-#: Choices of how long: title and steps.
-LENGTHS = (("Short", 100), ("Medium", 400), ("Long", 2000))
+#: Choices of how long: title, steps, and what that means with the built-in model on two cores of a laptop, where a step
+#: takes some seconds with series and ten times as many where all images are of high resolution.
+LENGTHS = (("Short", 100, "minutes"), ("Medium", 400, "about an hour"), ("Long", 2000, "hours"))
 MODEL_FILE = "model.safetensors"
 
 _ADAPTING_LR = 1e-4  # a fifth of a first pretraining's: the model is to fit better, not to begin anew
 _SAVES = 10  # times in a run: a tenth of it is lost at most when the computer goes off
 
 
-def length_text(
-    title: str, steps: int, step_s: float | None, laptop_s: tuple[float, float] | None = None
-) -> str:
+def length_text(title: str, steps: int, step_s: float | None, roughly: str = "") -> str:
     """A choice of the length as it is shown.
 
     Args:
         step_s: seconds that a step takes here; None = not known yet.
-        laptop_s: the least and the most that it takes on a laptop; shown while `step_s` is not known.
+        roughly: how long it takes, in words; shown while `step_s` is not known.
     """
     text = f"{title}: {steps} steps"
     if step_s:
         return f"{text}, about {duration(steps * step_s)}"
-    if laptop_s:
-        return f"{text}, {span(steps * laptop_s[0], steps * laptop_s[1])} on a laptop"
-    return text
-
-
-def span(least_s: float, most_s: float) -> str:
-    """Two times of minutes or more, roughly: "3 to 7 min", "1 to 2 h"."""
-    unit_s, unit = (60, "min") if most_s < 5400 else (3600, "h")
-    return f"{max(1, round(least_s / unit_s))} to {max(2, round(most_s / unit_s))} {unit}"
+    return f"{text}, {roughly} on a laptop" if roughly else text
 
 
 def folder_name(name: str) -> str:
@@ -45,10 +37,15 @@ def folder_name(name: str) -> str:
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]+', "_", name).strip(" ._")
 
 
+def is_free(place: Path) -> bool:
+    """A model's folder can be made there: nothing is there, or the empty folder that a failed start leaves."""
+    return not place.exists() or (place.is_dir() and next(os.scandir(place), None) is None)
+
+
 def free_name(folder: Path, name: str) -> str:
     """The name, with a number where the folder has one of that name already."""
     free, number = name, 1
-    while (folder / folder_name(free)).exists():
+    while not is_free(folder / folder_name(free)):
         number += 1
         free = f"{name} {number}"
     return free

@@ -21,8 +21,8 @@ def exit_failure(program: str, crashed: bool, code: int, last_line: str) -> Fail
     if (crashed and code == _KILLED and os.name != "nt") or (not crashed and code == 128 + _KILLED):
         return Failure(
             "crashed",
-            "The computation was ended by the system, most likely because memory ran out. Close other programs or map "
-            "a smaller area, then try again.",
+            "The computation was ended by the system, most likely because memory ran out. Close other programs, or "
+            "choose a smaller area or model, then try again.",
         )
     if "No module named" in last_line and "skysense" in last_line:
         return Failure(
