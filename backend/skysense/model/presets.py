@@ -17,7 +17,7 @@ PRESETS: dict[str, ModelConfig] = {
         hr=SwinConfig(32, (2, 2, 6, 2), (2, 4, 8, 16)),
         s2=VitConfig(160, 6, 5),
         s1=VitConfig(96, 4, 3),
-        fusion=FusionConfig(96, 2, 3),
+        fusion=FusionConfig(96, 2, 6),
     ),
     "small": ModelConfig(
         hr=SwinConfig(64, (2, 2, 18, 2), (2, 4, 8, 16)),

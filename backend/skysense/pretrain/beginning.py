@@ -12,12 +12,13 @@ from skysense.model.skysense import SkySense
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.export import Origin, fresh_names
 from skysense.pretrain.objective.geo import with_regions
+from skysense.pretrain.seasons import begin_with_seasons
 
 
 def fresh(
     size: str, places: Iterable[tuple[float, float]], config: PretrainConfig
 ) -> tuple[SkySense, Origin]:
-    """A model of a preset's size with random weights under the run's seed.
+    """A model of a preset's size with random weights under the run's seed, see `seasons`.
 
     Raises:
         InputError: there is no such preset.
@@ -26,6 +27,8 @@ def fresh(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = SkySense(shape)
+    if config.seasons:
+        begin_with_seasons(model, config.seed)
     names = fresh_names(model.state_dict())
     return model, Origin(size, f"random, seed {config.seed}", None, names)
 

@@ -14,6 +14,9 @@ class PretrainConfig:
     Sizes are in pixels of 10 m for Sentinel, in HR pixels where HR stands alone.
     """
 
+    # What fresh weights are.
+    seasons: bool = True  # `seasons`; False: the specification's, from which it is far longer to useful features
+
     # What a step sees.
     steps: int = 2000
     batch: int = 16  # windows per step over all processes; the paper has 240
