@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help env system python install test slow lint package demo screenshots parity bench
+.PHONY: help env system python install test slow lint package demo screenshots parity bench pretrain-tiny bench-pretrain
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,12 @@ screenshots: env system ## the pictures in docs/images
 	@mkdir -p build docs/images
 	@$(PY) tools/demo/run_demo.py $(if $(SCENE),--scene "$(SCENE)") | tail -n 1 > build/screenshots.json
 	@cp "$$($(PY) -c 'import json; print(json.load(open("build/screenshots.json"))["screenshot"])')" docs/images/demo.png
+
+pretrain-tiny: env ## make the built-in model again from the imagery in DATA=dir (hours on two cores)
+	$(PY) tools/pretrain_tiny.py --data "$(if $(DATA),$(DATA),../shared/data)" --out "$(if $(OUT),$(OUT),build/pretrain-tiny)"
+
+bench-pretrain: env ## what each part of the pretraining brings, on the labelled scenes in DATA=dir
+	$(PY) benchmarks/ablation_pretrain.py "$(if $(DATA),$(DATA),../shared/data)"
 
 parity: env ## numerical parity with the fixtures in GOLDENS=dir
 	@$(PY) tools/parity/run.py --goldens "$(GOLDENS)"

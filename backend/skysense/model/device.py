@@ -11,12 +11,14 @@ def pick_device(name: str) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:n" into a device; "auto" takes the GPU with the most free memory.
 
     Also sets the number of CPU threads, once and for every way a job can start, because sums are split by thread
-    and the same recipe must give the same bytes: all cores of a small machine, one less otherwise, for QGIS.
+    and the same recipe must give the same bytes: all cores that the process may use on a small machine, one less
+    otherwise, for QGIS.
 
     Raises:
         InputError: the name is unknown or there is no such GPU.
     """
-    cores = os.cpu_count() or 1
+    # What a cluster or `taskset` leaves to the process, where the system can tell.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(cores if cores <= 2 else cores - 1)
     if name == "cpu":
         return torch.device("cpu")
