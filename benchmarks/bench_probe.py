@@ -8,7 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-import torch
 from bench_quality import forest_rows
 from probing import Table, labelled_scenes, probe_all
 from skysense.model.backbone import default_backbone, open_backbone
@@ -25,18 +24,19 @@ def main() -> None:
         print(f"No labelled scenes at {data}: features are not scored.")
         return
     device = pick_device("cpu")
-    built_in = default_backbone(device)
     files = dict(item.split("=", 1) for item in sys.argv[2:])
-    table = Table("probe", {"built_in": built_in.sha256, "scenes": [scene.name for scene in scenes]})
+    table = Table("probe", {"scenes": [scene.name for scene in scenes]})
     for seed in SEEDS:
         table.fill("random weights", seed, lambda seed=seed: probe_all(seeded_model("tiny", seed), scenes))  # type: ignore[misc]
-    table.fill("built-in", 0, lambda: probe_all(built_in.model, scenes))
+    built_in = default_backbone(device)
+    own = f"built-in {built_in.sha256[:8]}"
+    table.fill(own, 0, lambda: probe_all(built_in.model, scenes))
     for name, path in files.items():
-        model = open_backbone(Path(path), torch.device("cpu")).model
+        model = open_backbone(Path(path), device).model
         table.fill(name, 0, lambda model=model: probe_all(model, scenes))  # type: ignore[misc]
     forest = forest_rows(data)
     print(table.text())
-    rows = ["random weights", "built-in", *files]
+    rows = ["random weights", own, *files]
     print(f"{'linear mIoU':<28}" + "".join(f"{row:>20}" for row in rows) + f"{'forest':>20}")
     for scene in scenes:
         values = [table.scenes(row, "linear")[scene.name] for row in rows]

@@ -72,10 +72,13 @@ def begin_with_seasons(model: SkySense, seed: int) -> None:
         head.conv.weight.copy_(_read_back(embedding, up_IC, random))
         sensor_I = sign * _SENSOR * (lift_DI.T @ sensor_D1)[:, 0]
         cast(Tensor, head.conv.bias).copy_(sensor_I[:, None].expand(-1, PATCH**2).reshape(-1))
-    last = cast(SelfAttention, cast(EncoderLayer, model.fusion.layers[-1]).attn["attn"])
+    layer = cast(EncoderLayer, model.fusion.layers[-1])
+    last = cast(SelfAttention, layer.attn["attn"])
     asking = torch.randn(dim, generator=random)
     asking = (asking - asking.mean()) / asking.std(correction=0)  # a layer norm leaves it as it is
     cast(Tensor, model.fusion.cls_token)[0, 0] = asking
+    # Out of the features again: what all of them share would outweigh what tells them apart, in cosines and in heads.
+    cast(Tensor, cast(nn.Linear, layer.ffn.layers[1]).bias).copy_(-asking)
     _look_at_seasons(last, asking, year_D2, torch.cat((s2_DC, s1_DC), 1), random)
 
 
