@@ -16,9 +16,8 @@ def icon_path(name: str) -> str:
 
 
 def built_in_model() -> str:
-    """Path of the base model that comes with the plugin, "" if this copy has none."""
-    path = PLUGIN_FOLDER / "resources" / "models" / "skysense-tiny.safetensors"
-    return str(path) if path.is_file() else ""
+    """Path of the base model that comes with the plugin; the backend says so if this copy has lost it."""
+    return str(PLUGIN_FOLDER / "resources" / "models" / "skysense-tiny.safetensors")
 
 
 def data_folder() -> Path:

@@ -112,6 +112,7 @@ def check(path: Path) -> list[str]:
             "LICENSE",
             "backend/pyproject.toml",
             "backend/skysense/__init__.py",
+            "resources/models/skysense-tiny.safetensors",
         )
         problems += [f"{name} is missing" for name in needed if f"{PLUGIN}/{name}" not in names]
         if f"{PLUGIN}/metadata.txt" in names:

@@ -14,8 +14,6 @@ from .pace import remembered_pace
 from .parts import wrapped_label
 from .plan import LENGTHS, MODEL_FILE, adaptation, folder_name, free_name, is_free, length_text
 
-_UNTRAINED = "It is untrained as yet: it learns from your images alone, from the beginning. Choose Long."
-
 
 @dataclass(frozen=True)
 class Panel:
@@ -24,7 +22,7 @@ class Panel:
     Attributes:
         title: of the scene.
         images: how many it has.
-        base_title, base: the base model's name and file; "" = it has no file: the built-in one is untrained as yet.
+        base_title, base: the base model's name and file.
         built_in: the base model is the built-in one.
         missing: what must be done in the panel first, as a sentence; "" = nothing.
         busy: a run is in progress, whatever it does.
@@ -121,9 +119,7 @@ class AdaptForm(QWidget):
     def show_choices(self) -> None:
         """Show what is chosen as it is now."""
         count, name = self.panel.images, folder_name(self.name.text())
-        self.base.setText(
-            self.panel.base_title if self.panel.base else f"{self.panel.base_title}. {_UNTRAINED}"
-        )
+        self.base.setText(self.panel.base_title)
         self.images.setText(
             f"{count} image{'s' if count > 1 else ''} in the panel" if count else "none in the panel"
         )

@@ -63,17 +63,15 @@ def adaptation(
     Args:
         scene: the panel's scene with absolute paths; None = it is empty.
         folders: further folders of scenes.
-        model: the backbone file to go on from; "" = there is none: the built-in shape learns from the beginning.
+        model: the backbone file to go on from.
         output: the folder to write.
     """
-    settings: dict[str, Any] = {"save_every": max(1, steps // _SAVES)}
-    if model:
-        settings["lr"] = _ADAPTING_LR
+    settings = {"save_every": max(1, steps // _SAVES), "lr": _ADAPTING_LR}
     return {
         "skysense": 1,
         "task": TASK,
         "data": [*([scene] if scene is not None else []), *folders],
-        **({"model": model} if model else {}),
+        "model": model,
         "output": str(output),
         "options": {"steps": steps, "settings": settings},
     }

@@ -7,7 +7,7 @@ import os
 from qgis.core import QgsApplication
 from qgis.PyQt.QtCore import QProcess, QProcessEnvironment
 
-from ..paths import cache_folder
+from ..paths import built_in_model, cache_folder
 from .find import Found
 
 #: Variables that QGIS (its launcher, a Flatpak, a conda shell) sets for itself and that break another Python.
@@ -62,6 +62,8 @@ def prepare(process: QProcess, found: Found) -> None:
     environment = QProcessEnvironment()
     for name, value in clean_variables(variables, QgsApplication.prefixPath()).items():
         environment.insert(name, value)
+    # A backend that is not installed from the plugin's own folder does not have the file.
+    environment.insert("SKYSENSE_BUILT_IN", built_in_model())
     process.setProcessEnvironment(environment)
     # Not the plugin's folder: a package there could shadow one of the worker's.
     process.setWorkingDirectory(str(cache_folder()))

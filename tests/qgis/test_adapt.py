@@ -18,6 +18,7 @@ from skysense_qgis.adapt.chart import LossChart, contrast, line_color, nice_tick
 from skysense_qgis.adapt.pace import Pace, pace_text, remember_pace, remembered_pace
 from skysense_qgis.dock.dock import SkySenseDock
 from skysense_qgis.models.picker import ModelPicker, model_title
+from skysense_qgis.paths import built_in_model
 from skysense_qgis.worker.messages import Failure
 
 # The chart ----------------------------------------------------------------------------------------------------------
@@ -198,10 +199,8 @@ def test_the_recipe_names_what_is_there(tmp_path):
         "output": str(tmp_path / "x"),
         "options": {"steps": 400, "settings": {"save_every": 40, "lr": 1e-4}},
     }
-    recipe = plan.adaptation(None, ["/a"], "", 5, tmp_path)
-    assert recipe["data"] == ["/a"] and "model" not in recipe
-    # Nothing to keep: it learns as a first pretraining does.
-    assert recipe["options"]["settings"] == {"save_every": 1}
+    recipe = plan.adaptation(None, ["/a"], "/m.safetensors", 5, tmp_path)
+    assert recipe["data"] == ["/a"] and recipe["options"]["settings"]["save_every"] == 1
 
 
 # The window and the panel -------------------------------------------------------------------------------------------
@@ -267,16 +266,11 @@ def test_the_window_says_what_comes_first(dock, dialog, folder, tmp_path, wait):
     wait(lambda: dialog.form.missing.startswith("Mend or remove the red rows"))
 
 
-def test_the_built_in_model_is_gone_on_from_once_it_has_a_file(dock, dialog, tmp_path, monkeypatch):
-    file = tmp_path / "skysense-tiny.safetensors"
-    monkeypatch.setattr("skysense_qgis.dock.dock.built_in_model", lambda: str(file) if file.exists() else "")
-    dock._update_buttons()
-    assert dialog.form.base.text().startswith("Built-in model. It is untrained as yet")
-    assert "model" not in dialog.form.recipe(None)
-    file.write_text("")
+def test_the_built_in_model_is_gone_on_from(dock, dialog):
     dock._update_buttons()
     assert dialog.form.base.text() == "Built-in model"
-    assert dialog.form.recipe(None)["model"] == str(file)
+    file = Path(dialog.form.recipe(None)["model"])
+    assert file == Path(built_in_model()) and file.is_file()
     assert dialog.form.length.itemText(0) == "Short: 100 steps, minutes on a laptop"
     # How large a file of the user's is, and how long it takes, nobody knows yet.
     dock.run.base.set_path(str(file.with_name("huge.safetensors")))

@@ -6,6 +6,7 @@ from qgis.PyQt.QtCore import QProcess
 from skysense_qgis.environment import find
 from skysense_qgis.environment.launch import clean_variables, prepare
 from skysense_qgis.environment.options import SkySenseOptionsFactory, SkySenseOptionsPage
+from skysense_qgis.paths import built_in_model
 
 
 def program(folder, name="python"):
@@ -87,6 +88,13 @@ def test_the_worker_does_not_start_in_the_plugins_folder():
     prepare(process, find.Found("python", ("worker",), ""))
     assert os.path.basename(process.workingDirectory()) == "skysense"
     assert process.arguments() == ["worker"]
+
+
+def test_the_worker_is_told_where_the_plugins_model_is():
+    process = QProcess()
+    prepare(process, find.Found("python", ("worker",), ""))
+    given = process.processEnvironment().value("SKYSENSE_BUILT_IN")
+    assert given == built_in_model() and os.path.isfile(given)
 
 
 def test_the_options_page_verifies_and_applies(python, wait):

@@ -7,6 +7,7 @@ import shutil
 from typing import Any
 
 import skysense
+from skysense.errors import InputError
 
 _PACKAGES = (
     "torch", "numpy", "rasterio", "pyproj", "shapely", "pyogrio",
@@ -15,7 +16,10 @@ _PACKAGES = (
 
 
 def examine() -> dict[str, Any]:
-    """Versions, devices (tried with a real computation) and free space; "problems" is empty when all is well."""
+    """Versions, devices (tried with a real computation), the built-in model (read and checked) and free space.
+
+    "problems" is empty when all is well.
+    """
     versions: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
@@ -29,6 +33,10 @@ def examine() -> dict[str, Any]:
     if versions["torch"]:
         devices, faults = _devices()
         problems += faults
+    model: str | None = None
+    if all(versions.values()):
+        model, faults = _built_in_model()
+        problems += faults
     return {
         "skysense": skysense.__version__,
         "python": platform.python_version(),
@@ -36,6 +44,7 @@ def examine() -> dict[str, Any]:
         "cpu_cores": os.cpu_count(),
         "packages": versions,
         "devices": devices,
+        "built_in_model": model,
         "free_gb": round(shutil.disk_usage(os.getcwd()).free / 1e9, 1),
         "problems": problems,
     }
@@ -56,3 +65,14 @@ def _devices() -> tuple[list[str], list[str]]:
                 f"cuda:{index} {name} does not compute ({error}): update the driver or use --device cpu"
             )
     return devices, faults
+
+
+def _built_in_model() -> tuple[str | None, list[str]]:
+    import torch
+
+    from skysense.model.backbone import default_backbone
+
+    try:
+        return default_backbone(torch.device("cpu")).weights, []
+    except InputError as error:
+        return None, [error.sentence]

@@ -11,25 +11,14 @@ import torch
 from skysense.errors import InputError
 from skysense.model.checkpoint.backbonefile import Licence, holds_backbone, load_weights
 from skysense.model.checkpoint.report import untrained_parts
-from skysense.model.folder import VARIABLE, models_folder
+from skysense.model.folder import VARIABLE, built_in_model, models_folder
 from skysense.model.modelfile import read_header
-from skysense.model.presets import seeded_model, state_sha256
+from skysense.model.presets import state_sha256
 from skysense.model.skysense import SkySense
 from skysense.scene.sensors import SENSORS, Modality
 
-DEFAULT_PRESET = "tiny"
-_SEED = 0
-_RANDOM = (
-    "The built-in model has random weights for now: its features are not yet pretrained, "
-    "and the maps lean on the spectral values."
-)
-
 #: Features of untrained weights are kept on a short lead: at 1 they cost up to 4 points of mIoU on the HR scenes.
 _RANDOM_PRIOR = 0.3
-
-_BUILT_IN = Licence(
-    "GPL-2.0-or-later", "The built-in model comes with SkySense for QGIS, under its licence.", True
-)
 
 
 @dataclass(frozen=True)
@@ -128,10 +117,22 @@ def _parts(modality: Modality) -> set[str]:
 
 @lru_cache(maxsize=1)
 def default_backbone(device: torch.device) -> Backbone:
-    """The built-in model, loaded once per process and device."""
-    model = seeded_model(DEFAULT_PRESET, _SEED)
-    digest = state_sha256(model)
-    return Backbone(model.to(device), DEFAULT_PRESET, f"random, seed {_SEED}", digest, _RANDOM, _BUILT_IN)
+    """The built-in model, loaded once per process and device.
+
+    Raises:
+        InputError: its file is missing or damaged.
+    """
+    path = built_in_model()
+    try:
+        header = read_header(path)
+        model = load_weights(path).to(device)
+    except InputError as error:
+        raise InputError(
+            f"the built-in model {error.what}",
+            str(path),
+            "Install SkySense again: this file is a part of it",
+        ) from None
+    return _described(model, header, None)
 
 
 def open_backbone(path: Path | None, device: torch.device) -> Backbone:
@@ -143,7 +144,7 @@ def open_backbone(path: Path | None, device: torch.device) -> Backbone:
     Raises:
         InputError: the file cannot be used, or the fine-tuned model's backbone is not found.
     """
-    if path is None:
+    if path is None or _is_built_in(path):
         return default_backbone(device)
     header = read_header(path)
     return _load(path, header, device) if holds_backbone(header) else backbone_of(header, path, device)
@@ -152,7 +153,8 @@ def open_backbone(path: Path | None, device: torch.device) -> Backbone:
 def backbone_of(header: dict[str, Any], path: Path, device: torch.device) -> Backbone:
     """The backbone that a fine-tuned model names: built in, in the file itself, or in a file with the same digest.
 
-    Searched are the path that the header gives, the folder of the model file, and the user's model folder.
+    Searched are the path that the header gives, the folder of the model file, the user's model folder, and the
+    built-in model.
 
     Args:
         header, path: of the fine-tuned model.
@@ -165,9 +167,10 @@ def backbone_of(header: dict[str, Any], path: Path, device: torch.device) -> Bac
     entry = header.get("backbone", {})
     if not {"preset", "weights", "sha256"} <= entry.keys():
         raise InputError("names no backbone", str(path), "Choose a model that SkySense has trained")
-    if entry["preset"] == DEFAULT_PRESET and entry["sha256"] == default_backbone(device).sha256:
-        return default_backbone(device)
-    if "path" not in entry:
+    if "path" not in entry:  # the built-in model, of this version or of another
+        built_in = default_backbone(device)
+        if entry["sha256"] == built_in.sha256:
+            return built_in
         raise InputError(
             f"was trained on another backbone ({entry['preset']}, {entry['weights']})",
             path.name,
@@ -176,7 +179,7 @@ def backbone_of(header: dict[str, Any], path: Path, device: torch.device) -> Bac
     for file in _candidates(Path(entry["path"]), path.parent):
         found = _header_of(file)
         if found is not None and holds_backbone(found) and found["backbone"]["sha256"] == entry["sha256"]:
-            return _load(file, found, device)
+            return default_backbone(device) if _is_built_in(file) else _load(file, found, device)
     raise InputError(
         f"needs its backbone ({entry['preset']}, {entry['weights']}; SHA-256 {entry['sha256'][:16]}...), which is "
         f"neither at {entry['path']}, nor beside the model, nor in {models_folder()}",
@@ -190,6 +193,11 @@ def _candidates(recorded: Path, beside: Path) -> Iterator[Path]:
     for folder in (beside, models_folder()):
         if folder.is_dir():
             yield from sorted(folder.glob("*.safetensors"))
+    yield built_in_model()
+
+
+def _is_built_in(path: Path) -> bool:
+    return path.resolve() == built_in_model().resolve()  # the plugin's folder may be a link
 
 
 def _header_of(path: Path) -> dict[str, Any] | None:
@@ -212,8 +220,13 @@ def _load(path: Path, header: dict[str, Any], device: torch.device) -> Backbone:
         _cast.cache_clear()
         _loaded.clear()  # before the next one is read: two may not fit in memory
         _loaded[key] = load_weights(path).to(device)
+    return _described(_loaded[key], header, path)
+
+
+def _described(model: SkySense, header: dict[str, Any], path: Path | None) -> Backbone:
+    entry = header["backbone"]
     return Backbone(
-        _loaded[key],
+        model,
         entry["preset"],
         entry["weights"],
         entry["sha256"],

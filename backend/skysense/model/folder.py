@@ -1,4 +1,4 @@
-"""Where a user keeps backbones. Standard library only."""
+"""Where backbones lie: the built-in one, and those that a user keeps. Standard library only."""
 
 import os
 import sys
@@ -6,6 +6,23 @@ from pathlib import Path
 
 #: Environment variable that names another folder.
 VARIABLE = "SKYSENSE_MODELS"
+
+#: Environment variable in which the plugin gives its worker the file of the built-in model.
+BUILT_IN_VARIABLE = "SKYSENSE_BUILT_IN"
+
+#: The folder that holds `backend` and `resources`: the source tree's, or the plugin's own where its zip was unpacked.
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+def built_in_model() -> Path:
+    """The file of the built-in model, which need not exist.
+
+    It lies in `resources/models` beside the folder `backend`. A backend that was installed somewhere else has no
+    such folder; then it is the file that the plugin which started this process has (`SKYSENSE_BUILT_IN`).
+    """
+    own = _ROOT / "resources" / "models" / "skysense-tiny.safetensors"
+    given = os.environ.get(BUILT_IN_VARIABLE, "").strip()
+    return Path(given) if given and not own.is_file() else own
 
 
 def models_folder() -> Path:

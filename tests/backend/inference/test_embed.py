@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 import rasterio
+import torch
 from scene_files import job, part
 from skysense.cli import main
 from skysense.errors import Cancelled
 from skysense.finetune.collect import gather
 from skysense.finetune.features import FeatureExtractor
 from skysense.jobs.control import JobControl
-from skysense.model.presets import seeded_model
+from skysense.model.backbone import default_backbone
 from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import plan_tiles
@@ -62,7 +63,7 @@ def expected(path, x, y):
     found = None
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(
-            seeded_model("tiny"), reader, layout, tiling, {}, (), spectral=False
+            default_backbone(torch.device("cpu")).model, reader, layout, tiling, {}, (), spectral=False
         )  # fmt: skip
         for tile in tiling.over(layout.area):
             at = rows - tile.core.row, cols - tile.core.col

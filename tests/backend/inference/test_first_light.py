@@ -43,7 +43,8 @@ def map_path(sentinel, model, tmp_path_factory):
 
 def test_the_model_file_says_what_it_is(sentinel, model):
     header = load_model(model).header
-    assert header["backbone"]["preset"] == "tiny" and "random" in header["backbone"]["weights"]
+    assert header["backbone"]["preset"] == "tiny"
+    assert header["backbone"]["weights"].startswith("pretrained for ")
     assert header["classes"][0]["name"] == "water" and header["classes"][0]["id"] == 1
     assert (
         header["inputs"]["modalities"] == ["s2", "s1"] and len(header["inputs"]["series"]["s2"]["days"]) == 5
@@ -51,13 +52,13 @@ def test_the_model_file_says_what_it_is(sentinel, model):
     assert json.loads(model.with_name(model.name + ".recipe.json").read_text())["task"] == "finetune"
 
 
-def test_the_user_is_told_of_random_weights(sentinel, model, tmp_path):
+def test_the_user_is_told_nothing_of_weights_that_are_trained(sentinel, tmp_path):
     notes = [
         e["text"]
         for e in job("finetune", sentinel, tmp_path / "m.safetensors")["events"]
         if e["event"] == "note"
     ]
-    assert any("random weights" in note for note in notes)
+    assert not any("random" in note or "not trained" in note for note in notes)
 
 
 def test_the_map_is_right_and_says_its_classes(scene, map_path):

@@ -1,5 +1,6 @@
 """Which backbone a job gets, and how a trained model finds its own again."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from skysense.errors import InputError
 from skysense.model import backbone as backbones
+from skysense.model import folder as folders
 from skysense.model.backbone import backbone_of, default_backbone, open_backbone
 from skysense.model.checkpoint.backbonefile import (
     RELEASED,
@@ -17,7 +19,7 @@ from skysense.model.checkpoint.backbonefile import (
     load_weights,
     save_backbone,
 )
-from skysense.model.folder import models_folder
+from skysense.model.folder import built_in_model, models_folder
 from skysense.model.modelfile import BACKBONE, load_model, read_header, save_model, save_standalone
 from skysense.model.presets import PRESETS, state_sha256
 from skysense.model.skysense import SkySense
@@ -65,20 +67,93 @@ def found(path: Path) -> backbones.Backbone:
     return backbone_of(read_header(path), path, CPU)
 
 
+@pytest.fixture
+def lent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place for another built-in model: as the backend has it that is not installed beside one."""
+    monkeypatch.setattr(folders, "_ROOT", tmp_path / "site-packages")
+    monkeypatch.setenv("SKYSENSE_BUILT_IN", str(tmp_path / "plugin" / "skysense-tiny.safetensors"))
+    (tmp_path / "plugin").mkdir()
+    default_backbone.cache_clear()
+    yield tmp_path / "plugin" / "skysense-tiny.safetensors"
+    default_backbone.cache_clear()
+
+
 def test_no_file_is_the_built_in_model() -> None:
     backbone = open_backbone(None, CPU)
-    assert (
-        backbone is default_backbone(CPU)
-        and backbone.prior_for(("s2",)) == 0.3
-        and "random weights" in backbone.warning
-    )
+    file = read_header(built_in_model())
+    assert backbone is default_backbone(CPU) and not backbone.model.training
     assert backbone.header() == {
         "preset": "tiny",
-        "weights": "random, seed 0",
-        "sha256": state_sha256(backbone.model),
-        "note": backbone.warning,
+        "weights": file["backbone"]["weights"],
+        "sha256": file["backbone"]["sha256"],
+        "note": "",
     }
-    assert backbone.warning_for(("s2",)) == backbone.warning
+    assert backbone.licence == Licence(**file["licence"]) and backbone.licence.may_embed
+    assert state_sha256(backbone.model) == state_sha256(load_weights(built_in_model()))
+
+
+def test_the_built_in_model_is_pretrained_for_every_modality() -> None:
+    backbone = default_backbone(CPU)
+    assert backbone.weights.startswith("pretrained for ")
+    for modalities in (("hr",), ("s2",), ("s1",), ("s2", "s1"), ("hr", "s2", "s1")):
+        assert backbone.warning_for(modalities) == "" and backbone.prior_for(modalities) == 1.0
+
+
+def test_the_built_in_model_by_its_path_is_the_built_in_model(tmp_path: Path) -> None:
+    (tmp_path / "resources").symlink_to(built_in_model().parent)
+    assert open_backbone(tmp_path / "resources" / built_in_model().name, CPU) is default_backbone(CPU)
+
+
+def test_a_backend_that_lies_elsewhere_takes_the_plugins_file(lent: Path) -> None:
+    group = {"part": "backbone_s1", "title": "t", "tensors": [], "random": True, "meaning": "m"}
+    make(lent, seed=3, licence=FREE, left_initial=(group,))
+    backbone = open_backbone(None, CPU)
+    assert (backbone.weights, backbone.path, backbone.licence) == ("test, seed 3", None, FREE)
+    assert (
+        "not trained for Sentinel-1" in backbone.warning_for(("s1",)) and backbone.prior_for(("s1",)) == 0.3
+    )
+    assert backbone.warning_for(("s2",)) == "" and backbone.prior_for(("s2",)) == 1.0
+
+
+def test_its_own_file_comes_before_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKYSENSE_BUILT_IN", str(make(tmp_path / "b.safetensors")))
+    assert built_in_model().parts[-3:] == ("resources", "models", "skysense-tiny.safetensors")
+
+
+def test_nothing_stands_in_for_a_built_in_model_that_is_missing_or_damaged(
+    lent: Path, tmp_path: Path
+) -> None:
+    def sentence() -> str:
+        with pytest.raises(InputError) as error:
+            open_backbone(None, CPU)
+        return error.value.sentence
+
+    again = "Install SkySense again: this file is a part of it."
+    assert sentence() == f"{lent}: the built-in model does not exist. {again}"
+    lent.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    assert sentence().startswith(f"{lent}: the built-in model is not a model file (")
+    data = bytearray(make(lent).read_bytes())
+    data[-999] ^= 1
+    lent.write_bytes(data)
+    assert sentence().startswith(f"{lent}: the built-in model has been damaged or changed")
+    # Nor for one that a trained model names, or that is asked for by its path.
+    save_model(
+        tmp_path / "m.safetensors", {"backbone": {"preset": "tiny", "weights": "w", "sha256": "0"}}, {}
+    )
+    for path in (lent, tmp_path / "m.safetensors"):
+        with pytest.raises(InputError, match="the built-in model has been damaged or changed"):
+            open_backbone(path, CPU)
+    make(lent)
+    assert open_backbone(None, CPU).weights == "test, seed 1"
+
+
+def test_a_model_trained_on_a_copy_of_the_built_in_model_finds_the_built_in_one(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    shutil.copyfile(built_in_model(), copy)
+    trained = fine_tuned(tmp_path / "m.safetensors", open_backbone(copy, CPU))
+    assert found(trained).path == copy
+    copy.unlink()
+    assert found(trained) is default_backbone(CPU)
 
 
 def test_a_backbone_file(tmp_path: Path) -> None:
@@ -162,9 +237,10 @@ def test_a_file_that_only_claims_the_digest_is_not_used(tmp_path: Path) -> None:
 
 
 def test_a_model_of_an_older_built_in_backbone(tmp_path: Path) -> None:
-    header = {"backbone": {**default_backbone(CPU).header(), "sha256": "0" * 64}}
-    save_model(tmp_path / "m.safetensors", header, {})
-    with pytest.raises(InputError, match=r"another backbone \(tiny, random, seed 0\)"):
+    # As it was when the built-in model had random weights.
+    entry = {"preset": "tiny", "weights": "random, seed 0", "sha256": "0" * 64, "note": "Random."}
+    save_model(tmp_path / "m.safetensors", {"backbone": entry}, {})
+    with pytest.raises(InputError, match=r"another backbone \(tiny, random, seed 0\)\. Train it again"):
         found(tmp_path / "m.safetensors")
 
 
@@ -186,9 +262,9 @@ def test_a_standalone_file_holds_its_backbone(tmp_path: Path, dtype: torch.dtype
     own = found(out)
     # The file holds the tensors as they are computed with: in float32, whatever the backbone file had.
     assert own.sha256 == state_sha256(backbone.model) == state_sha256(load_weights(out))
-    assert (own.sha256 == backbone.sha256) == (dtype is not torch.float16)
+    assert (own.sha256 == backbone.sha256) == (dtype is torch.float32)  # the built-in model's file has halves
     assert (own.warning, own.licence) == (backbone.warning, backbone.licence)
-    assert own.prior_for(("s2",)) == backbone.prior_for(("s2",)) == (1.0 if dtype else 0.3)
+    assert own.prior_for(("s2",)) == backbone.prior_for(("s2",)) == 1.0
     file = load_model(out)
     assert file.tensors.keys() == trained.keys() and not any(
         name.startswith(BACKBONE) for name in file.tensors
