@@ -77,7 +77,7 @@ def export_backbone(
         preset=origin.preset,
         config=config,
         weights=f"pretrained for {card['steps']} steps from {origin.weights}",
-        licence=origin.licence or (OPEN if checked else UNCHECKED),
+        licence=_licence(origin.licence, checked),
         left_initial=tuple(left_initial(name for name in kept if name in initial)),
         source={"training": dict(card)},
     )
@@ -88,6 +88,13 @@ def export_backbone(
 def fresh_names(names: Iterable[str]) -> frozenset[str]:
     """Of a model with fresh weights, the tensors that mean nothing until they are trained (geo-context says so itself)."""
     return frozenset(name for name in names if not name.startswith("geo_context."))
+
+
+def _licence(before: Licence | None, checked: bool) -> Licence:
+    """Terms of a file that was gone on from stay, but weights are open only while all their imagery was checked."""
+    if before is None or before == OPEN:
+        return OPEN if checked else UNCHECKED
+    return before
 
 
 def _trained(modalities: Iterable[Modality]) -> set[str]:
