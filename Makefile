@@ -41,7 +41,7 @@ screenshots: env system ## the pictures in docs/images
 	@$(PY) tools/demo/run_demo.py $(if $(SCENE),--scene "$(SCENE)") | tail -n 1 > build/screenshots.json
 	@cp "$$($(PY) -c 'import json; print(json.load(open("build/screenshots.json"))["screenshot"])')" docs/images/demo.png
 
-pretrain-tiny: env ## make the built-in model again from the imagery in DATA=dir (hours on two cores)
+pretrain-tiny: env ## make the built-in model again from the imagery in DATA=dir (half an hour on two cores)
 	$(PY) tools/pretrain_tiny.py --data "$(if $(DATA),$(DATA),../shared/data)" --out "$(if $(OUT),$(OUT),build/pretrain-tiny)"
 
 bench-pretrain: env ## what each part of the pretraining brings, on the labelled scenes in DATA=dir

@@ -4,6 +4,7 @@ Interrupted, the same command goes on where it was. Run: make pretrain-tiny DATA
 """
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -29,9 +30,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="has pretrain/ and scenes/")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--leave-out", nargs="*", default=[], help="places not trained on, to be scored on them"
+        "--leave-out",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="places not trained on, to be scored on them",
     )
     args = parser.parse_args()
+    begun = args.out / "recipe.json"
+    if begun.exists() and json.loads(begun.read_text())["options"].get("leave_out", []) != args.leave_out:
+        parser.error(f"{args.out} holds a run that left out other places: choose another --out")
     command = [sys.executable, "-m", "skysense", "pretrain", "--preset", "tiny", "--half", "--resume"]
     command += ["--data", str(args.data / "pretrain"), str(args.data / "scenes"), "--sources", str(SOURCES)]
     command += ["--out", str(args.out), "--synthetic", str(SYNTHETIC)]
@@ -42,7 +50,7 @@ def main() -> None:
     if not args.leave_out:
         MODELS.mkdir(exist_ok=True)
         shutil.copyfile(args.out / "model.safetensors", MODELS / f"{NAME}.safetensors")
-        print(MODELS / f"{NAME}.safetensors")
+        subprocess.run([sys.executable, str(ROOT / "tools" / "model_card.py")], check=True)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
 
             return worker()
         result = options.run(options)
-        print(json.dumps(result, ensure_ascii=False) if as_json else options.show(result))
+        if not _is_silent():
+            print(json.dumps(result, ensure_ascii=False) if as_json else options.show(result))
         return EXIT_DONE
     except (Cancelled, KeyboardInterrupt):
         print("Cancelled.", file=sys.stderr)
@@ -174,11 +175,16 @@ def _run(recipe: Recipe) -> Result:
     return _showing(lambda control: run(recipe, control))
 
 
+def _is_silent() -> bool:
+    """Of several processes under torchrun the first one speaks."""
+    return os.environ.get("RANK", "0") != "0"
+
+
 def _showing(job: Callable[[JobControl], Result]) -> Result:
     """Do a job; its notes, and on a terminal its progress, go to stderr. Ctrl-C asks it to stop, a second one ends it."""
 
     def show(event: dict[str, Any]) -> None:
-        if os.environ.get("RANK", "0") != "0":  # of several processes under torchrun the first one speaks
+        if _is_silent():
             return
         if event["event"] == "note":
             print(f"Note: {event['text']}", file=sys.stderr)

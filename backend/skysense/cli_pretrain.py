@@ -26,7 +26,13 @@ def add(command: Callable[..., argparse.ArgumentParser], run: Callable[[Recipe],
         "pretrain a model on unlabelled imagery, or go on pretraining one",
     )
     sub.add_argument(
-        "--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of scenes, or scenes"
+        "--data",
+        type=Path,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="DIR",
+        help="folders of scenes, or scenes",
     )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
     sub.add_argument("--preset", default="tiny", help="size of a fresh model: tiny, small, base, huge")
@@ -40,18 +46,29 @@ def add(command: Callable[..., argparse.ArgumentParser], run: Callable[[Recipe],
         "--sources", type=Path, metavar="FILE", help="use only scenes that this list of licences allows"
     )
     sub.add_argument(
-        "--leave-out", nargs="+", default=[], metavar="NAME", help="scenes or places not trained on"
+        "--leave-out",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="scenes or places not trained on",
     )
     sub.add_argument("--synthetic", type=int, default=0, metavar="N", help="synthetic landscapes to add")
     sub.add_argument(
         "--probe",
         nargs="+",
+        action="extend",
         default=[],
         metavar="SCENE",
-        help="labelled scenes that score the features at intervals",
+        help="labelled scenes that score the features at the end, and every N steps with `--set probe_every=N`",
     )
     sub.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings, as `--set lr=0.001 crop=24`"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings, as `--set lr=0.001 crop=24`",
     )
     sub.add_argument("--workers", type=int, metavar="N", help="threads that read ahead")
     sub.add_argument("--half", action="store_true", help="write float16, half the size")

@@ -221,6 +221,6 @@ def _parse_options(data: dict[str, Any]) -> Options:
         raise InputError(f"the training mode {values['mode']!r} is not built yet", "recipe", 'Use "head"')
     if not isinstance(values.get("standalone", False), bool):
         raise InputError(f"standalone is {values['standalone']!r}", "recipe", "Use true or false")
-    if not isinstance(values.get("seed", 0), int):
-        raise InputError(f"seed is {values['seed']!r}", "recipe", "Use a whole number")
+    if not isinstance(values.get("seed", 0), int) or values.get("seed", 0) < 0:
+        raise InputError(f"seed is {values['seed']!r}", "recipe", "Use a whole number, 0 or more")
     return Options(**values)

@@ -65,6 +65,15 @@ def any_process(flag: bool) -> bool:
     return bool(all_sum(torch.tensor(int(flag))))
 
 
+def gather_names(names: list[str]) -> list[str]:
+    """The names of all processes, in the order of their ranks."""
+    if not active():
+        return names
+    parts: list[list[str]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(parts, names)
+    return [name for part in parts for name in part]
+
+
 def gather_rows(rows: Tensor) -> Tensor:
     """Rows (N_i, ...) of all processes in the order of their ranks; N_i may differ, gradient flows to the local ones."""
     if not active():

@@ -33,15 +33,16 @@ from skysense.pretrain.parallel import any_process, rank, start_processes, world
 from skysense.pretrain.schedule import rates
 from skysense.pretrain.shard import full
 from skysense.pretrain.sources import read_sources
-from skysense.pretrain.state import extra_of, load, newest, save
+from skysense.pretrain.state import extra_of, load, newest, save, step_of
 from skysense.pretrain.synthesise import make_synthetic
 from skysense.pretrain.trainer import Report, Trainer
 from skysense.pretrain.views import Sample, make_sample
+from skysense.scene.acquisition import Labels, Scene
 from skysense.scene.scenefile import load_scene
 from skysense.scene.sensors import SENSORS
 
 #: Settings that a resumed run may change: they influence how it is computed, and not what.
-_FREE = {"workers", "accumulate", "checkpoint_activations", "save_every", "probe_every"}
+_FREE = {"workers", "checkpoint_activations", "save_every", "probe_every"}
 
 
 def run_pretrain(recipe: Recipe, control: JobControl) -> dict[str, Any]:
@@ -73,6 +74,8 @@ class _Run:
         self.began = time.monotonic()
         self.done, self.before = 0, 0.0  # steps, and seconds of earlier parts of the run
         self.probed: dict[str, float] = {}
+        self.probed_at = -1  # the step after which `probed` was measured, known to every process
+        self.scenes = [_labelled(path) for path in self.options.probe]
         checkpoint = newest(self.folder / "checkpoints")
         if checkpoint is not None and not recipe.options.resume:
             raise InputError(
@@ -81,23 +84,28 @@ class _Run:
                 "Go on with it (resume), or choose another folder",
             )
         saved = None if checkpoint is None else extra_of(checkpoint)
+        if checkpoint is not None:
+            self.done = step_of(checkpoint)
         self.config = self._config(saved)
         self.corpus = self._find()
+        self.seen = self._entries  # in any part of the run
         if saved is None:
             model, self.origin = self._begin()
         else:
             model, self.origin = SkySense(ModelConfig.from_json(saved["model"])), _origin(saved["origin"])
             self.before = saved["seconds"]
+            self.seen = sorted({*self.seen, *saved["seen"]})
             if saved["entries"] != self._entries and rank() == 0:
                 control.note(
                     "The imagery is not what the run was begun with: it goes on with what is there now."
                 )
         self.trainer = Trainer(model, self.config, device)
         if checkpoint is not None:
-            self.done, _ = load(checkpoint, self.trainer.tensors())
+            load(checkpoint, self.trainer.tensors())
             self.trainer.loaded()
         if rank() == 0:
-            write_json(self.folder / "recipe.json", recipe.to_json())
+            if checkpoint is None:
+                write_json(self.folder / "recipe.json", recipe.to_json())
             write_json(self.folder / "found.json", self.corpus.found.to_json())
             self.journal = Journal(self.folder / "log.jsonl", keep=self.done)
         self.loader: Loader[Sample] = Loader(
@@ -133,7 +141,7 @@ class _Run:
         """Write the model and the picture."""
         state = {name: full(tensor) for name, tensor in self.trainer.teacher.model.state_dict().items()}
         path, chart = self.folder / "model.safetensors", self.folder / "loss.svg"
-        if self.options.probe and not self.probed:
+        if self.scenes and self.probed_at != self.done:
             self._probe()
         records = read_journal(self.folder / "log.jsonl") if rank() == 0 else []
         if rank() == 0:
@@ -175,6 +183,13 @@ class _Run:
         given = self.options.settings
         if saved is None:
             return PretrainConfig(**{"seed": self.recipe.options.seed, **given})  # type: ignore[arg-type]
+        for name, value in self._asked.items():
+            if value != saved["asked"][name]:
+                raise InputError(
+                    f"was begun with {name} {saved['asked'][name]!r}, not {value!r}",
+                    str(self.folder),
+                    "Go on with the same options, or begin in another folder",
+                )
         for name, value in given.items():
             if name not in _FREE and value != saved["config"][name]:
                 raise InputError(
@@ -194,31 +209,28 @@ class _Run:
                 raise InputError(
                     f"cannot be made ({error.strerror})", str(self.folder), "Choose another folder"
                 ) from None
-            if self.options.synthetic:
-                self._synthesise()
-        any_process(False)  # the folder is there
-        if self.options.synthetic:
-            data.append(str(self.folder / "synthetic"))
+            self._synthesise()
+        any_process(False)  # the folder is there, and the landscapes are
+        data += [str(path) for path in self._synthesise()]
         corpus = find_corpus(
             data,
             root=self.recipe.root,
             sources=None if self.options.sources is None else read_sources(self.options.sources),
             leave_out=self.options.leave_out,
-            progress=lambda where: self.control.progress(
-                0.0, f"Looking at {Path(where).parent.name or where}"
-            ),
+            progress=lambda where: self._prepare(f"Looking at {Path(where).parent.name or where}"),
         )
         if rank() == 0:
             self.control.note(corpus.found.text)
         return corpus
 
-    def _synthesise(self) -> None:
-        make_synthetic(
-            self.folder / "synthetic",
-            self.options.synthetic,
-            self.config.seed,
-            lambda text: self.control.progress(0.0, text.capitalize()),
-        )
+    def _synthesise(self) -> list[Path]:
+        """The landscapes that are asked for, made where they are not there."""
+        folder, count = self.folder / "synthetic", self.options.synthetic
+        return make_synthetic(folder, count, self.config.seed, lambda text: self._prepare(text.capitalize()))
+
+    def _prepare(self, text: str) -> None:
+        """Tell what is done before the first step of this part of the run."""
+        self.control.progress(self._share, text)
 
     def _begin(self) -> tuple[SkySense, Origin]:
         # All synthetic landscapes lie at one made-up place, which is no region's context.
@@ -234,14 +246,29 @@ class _Run:
         return self.before + time.monotonic() - self.began
 
     @property
+    def _share(self) -> float:
+        return 0.99 * self.done / self.config.steps
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        """Options beside the settings that make a run what it is; imagery may be left out on the way."""
+        options = self.options
+        return {
+            "preset": options.preset,
+            "seed": self.recipe.options.seed,
+            "model": self.recipe.model and str(self.recipe.model),
+            "sources": options.sources and str(options.sources),
+            "synthetic": options.synthetic,
+        }
+
+    @property
     def _entries(self) -> list[str]:
         return [entry.name for entry in self.corpus.entries]
 
     def _tell(self, report: Report, seconds: float, waited: float) -> None:
         """Probe where it is time, and write the step down."""
         every = self.config.probe_every
-        self.probed = {}
-        if self.options.probe and every and self.done % every == 0:
+        if self.scenes and every and self.done % every == 0:
             self._probe()
         if rank():
             return
@@ -258,7 +285,7 @@ class _Run:
                 "waited": round(waited, 4),
                 "samples_per_s": round(self.config.batch / seconds, 3),
                 "flops_per_s": round(report.flops / seconds),
-                **({"probe": self.probed} if self.probed else {}),
+                **({"probe": self.probed} if self.probed_at == self.done else {}),
             }
         )
         self.control.metrics(
@@ -274,9 +301,7 @@ class _Run:
         """Tell how far it is; whether the user has asked any process to stop."""
         stop = False
         try:
-            self.control.progress(
-                0.99 * self.done / self.config.steps, f"Step {self.done:,} of {self.config.steps:,}"
-            )
+            self.control.progress(self._share, f"Step {self.done:,} of {self.config.steps:,}")
         except Cancelled:
             stop = True
         return any_process(stop)
@@ -290,7 +315,9 @@ class _Run:
                 "config": self.config.to_json(),
                 "model": self.trainer.model.config.to_json(),
                 "origin": {**asdict(self.origin), "initial": sorted(self.origin.initial)},
+                "asked": self._asked,
                 "entries": self._entries,
+                "seen": self.seen,
                 "seconds": self._seconds,
             },
         )
@@ -299,14 +326,12 @@ class _Run:
         """Score the teacher's frozen features on the labelled scenes; the first process does it."""
         with self.trainer.teacher_whole():
             if rank() == 0:
-                for path in self.options.probe:
-                    scene = load_scene(Path(path))
-                    if scene.labels is None:
-                        raise InputError("has no labels to probe with", path, "Choose a labelled scene")
-                    quiet = JobControl(lambda event: None)
-                    scores = probe_scene(scene, scene.labels, self.trainer.teacher.model, quiet)
+                quiet = JobControl(lambda event: None)
+                for scene, labels in self.scenes:
+                    scores = probe_scene(scene, labels, self.trainer.teacher.model, quiet)
                     self.probed[scene.name] = scores["linear"]["miou"]
             any_process(False)
+        self.probed_at = self.done
 
     def _card(self) -> dict[str, Any]:
         """What the model's header tells of the training."""
@@ -321,13 +346,20 @@ class _Run:
         }
         if self.options.sources is not None:
             sources = read_sources(self.options.sources)
-            card["sources"] = [asdict(sources[name]) for name in self._entries if name in sources]
+            card["sources"] = [asdict(sources[name]) for name in self.seen if name in sources]
         return card
 
 
 def _origin(saved: Mapping[str, Any]) -> Origin:
     licence = None if saved["licence"] is None else Licence(**saved["licence"])
     return Origin(saved["preset"], saved["weights"], licence, frozenset(saved["initial"]))
+
+
+def _labelled(path: str) -> tuple[Scene, Labels]:
+    scene = load_scene(Path(path))
+    if scene.labels is None:
+        raise InputError("has no labels to probe with", path, "Choose a labelled scene")
+    return scene, scene.labels
 
 
 def _device_name(device: torch.device) -> str:

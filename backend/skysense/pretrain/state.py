@@ -102,6 +102,11 @@ def extra_of(checkpoint: Path) -> dict[str, Any]:
     return extra
 
 
+def step_of(checkpoint: Path) -> int:
+    """Steps done at a checkpoint."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
 def load(checkpoint: Path, tensors: Mapping[str, Tensor]) -> tuple[int, dict[str, Any]]:
     """Read a checkpoint into `tensors`, in place, each process its own rows; nothing is changed if it does not fit.
 

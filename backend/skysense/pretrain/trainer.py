@@ -22,7 +22,7 @@ from skysense.pretrain.flops import StepFlops
 from skysense.pretrain.objective import Objective
 from skysense.pretrain.objective.heads import Heads
 from skysense.pretrain.optimiser import clip, make_optimiser, set_rates
-from skysense.pretrain.parallel import all_sum, any_process, rank
+from skysense.pretrain.parallel import all_sum, gather_names, rank
 from skysense.pretrain.recompute import recompute_layers
 from skysense.pretrain.schedule import rates
 from skysense.pretrain.shard import Sharded, whole
@@ -105,7 +105,7 @@ class Trainer:
                 seen += groups
                 losses = self._losses(step, groups)
                 total = losses["total"] / self.config.accumulate
-                if total.requires_grad:  # a process without samples has none
+                if total.requires_grad:  # where no process has a row there is nothing to learn
                     total.backward()  # type: ignore[no-untyped-call]
                 for name, loss in losses.items():
                     shares[name] = shares.get(name, 0) + loss.detach() / self.config.accumulate
@@ -115,7 +115,7 @@ class Trainer:
         norm = clip([self.model, self.objective], self.config.clip)
         flops = int(all_sum(torch.tensor(self._flops.of(seen), dtype=torch.int64)))
         report = Report(terms.pop("total"), terms, norm, dict(self.objective.stats), flops)
-        if any_process(not report.finite):
+        if not report.finite:  # in one process and so in all
             raise self._not_finite(step, samples)
         self._optimiser.step()
         self.teacher.update(self.model, self.objective.heads, now.momentum)
@@ -155,20 +155,24 @@ class Trainer:
     def _not_finite(self, step: int, samples: Sequence[Sample]) -> NotFinite:
         """The error, with the scenes whose own features are no numbers; all of the step's where each is well by itself."""
         self._optimiser.zero_grad(set_to_none=True)
-        scenes = []
+        self.objective.forget()
         with torch.no_grad(), whole(self._student, self._teacher):
-            for sample in samples:
-                view = collate([sample])[0].to(self.device).views[0]
-                found = self.model(view, series_maps=True)
-                maps = [x for x in (found.fused, found.s2, found.s1, *(found.hr or ())) if x is not None]
-                if not all(bool(x.isfinite().all()) for x in maps):
-                    scenes.append(sample.scene)
-        named = sorted(set(scenes or (sample.scene for sample in samples)))
+            guilty = gather_names([sample.scene for sample in samples if not self._is_finite(sample)])
+        named = sorted(set(guilty or gather_names([sample.scene for sample in samples])))
         return NotFinite(
             f"the loss of step {step + 1} is not a number",
             ", ".join(named),
-            "Look at this imagery, and leave it out or lower the learning rate; then go on with the last checkpoint",
+            "Look at this imagery: leave it out and resume, or begin again with a lower learning rate",
         )
+
+    def _is_finite(self, sample: Sample) -> bool:
+        """Whether the student's features of all views of a sample are numbers."""
+        for view in collate([sample])[0].to(self.device).views:
+            found = self.model(view, series_maps=True)
+            maps = [x for x in (found.fused, found.s2, found.s1, *(found.hr or ())) if x is not None]
+            if not all(bool(x.isfinite().all()) for x in maps):
+                return False
+        return True
 
 
 def _seed(*words: int) -> int:

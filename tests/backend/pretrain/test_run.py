@@ -20,6 +20,7 @@ from skysense.model import presets
 from skysense.model.backbone import open_backbone
 from skysense.model.modelfile import read_header
 from skysense.pretrain.journal import read_journal
+from skysense.synthetic.landscape import make_landscape
 from small_shapes import MINI, SMALL
 
 STEPS = 6
@@ -198,6 +199,57 @@ def test_other_settings_cannot_be_resumed_but_threads_can(data, tmp_path):
     assert pretrain(data, tmp_path / "out", resume=True, settings={"workers": 0})["steps"] == STEPS
 
 
+def test_another_model_or_seed_cannot_be_resumed_and_the_recipe_stays(data, tmp_path):
+    with pytest.raises(Cancelled):
+        pretrain(data, tmp_path / "out", StopsAfter(2))
+    before = (tmp_path / "out" / "recipe.json").read_bytes()
+    for option, said in (({"preset": "small"}, "preset 'mini', not 'small'"), ({"seed": 9}, "seed 0, not 9")):
+        with pytest.raises(InputError, match=f"was begun with {said}"):
+            pretrain(data, tmp_path / "out", resume=True, **option)
+    pretrain(data, tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "recipe.json").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    return make_landscape(tmp_path_factory.mktemp("labelled"), seed=1, size_m=640)
+
+
+def test_probes_are_in_the_log_and_change_no_loss(data, labelled, tmp_path):
+    result = pretrain(data, tmp_path / "out", probe=[str(labelled)], settings={"probe_every": 4})
+    pretrain(data, tmp_path / "plain")
+    assert losses(tmp_path / "out") == losses(tmp_path / "plain")
+    probes = {r["step"]: r["probe"] for r in read_journal(tmp_path / "out" / "log.jsonl") if "probe" in r}
+    assert list(probes) == [4] and probes[4].keys() == result["probe"].keys()
+    assert all(0 <= miou <= 1 for miou in (*probes[4].values(), *result["probe"].values()))
+
+
+def run_with_probe(data, labelled, output):
+    presets.PRESETS["mini"] = MINI
+    settings = {"steps": 2, "probe_every": 2}
+    run(recipe(data, output, probe=[str(labelled)], settings=settings), JobControl(lambda event: None))
+
+
+def test_two_processes_probe_together_after_the_last_step(data, labelled, tmp_path):
+    in_processes(2, run_with_probe, data, labelled, tmp_path / "out", joined=False)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_what_cannot_be_probed_is_told_before_the_first_step(data, tmp_path):
+    with pytest.raises(InputError, match="has no labels to probe with"):
+        pretrain(data, tmp_path / "out", probe=[str(data / "series")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_imagery_left_out_on_the_way_stays_on_the_record(data, tmp_path):
+    with pytest.raises(Cancelled):
+        pretrain(data, tmp_path / "out", StopsAfter(5))
+    pretrain(data, tmp_path / "out", resume=True, leave_out=["alone"])
+    index = tmp_path / "out" / "checkpoints" / f"step-{STEPS:08d}" / "state.json"
+    extra = json.loads(index.read_text())["extra"]
+    assert extra["entries"] == ["both", "series"] and extra["seen"] == ["alone", "both", "series"]
+
+
 def test_changed_imagery_is_told_at_resume(data, tmp_path):
     with pytest.raises(Cancelled):
         pretrain(data, tmp_path / "out", StopsAfter(2))
@@ -249,7 +301,7 @@ def test_a_loss_that_is_no_number_stops_at_the_last_good_checkpoint(data, tmp_pa
         InputError, match=r"(alone|both|series).*: the loss of step \d is not a number"
     ) as error:
         pretrain(data, tmp_path / "wild", settings=wild)
-    assert "lower the learning rate" in error.value.sentence
+    assert "leave it out and resume, or begin again with a lower learning rate" in error.value.sentence
     # No step that was not a number is written down, and no state later than the last one asked for.
     done = len(losses(tmp_path / "wild"))
     assert all(loss is not None for _, loss, _ in losses(tmp_path / "wild"))

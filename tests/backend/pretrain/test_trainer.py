@@ -113,8 +113,8 @@ def test_a_loss_that_is_no_number_names_its_scene_and_changes_nothing():
     made.step(0, samples())
     before = values(made)
     spoilt = samples(step=1)
-    spoilt[1].views[0].s2.x[0, 0, 4, 4] = torch.inf
-    spoilt[1].views[0].s2.valid[0] = True
+    spoilt[1].views[1].s2.x[0, 0, 4, 4] = torch.inf
+    spoilt[1].views[1].s2.valid[0] = True
     with pytest.raises(NotFinite, match=r"scene 1: the loss of step 2 is not a number"):
         made.step(1, spoilt)
     after = values(made)
@@ -123,6 +123,8 @@ def test_a_loss_that_is_no_number_names_its_scene_and_changes_nothing():
     undisturbed = trainer()
     undisturbed.step(0, samples())
     assert made.step(1, samples(step=1)) == undisturbed.step(1, samples(step=1))
+    there, here = values(undisturbed), values(made)
+    assert all(torch.equal(there[name], here[name]) for name in there)
 
 
 def test_checkpointed_activations_change_nothing_but_rounding():

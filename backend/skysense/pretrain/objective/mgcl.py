@@ -139,6 +139,10 @@ class Objective(nn.Module):
         if used:
             self.stats["prototypes.usage"] = sum(used.values()) / len(used)
 
+    def forget(self) -> None:
+        """Drop what the last `losses` left for `update_prototypes`: its step is not taken."""
+        self._seen_by_region = []
+
     def _pair(
         self,
         group: Group,
