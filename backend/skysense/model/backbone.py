@@ -1,7 +1,7 @@
 """The backbone that jobs use, and how a model file names it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ from skysense.scene.sensors import SENSORS, Modality
 #: Features of untrained weights are kept on a short lead: at 1 they cost up to 4 points of mIoU on the HR scenes.
 _RANDOM_PRIOR = 0.3
 
+#: Modalities in which the built-in model's features are no better than random ones, by maps of labelled scenes
+#: (`benchmarks/bench_quality.py`): trusted fully, HR ones cost 1.5 and 3.9 points of mIoU on the two HR scenes.
+_BUILT_IN_WEAK: tuple[Modality, ...] = ("hr",)
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -34,6 +38,7 @@ class Backbone:
         licence: of its weights.
         path: the file that it was read from; None for the built-in model.
         left_initial: tensors that no checkpoint held, by part (`checkpoint.report.left_initial`).
+        weak: modalities whose features are known to be worth as little as random ones.
     """
 
     model: SkySense
@@ -44,6 +49,7 @@ class Backbone:
     licence: Licence
     path: Path | None = None
     left_initial: tuple[dict[str, Any], ...] = ()
+    weak: tuple[Modality, ...] = ()
 
     def in_precision(self, name: str) -> SkySense:
         """The model in "float32" or "bfloat16"."""
@@ -81,9 +87,10 @@ class Backbone:
     def prior_for(self, modalities: Sequence[Modality]) -> float:
         """How far a head trusts its features before it has seen a label, against 1 for spectral values.
 
-        Lower wherever `warning_for` has something to say: where random weights make a part of the features.
+        Lower wherever random weights, or weights that are worth as little, make a part of the features.
         """
-        return _RANDOM_PRIOR if self.warning_for(modalities) else 1.0
+        doubtful = self.warning_for(modalities) or set(modalities) & set(self.weak)
+        return _RANDOM_PRIOR if doubtful else 1.0
 
     def warning_for(self, modalities: Sequence[Modality]) -> str:
         """What the user must be told when it is used with these modalities, or ""."""
@@ -132,7 +139,7 @@ def default_backbone(device: torch.device) -> Backbone:
             str(path),
             "Install SkySense again: this file is a part of it",
         ) from None
-    return _described(model, header, None)
+    return replace(_described(model, header, None), weak=_BUILT_IN_WEAK)
 
 
 def open_backbone(path: Path | None, device: torch.device) -> Backbone:
