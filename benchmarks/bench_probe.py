@@ -31,12 +31,13 @@ def main() -> None:
     built_in = default_backbone(device)
     own = f"built-in {built_in.sha256[:8]}"
     table.fill(own, 0, lambda: probe_all(built_in.model, scenes))
+    rows = ["random weights", own]
     for name, path in files.items():
-        model = open_backbone(Path(path), device).model
-        table.fill(name, 0, lambda model=model: probe_all(model, scenes))  # type: ignore[misc]
+        backbone = open_backbone(Path(path), device)
+        rows.append(f"{name} {backbone.sha256[:8]}")
+        table.fill(rows[-1], 0, lambda model=backbone.model: probe_all(model, scenes))  # type: ignore[misc]
     forest = forest_rows(data)
     print(table.text())
-    rows = ["random weights", own, *files]
     print(f"{'linear mIoU':<28}" + "".join(f"{row:>20}" for row in rows) + f"{'forest':>20}")
     for scene in scenes:
         values = [table.scenes(row, "linear")[scene.name] for row in rows]

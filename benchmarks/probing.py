@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from hardware import RESULTS, hardware
+from skysense.aside import write_aside
 from skysense.finetune.probe import probe_scene
 from skysense.jobs.control import JobControl
 from skysense.model.skysense import SkySense
@@ -49,7 +50,7 @@ class Table:
         if str(seed) not in cells:
             print(f"{row}, seed {seed}", flush=True)
             cells[str(seed)] = scores()
-            self.path.write_text(json.dumps(self._content, indent=1) + "\n")
+            write_aside(self.path, (json.dumps(self._content, indent=1) + "\n").encode())
 
     def means(self, row: str, kind: str) -> dict[str, float]:
         """Mean mIoU over scenes, by seed."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qgis.PyQt.QtCore import QEvent, pyqtSignal
+from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtGui import QShowEvent
-from qgis.PyQt.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
+from qgis.PyQt.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
+from ..forms import GrowingDialog, plain_button, wrapped_label
 from ..models.picker import model_title
 from ..worker.client import WorkerClient
 from ..worker.messages import Failure
 from .form import AdaptForm, Panel
 from .pace import pace_text, remember_pace
-from .parts import plain_button, wrapped_label
 from .plan import TASK
 from .progress import AdaptProgress
 
@@ -32,7 +32,7 @@ _PACE_UNKNOWN = (
 )
 
 
-class AdaptDialog(QDialog):
+class AdaptDialog(GrowingDialog):
     """Starts a run and shows it; the run is the panel's and goes on when the window is closed.
 
     Args:
@@ -91,13 +91,6 @@ class AdaptDialog(QDialog):
         self._jobs.measured.connect(self._measured)
         self._jobs.noted.connect(self._noted)
         self._jobs.paused.connect(self._waits)
-
-    def event(self, event: QEvent) -> bool:
-        """Texts of several lines get their height; a dialog does not grow by itself."""
-        handled = super().event(event)
-        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize) and self.layout() is not None:
-            self.setMinimumHeight(self.layout().totalHeightForWidth(self.width()))
-        return handled
 
     def showEvent(self, event: QShowEvent) -> None:
         """Ask the worker where models are kept, until it has told it once."""

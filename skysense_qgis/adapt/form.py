@@ -9,9 +9,9 @@ from typing import Any
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QWidget
 
+from ..forms import wrapped_label
 from .folders import FolderList
 from .pace import remembered_pace
-from .parts import wrapped_label
 from .plan import LENGTHS, MODEL_FILE, adaptation, folder_name, free_name, is_free, length_text
 
 

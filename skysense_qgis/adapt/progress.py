@@ -8,9 +8,9 @@ from typing import Any
 from qgis.PyQt.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from ..duration import duration
+from ..forms import wrapped_label
 from .chart import LossChart
 from .pace import Pace, pace_text
-from .parts import wrapped_label
 
 _CHART_HELP = (
     "The loss says how hard the model still finds its exercises. It mostly falls and then levels out; ups and downs "

@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from qgis.gui import QgsAuthConfigSelect, QgsCollapsibleGroupBox
-from qgis.PyQt.QtCore import QEvent, Qt, pyqtSignal
+from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtGui import QShowEvent
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDialog,
     QFormLayout,
     QGroupBox,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QProgressBar,
     QPushButton,
@@ -24,6 +22,7 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..duration import duration
+from ..forms import GrowingDialog, wrapped_label
 from ..worker.client import WorkerClient
 from ..worker.messages import Failure
 from .token import read_token
@@ -37,7 +36,7 @@ _TOKEN_HELP = (
 )
 
 
-class DownloadDialog(QDialog):
+class DownloadDialog(GrowingDialog):
     """Choose a repository and a file, accept the licence, download.
 
     Args:
@@ -76,22 +75,22 @@ class DownloadDialog(QDialog):
         self.authentication = QgsAuthConfigSelect(self)
         self.authentication.setObjectName("authenticationSelect")
         self.authentication.setToolTip(_TOKEN_HELP)
-        self.place = _text(self, "placeLabel")
-        self.licence = _text(self, "licenceLabel")
+        self.place = wrapped_label(self, "placeLabel")
+        self.licence = wrapped_label(self, "licenceLabel")
         self.consent = QCheckBox("I agree", self)
         self.consent.setObjectName("licenceCheck")
         self.bar = QProgressBar(self)
         self.bar.setObjectName("downloadProgress")
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(False)
-        self.status = _text(self, "downloadStatus")
+        self.status = wrapped_label(self, "downloadStatus")
         self.download_button = QPushButton("Download", self)
         self.download_button.setObjectName("downloadButton")
         self.cancel_button = QPushButton("Close", self)
         self.cancel_button.setObjectName("downloadCancelButton")
         for button in (self.list_button, self.download_button, self.cancel_button):
             button.setAutoDefault(False)
-        introduction = _text(self, "downloadIntroduction")
+        introduction = wrapped_label(self, "downloadIntroduction")
         introduction.setText(_INTRODUCTION)
         line = QHBoxLayout()
         line.addWidget(self.repository, 1)
@@ -125,13 +124,6 @@ class DownloadDialog(QDialog):
         layout.addStretch(1)
         layout.addLayout(buttons)
         self.resize(560, 460)
-
-    def event(self, event: QEvent) -> bool:
-        """Texts of several lines and the opened group get their height; a dialog does not grow by itself."""
-        handled = super().event(event)
-        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize) and self.layout() is not None:
-            self.setMinimumHeight(self.layout().totalHeightForWidth(self.width()))
-        return handled
 
     def showEvent(self, event: QShowEvent) -> None:
         """The worker may have been unavailable when the dialog was made."""
@@ -321,14 +313,6 @@ def _line(parent: QWidget, name: str, hint: str) -> QLineEdit:
     line.setObjectName(name)
     line.setPlaceholderText(hint)
     return line
-
-
-def _text(parent: QWidget, name: str) -> QLabel:
-    label = QLabel(parent)
-    label.setObjectName(name)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
 
 
 def _form(parent: QWidget | None = None) -> QFormLayout:

@@ -8,7 +8,7 @@ ours, for what the paper leaves open, and everything is trained from there:
   patch, along the same directions at each of a patch's 16 places.
 * Date encoding: the year as a circle. UPHead's bias tells Sentinel-2 from Sentinel-1.
 * Last fusion layer: each head attends to tokens near one time of the year and takes their spectra: a composite per season
-  and sensor, with as many seasons as heads. Earlier layers begin near the identity, as in the specification.
+  and sensor, with as many seasons as heads. Earlier layers begin near the identity, their outputs the smaller the more they are.
 
 Shapes: D fusion dim, I token dim before the projection, C bands of a Sentinel, E dim of an encoder, H heads.
 """
@@ -26,8 +26,10 @@ from skysense.model.skysense import SkySense
 from skysense.model.tokens import PATCH
 from skysense.scene.sensors import SENSORS
 
-#: Norm of the date's and of the sensor's part of a token; well above the spectrum's, whose brightness a layer norm then keeps.
+#: Norm of the date's and of the sensor's part of a token of `_WIDTH` channels (wider ones in proportion to the root, as of what
+#: the layers add); well above the spectrum's, whose brightness a layer norm then keeps.
 _DATE = _SENSOR = 10.0
+_WIDTH = 96
 #: Norm squared of a normalised spectrum, about.
 _SPECTRUM = 6.0
 #: How sharply heads look at their season: the concentration of a von Mises curve, which is at half its height 20 days off.
@@ -61,18 +63,22 @@ def begin_with_seasons(model: SkySense, seed: int) -> None:
     )
     lift_DI = _orthonormal(tokens, dim, random).T
     linear.weight.copy_(lift_DI)
+    strength = math.sqrt(dim / _WIDTH)
     phase = torch.arange(DAYS) / DAYS * 2 * math.pi
-    model.ctpe[0] = _DATE * torch.stack((phase.cos(), phase.sin()), 1) @ year_D2.T @ lift_DI
+    model.ctpe[0] = strength * _DATE * torch.stack((phase.cos(), phase.sin()), 1) @ year_D2.T @ lift_DI
     for vit, head, spectrum_DC, sign in (
         (model.backbone_s2, model.head_s2, s2_DC, 1.0),
         (model.backbone_s1, model.head_s1, s1_DC, -1.0),
     ):
         embedding = cast(nn.Conv2d, cast(nn.ModuleDict, vit.patch_embed)["projection"])
-        up_IC = lift_DI.T @ spectrum_DC
+        up_IC = strength * lift_DI.T @ spectrum_DC
         head.conv.weight.copy_(_read_back(embedding, up_IC, random))
-        sensor_I = sign * _SENSOR * (lift_DI.T @ sensor_D1)[:, 0]
+        sensor_I = sign * strength * _SENSOR * (lift_DI.T @ sensor_D1)[:, 0]
         cast(Tensor, head.conv.bias).copy_(sensor_I[:, None].expand(-1, PATCH**2).reshape(-1))
-    layer = cast(EncoderLayer, model.fusion.layers[-1])
+    *earlier, layer = cast(list[EncoderLayer], list(model.fusion.layers))
+    for other in earlier:
+        cast(SelfAttention, other.attn["attn"]).out_proj.weight.div_(len(earlier))
+        cast(nn.Linear, other.ffn.layers[1]).weight.div_(len(earlier))
     last = cast(SelfAttention, layer.attn["attn"])
     asking = torch.randn(dim, generator=random)
     asking = (asking - asking.mean()) / asking.std(correction=0)  # a layer norm leaves it as it is
@@ -106,7 +112,7 @@ def _look_at_seasons(
     each = dim // heads
     if each < 2:
         raise InputError(f"heads of {each} channel are too narrow", "model", "Use a larger preset")
-    # A layer norm divides by the standard deviation of a token.
+    # A layer norm divides by the standard deviation of a token, whose strength so cancels out.
     scale = math.sqrt((_DATE**2 + _SENSOR**2 + _SPECTRUM) / dim)
     query, key, value = (torch.zeros(dim, dim) for _ in range(3))
     for head in range(heads):

@@ -45,8 +45,14 @@ def uniform(days, bands, change=(), side=16):
 DAYS = list(range(15, 365, 30))
 
 
-def test_each_season_moves_features_in_its_own_direction(model):
-    """January's, May's and September's spectra are told apart: they move the features along unlike directions."""
+@pytest.mark.parametrize("fusion", [None, FusionConfig(256, 4, 8), FusionConfig(512, 8, 8)])
+def test_each_season_moves_features_in_its_own_direction(model, fusion):
+    """January's, May's and September's spectra are told apart, however deep the fusion: they move the features along
+    unlike directions."""
+    if fusion is not None:
+        torch.manual_seed(0)
+        model = SkySense(replace(preset("tiny"), fusion=fusion)).eval()
+        begin_with_seasons(model, 0)
     still = fused(model, uniform(DAYS, 10), DAYS)[:, 8, 8]
     moved = torch.stack(
         [fused(model, uniform(DAYS, 10, [day]), DAYS)[:, 8, 8] - still for day in (15, 135, 255)]

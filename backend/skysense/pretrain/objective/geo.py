@@ -50,7 +50,7 @@ def learn_prototypes(
         region_S: (S,) int64 ids of trained regions.
 
     Returns:
-        Per region updated, the share of its prototypes that are the nearest of some location. Regions with fewer
+        Per region updated, how many of its prototypes are the nearest of some location: 0 for one alone, 1 for all. Regions with fewer
         locations than prototypes are left as they are.
     """
     features, regions = gather_rows(features_SD.detach()), gather_rows(region_S)
@@ -74,7 +74,7 @@ def learn_prototypes(
         else:
             prototypes.copy_(first_prototypes(own, len(prototypes)))
         nearest = cosine_scores(own, prototypes).argmax(1)
-        usage[region] = len(nearest.unique()) / len(prototypes)
+        usage[region] = (len(nearest.unique()) - 1) / max(len(prototypes) - 1, 1)
     return usage
 
 

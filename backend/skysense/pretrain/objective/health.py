@@ -36,11 +36,11 @@ def sharpness(targets_MK: Tensor) -> float:
 
 @torch.no_grad()
 def usage(teacher_MK: Tensor) -> float:
-    """How evenly the teacher's outputs win before they are balanced: perplexity of the winners over what it can be.
+    """How evenly the teacher's outputs win before they are balanced: the perplexity of the winners, from 1 to what it can be.
 
-    1 / K and less where one output always wins.
+    0 where one output always wins, 1 where all win alike.
     """
     outputs = teacher_MK.shape[1]
     wins = all_sum(torch.bincount(teacher_MK.argmax(1), minlength=outputs).to(teacher_MK.dtype))
     entropy = torch.special.entr(wins / wins.sum()).sum()
-    return float(entropy.exp()) / min(outputs, int(wins.sum()))
+    return (float(entropy.exp()) - 1) / max(min(outputs, int(wins.sum())) - 1, 1)

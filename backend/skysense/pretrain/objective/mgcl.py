@@ -53,8 +53,8 @@ class Objective(nn.Module):
     Attributes:
         heads: the student's; the teacher has a twin of them.
         stats: of the last step, over all processes (`health`): per kind "<kind>.spread", "<kind>.sharpness" and
-            "<kind>.usage"; after `update_prototypes` "prototypes.usage", the mean over the regions seen of the share
-            of prototypes that are the nearest of some location.
+            "<kind>.usage"; after `update_prototypes` "prototypes.usage", the mean over the regions seen of what
+            `learn_prototypes` gives.
     """
 
     def __init__(self, model: ModelConfig, config: PretrainConfig) -> None:

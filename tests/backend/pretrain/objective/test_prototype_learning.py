@@ -32,7 +32,7 @@ def test_the_update_is_its_equation(geo):
     # Region 7 has fewer locations than prototypes, region 12 none.
     assert set(usage) == {9} and not geo.prototypes[[0, 2]].any()
     nearest = {max(range(3), key=lambda k: equations.cosine(f, geo.prototypes[1, k].tolist())) for f in own}
-    assert usage[9] == len(nearest) / 3
+    assert usage[9] == (len(nearest) - 1) / (3 - 1)
 
 
 def test_a_new_region_starts_with_spread_out_features(geo):

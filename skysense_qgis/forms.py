@@ -1,9 +1,19 @@
-"""Small widgets that the window is made of."""
+"""What the plugin's windows are made of."""
 
 from __future__ import annotations
 
-from qgis.PyQt.QtCore import Qt
-from qgis.PyQt.QtWidgets import QLabel, QPushButton, QWidget
+from qgis.PyQt.QtCore import QEvent, Qt
+from qgis.PyQt.QtWidgets import QDialog, QLabel, QPushButton, QWidget
+
+
+class GrowingDialog(QDialog):
+    """Texts of several lines and opened groups get their height; a dialog does not grow by itself."""
+
+    def event(self, event: QEvent) -> bool:
+        handled = super().event(event)
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize) and self.layout() is not None:
+            self.setMinimumHeight(self.layout().totalHeightForWidth(self.width()))
+        return handled
 
 
 def wrapped_label(parent: QWidget, name: str) -> QLabel:
