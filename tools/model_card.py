@@ -9,7 +9,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from skysense.model.backbone import BUILT_IN_WEAK
 from skysense.model.modelfile import read_header
+from skysense.scene.sensors import SENSORS
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "resources" / "models" / "skysense-tiny.safetensors"
@@ -42,6 +44,10 @@ def card(header: dict[str, Any], size: int, probe: dict[str, Any] | None) -> str
         "## Limits",
         "",
         "- It saw a few dozen places, most of them in Europe, and few high-resolution images. Judge its maps on your own labels.",
+        *(
+            f"- {SENSORS[modality].title}: its features are no better than random ones, and training trusts them little."
+            for modality in BUILT_IN_WEAK
+        ),
         "- Geo-context is switched off in it (no prototypes)." if entry["config"]["geo"] is None else "",
         "- It is a small model for a laptop; the released weights are a hundred times as large.",
         "",

@@ -22,7 +22,7 @@ _RANDOM_PRIOR = 0.3
 
 #: Modalities in which the built-in model's features are no better than random ones, by maps of labelled scenes
 #: (`benchmarks/bench_quality.py`): trusted fully, HR ones cost 1.5 and 3.9 points of mIoU on the two HR scenes.
-_BUILT_IN_WEAK: tuple[Modality, ...] = ("hr",)
+BUILT_IN_WEAK: tuple[Modality, ...] = ("hr",)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def default_backbone(device: torch.device) -> Backbone:
             str(path),
             "Install SkySense again: this file is a part of it",
         ) from None
-    return replace(_described(model, header, None), weak=_BUILT_IN_WEAK)
+    return replace(_described(model, header, None), weak=BUILT_IN_WEAK)
 
 
 def open_backbone(path: Path | None, device: torch.device) -> Backbone:
