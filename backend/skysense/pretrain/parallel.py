@@ -1,5 +1,6 @@
 """What one process must know of the others; everything is the identity where there is only one."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ def start_processes(device: torch.device) -> Iterator[torch.device]:
     dist.init_process_group(backend, timeout=_PATIENCE)
     yield device
     # Not after an error: the others are in the middle of something, and torchrun ends them when this process ends.
+    # Sharded modules refer to themselves and to the group: what still holds it when the interpreter ends has its threads
+    # running, and the process would be aborted for them.
+    gc.collect()
     dist.destroy_process_group()
 
 

@@ -58,12 +58,16 @@ def run_pretrain(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             last step is there.
     """
     with start_processes(pick_device(recipe.options.device)) as device:
-        run = _Run(recipe, control, device)
-        try:
-            run.train()
-            return run.finish()
-        finally:
-            run.close()
+        return _pretrain(recipe, control, device)
+
+
+def _pretrain(recipe: Recipe, control: JobControl, device: torch.device) -> dict[str, Any]:
+    run = _Run(recipe, control, device)
+    try:
+        run.train()
+        return run.finish()
+    finally:
+        run.close()
 
 
 class _Run:
