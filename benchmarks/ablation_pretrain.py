@@ -1,7 +1,7 @@
 """What each part of the pretraining brings: short runs of `tiny`, frozen features on the labelled scenes.
 
 Rows, each with the parts of those above it: random weights, pixel level, object level, image level, alignment,
-geo-context; all from the specification's initial values. The last row has the initial values of `pretrain.seasons`.
+geo-context; all from the specification's initial values. The last row has the initial values of `pretrain.seasons` and `pretrain.scales`.
 Run: .venv/bin/python benchmarks/ablation_pretrain.py [FOLDER OF DATA]; QUICK=1 runs two seeds of a few steps. Takes
 hours; an interrupted run goes on where it was.
 """
@@ -25,7 +25,7 @@ QUICK = bool(os.environ.get("QUICK"))
 SEEDS = range(2 if QUICK else 5)
 #: Of every run; steps of a third of the built-in model's batch.
 SETTINGS: dict[str, Any] = {
-    "steps": 4 if QUICK else 100, "batch": 6, "lr": 5e-4, "head_outputs": 64, "save_every": 1000, "seasons": False,
+    "steps": 4 if QUICK else 100, "batch": 6, "lr": 5e-4, "head_outputs": 64, "save_every": 1000, "structured": False,
 }  # fmt: skip
 _OFF: dict[str, Any] = {"object_weight": 0.0, "image_weight": 0.0, "align_weight": 0.0, "geo_prototypes": 0}
 ROWS: dict[str, dict[str, Any]] = {
@@ -34,7 +34,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "+ image": {**_OFF, "object_weight": 1.0, "image_weight": 1.0},
     "+ alignment": {"geo_prototypes": 0},
     "+ geo-context": {},
-    "+ seasons": {"seasons": True},
+    "+ initial values": {"structured": True},
 }
 
 

@@ -32,8 +32,8 @@ def card(header: dict[str, Any], size: int, probe: dict[str, Any] | None) -> str
         "",
         f"`make pretrain-tiny` with this project's own code: {training['steps']} steps of {settings['batch']} windows, "
         f"{training['seconds'] / 3600:.1f} hours on {training['processes']} process ({training['device']}), learning rate "
-        f"{settings['lr']:g}. It began with the values of `backend/skysense/pretrain/seasons.py`, not with the specification's; "
-        "most of what its Sentinel features are good for was there before the first step.",
+        f"{settings['lr']:g}. It began with the values of `seasons.py` and `scales.py` in `backend/skysense/pretrain`, not with the specification's; "
+        "most of what its features are good for was there before the first step.",
         "",
         training["found"],
         "",

@@ -12,13 +12,14 @@ from skysense.model.skysense import SkySense
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.export import Origin, fresh_names
 from skysense.pretrain.objective.geo import with_regions
+from skysense.pretrain.scales import begin_with_scales
 from skysense.pretrain.seasons import begin_with_seasons
 
 
 def fresh(
     size: str, places: Iterable[tuple[float, float]], config: PretrainConfig
 ) -> tuple[SkySense, Origin]:
-    """A model of a preset's size with random weights under the run's seed, see `seasons`.
+    """A model of a preset's size with random weights under the run's seed, see `seasons` and `scales`.
 
     Raises:
         InputError: there is no such preset.
@@ -27,8 +28,9 @@ def fresh(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = SkySense(shape)
-    if config.seasons:
+    if config.structured:
         begin_with_seasons(model, config.seed)
+        begin_with_scales(model, config.seed)
     names = fresh_names(model.state_dict())
     return model, Origin(size, f"random, seed {config.seed}", None, names)
 

@@ -15,7 +15,7 @@ class PretrainConfig:
     """
 
     # What fresh weights are.
-    seasons: bool = True  # `seasons`; False: the specification's, from which it is far longer to useful features
+    structured: bool = True  # `seasons` and `scales`; False: the specification's, from which it is far longer to useful features
 
     # What a step sees.
     steps: int = 2000

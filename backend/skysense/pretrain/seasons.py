@@ -8,7 +8,9 @@ ours, for what the paper leaves open, and everything is trained from there:
   patch, along the same directions at each of a patch's 16 places.
 * Date encoding: the year as a circle. UPHead's bias tells Sentinel-2 from Sentinel-1.
 * Last fusion layer: each head attends to tokens near one time of the year and takes their spectra: a composite per season
-  and sensor, with as many seasons as heads. Earlier layers begin near the identity, their outputs the smaller the more they are.
+  and sensor, with as many seasons as heads, band by band, with a few differences of bands. Its FFN adds what its norm makes of
+  them, so that a place's features also say how its year differs from that place's own mean.
+* The other layers of the encoders and the fusion begin near the identity: what a layer adds is the smaller the more they are.
 
 Shapes: D fusion dim, I token dim before the projection, C bands of a Sentinel, E dim of an encoder, H heads.
 """
@@ -32,6 +34,8 @@ _DATE = _SENSOR = 10.0
 _WIDTH = 96
 #: Norm squared of a normalised spectrum, about.
 _SPECTRUM = 6.0
+#: Differences of bands that composites have beside the bands: vegetation, moisture, red edge, and radar's volume scattering.
+_CONTRASTS = (("B8", "B4"), ("B11", "B8"), ("B7", "B5"), ("VH", "VV"))
 #: How sharply heads look at their season: the concentration of a von Mises curve, which is at half its height 20 days off.
 _SEASON = 12.0
 #: Share of a pixel's own value in what UPHead gives it; the rest is its patch's mean, which has less noise.
@@ -53,13 +57,13 @@ def begin_with_seasons(model: SkySense, seed: int) -> None:
     linear = model.fusion.porj_linear
     dim, tokens = linear.weight.shape
     bands = {modality: len(SENSORS[modality].bands) for modality in ("s2", "s1")}
-    if dim < 4 + sum(bands.values()):
+    if dim < 5 + sum(bands.values()):
         raise InputError(f"a fusion of {dim} channels is too narrow", "model", "Use a larger preset")
     # Directions of a token (D), orthogonal to a constant, which layer norms take away.
     constant = torch.ones(dim, 1)
     directions = torch.linalg.qr(torch.cat((constant, torch.randn(dim, dim - 1, generator=random)), 1)).Q
-    _, year_D2, sensor_D1, s2_DC, s1_DC, _ = directions.split(
-        (1, 2, 1, bands["s2"], bands["s1"], dim - 4 - sum(bands.values())), 1
+    _, year_D2, sensor_D1, s2_DC, s1_DC, asking_D1, _ = directions.split(
+        (1, 2, 1, bands["s2"], bands["s1"], 1, dim - 5 - sum(bands.values())), 1
     )
     lift_DI = _orthonormal(tokens, dim, random).T
     linear.weight.copy_(lift_DI)
@@ -76,16 +80,23 @@ def begin_with_seasons(model: SkySense, seed: int) -> None:
         sensor_I = sign * strength * _SENSOR * (lift_DI.T @ sensor_D1)[:, 0]
         cast(Tensor, head.conv.bias).copy_(sensor_I[:, None].expand(-1, PATCH**2).reshape(-1))
     *earlier, layer = cast(list[EncoderLayer], list(model.fusion.layers))
-    for other in earlier:
-        cast(SelfAttention, other.attn["attn"]).out_proj.weight.div_(len(earlier))
-        cast(nn.Linear, other.ffn.layers[1]).weight.div_(len(earlier))
-    last = cast(SelfAttention, layer.attn["attn"])
-    asking = torch.randn(dim, generator=random)
-    asking = (asking - asking.mean()) / asking.std(correction=0)  # a layer norm leaves it as it is
-    cast(Tensor, model.fusion.cls_token)[0, 0] = asking
-    # Out of the features again: what all of them share would outweigh what tells them apart, in cosines and in heads.
-    cast(Tensor, cast(nn.Linear, layer.ffn.layers[1]).bias).copy_(-asking)
-    _look_at_seasons(last, asking, year_D2, torch.cat((s2_DC, s1_DC), 1), random)
+    for stack in (earlier, model.backbone_s2.layers, model.backbone_s1.layers):
+        _quieten(cast(list[EncoderLayer], list(stack)))
+    asking_D = math.sqrt(dim) * asking_D1[:, 0]  # a layer norm leaves it as it is
+    cast(Tensor, model.fusion.cls_token)[0, 0] = asking_D
+    attention = cast(SelfAttention, layer.attn["attn"])
+    _look_at_seasons(attention, asking_D, year_D2, torch.cat((s2_DC, s1_DC), 1))
+    # The composites take the place of what asked for them, which says nothing of the place.
+    attention.out_proj.weight.copy_(torch.eye(dim))
+    attention.out_proj.bias.copy_(-asking_D)
+    _add_normed(layer)
+
+
+def _quieten(layers: list[EncoderLayer]) -> None:
+    """Make what layers add the smaller the more they are: all of them add about what one would."""
+    for layer in layers:
+        cast(SelfAttention, layer.attn["attn"]).out_proj.weight.div_(len(layers))
+        cast(nn.Linear, layer.ffn.layers[1]).weight.div_(len(layers))
 
 
 def _read_back(embedding: nn.Conv2d, up_IC: Tensor, random: torch.Generator) -> Tensor:
@@ -100,13 +111,7 @@ def _read_back(embedding: nn.Conv2d, up_IC: Tensor, random: torch.Generator) -> 
     return per_place.reshape(-1, dim, 1, 1)
 
 
-def _look_at_seasons(
-    attention: SelfAttention,
-    asking_D: Tensor,
-    year_D2: Tensor,
-    spectra_DC: Tensor,
-    random: torch.Generator,
-) -> None:
+def _look_at_seasons(attention: SelfAttention, asking_D: Tensor, year_D2: Tensor, spectra_DC: Tensor) -> None:
     """Each head's query is a time of the year, its keys are where tokens lie in the year, its values their spectra."""
     dim, heads = len(asking_D), attention.heads
     each = dim // heads
@@ -114,16 +119,39 @@ def _look_at_seasons(
         raise InputError(f"heads of {each} channel are too narrow", "model", "Use a larger preset")
     # A layer norm divides by the standard deviation of a token, whose strength so cancels out.
     scale = math.sqrt((_DATE**2 + _SENSOR**2 + _SPECTRUM) / dim)
-    query, key, value = (torch.zeros(dim, dim) for _ in range(3))
+    query, key = torch.zeros(dim, dim), torch.zeros(dim, dim)
     for head in range(heads):
         middle = 2 * math.pi * (head + 0.5) / heads
         season = torch.tensor([math.cos(middle), math.sin(middle)])
-        first, rows = head * each, slice(head * each, head * each + 2)
+        rows = slice(head * each, head * each + 2)
         query[rows] = _SEASON * math.sqrt(each) * season[:, None] * asking_D / dim
         key[rows] = scale * year_D2.T / _DATE
-        value[first : first + each] = scale * _orthonormal(each, spectra_DC.shape[1], random) @ spectra_DC.T
+    shown_NC = _bands_and_contrasts()
+    # Wide heads say it more than once, so that no channel is without meaning.
+    value = scale * shown_NC[torch.arange(dim) % len(shown_NC)] @ spectra_DC.T
     attention.in_proj_weight.copy_(torch.cat((query, key, value)))
-    attention.out_proj.weight.copy_(_orthonormal(dim, dim, random))
+
+
+def _bands_and_contrasts() -> Tensor:
+    """(bands + contrasts, bands of both sensors): what composites consist of, each of norm 1."""
+    names = [band for modality in ("s2", "s1") for band in SENSORS[modality].bands]
+    contrasts = torch.zeros(len(_CONTRASTS), len(names))
+    for row, (plus, minus) in zip(contrasts, _CONTRASTS, strict=True):
+        row[names.index(plus)], row[names.index(minus)] = math.sqrt(0.5), -math.sqrt(0.5)
+    return torch.cat((torch.eye(len(names)), contrasts))
+
+
+def _add_normed(layer: EncoderLayer) -> None:
+    """Let the FFN add its norm's output: x + ln2(x), for GELU(y) - GELU(-y) is y."""
+    first, second = (
+        cast(nn.Linear, cast(nn.Sequential, layer.ffn.layers[0])[0]),
+        cast(nn.Linear, layer.ffn.layers[1]),
+    )
+    same = torch.eye(second.out_features)
+    pair = slice(0, 2 * second.out_features)
+    first.weight[pair], second.weight[:, pair] = torch.cat((same, -same)), torch.cat((same, -same), 1)
+    first.bias.zero_()
+    second.bias.zero_()
 
 
 def _orthonormal(rows: int, columns: int, random: torch.Generator) -> Tensor:

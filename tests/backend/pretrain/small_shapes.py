@@ -14,7 +14,7 @@ MINI = ModelConfig(
 SMALL = {
     "batch": 4, "window": 16, "crop": 8, "hr_window": 96, "hr_crop": 64, "s2_dates": 2, "s1_dates": 2,
     "pixels_per_view": 12, "head_hidden": 16, "head_bottleneck": 8, "head_outputs": 12, "object_clusters": 3,
-    "geo_prototypes": 2,
+    "geo_prototypes": 2, "structured": False,
 }  # fmt: skip
 
 

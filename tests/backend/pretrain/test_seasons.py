@@ -99,8 +99,26 @@ def test_a_pixel_shows_itself_most_then_its_patch_and_hardly_anything_else(model
 
 
 def test_places_of_a_patch_show_the_same_spectrum_alike(model):
-    features = fused(model, torch.ones(1, 10, 16, 16), [135])[:, 4:8, 4:8].flatten(1)
+    torch.manual_seed(6)
+    spectrum = torch.randn(1, 10, 1, 1).expand(-1, -1, 16, 16)
+    features = fused(model, spectrum, [135])[:, 4:8, 4:8].flatten(1)
     assert features.std(1).max() < 0.15 * features.std()
+
+
+def test_features_are_the_seasons_spectra_band_by_band_and_what_they_are_beside_the_year_s_mean(model):
+    torch.manual_seed(5)
+    spectra = torch.randn(6, 10)  # of the two months around each head's middle
+    months = [61 * season + day for season in range(6) for day in (20, 41)]
+    x = spectra.repeat_interleave(2, 0)[:, :, None, None].expand(-1, -1, 16, 16)
+    found = fused(model, x, months)[:, 8, 8].view(6, 16)
+    root = 0.5**0.5
+    contrasts = root * (spectra[:, [6, 8, 5]] - spectra[:, [2, 6, 3]])  # B8 - B4, B11 - B8, B7 - B5
+    nothing = torch.zeros(6, 2)
+    composite = torch.cat((spectra, nothing, contrasts, nothing[:, :1]), 1)
+    expected = composite + (composite - composite.mean()) / composite.std(correction=0)
+    assert torch.corrcoef(torch.stack((found.flatten(), expected.flatten())))[0, 1] > 0.95
+    # As strong by year as that, too.
+    assert 0.7 < found.norm() / expected.norm() < 1.3
 
 
 def test_what_features_differ_in_outweighs_what_all_of_them_share(model):
@@ -121,15 +139,23 @@ def test_the_seed_gives_the_values(model):
     assert not torch.equal(twins[0].ctpe, twins[2].ctpe)
 
 
-def test_hr_and_the_layers_of_the_encoders_keep_the_specification_s_values():
+def test_hr_keeps_the_specification_s_values_and_other_layers_add_a_share_of_theirs():
     torch.manual_seed(0)
     plain = SkySense(preset("tiny"))
     torch.manual_seed(0)
     made = SkySense(preset("tiny"))
     begin_with_seasons(made, 0)
-    for name in ("backbone_gep", "backbone_s2.layers", "backbone_s1.layers", "fusion.layers.0"):
-        pair = (plain.get_submodule(name).parameters(), made.get_submodule(name).parameters())
-        assert all(torch.equal(a, b) for a, b in zip(*pair, strict=True)), name
+    pair = (plain.backbone_gep.parameters(), made.backbone_gep.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(*pair, strict=True))
+    for name, share in (
+        ("backbone_s2.layers", 1 / 6),
+        ("backbone_s1.layers", 1 / 4),
+        ("fusion.layers.0", 1.0),
+    ):
+        twin = dict(made.get_submodule(name).named_parameters())
+        for key, parameter in plain.get_submodule(name).named_parameters():
+            adds = key.endswith(("out_proj.weight", "ffn.layers.1.weight"))
+            assert torch.allclose(twin[key], parameter * (share if adds else 1.0)), key
 
 
 @pytest.mark.parametrize("size", ["small", "base"])
