@@ -30,6 +30,7 @@ class JobControl:
         self._began: tuple[float, float] | None = (
             None  # when the first progress was told, and how far that was
         )
+        self.paused_s = 0.0  # so far: time paused is not time worked
         self._last = float("-inf")
         self._last_metrics = float("-inf")
 
@@ -56,8 +57,10 @@ class JobControl:
         while not self._running.wait(_LOOK_S):
             if self._cancelled.is_set():
                 raise Cancelled()
-        if self._began is not None:  # time paused is not time worked
-            self._began = (self._began[0] + time.monotonic() - paused, self._began[1])
+        waited = time.monotonic() - paused
+        self.paused_s += waited
+        if self._began is not None:
+            self._began = (self._began[0] + waited, self._began[1])
         self._emit({"event": "resumed"})
 
     def progress(self, fraction: float, text: str) -> None:
@@ -76,6 +79,10 @@ class JobControl:
     def share(self, start: float, end: float) -> "JobControl":
         """For a part of the job: its progress from 0 to 1 is the whole's from `start` to `end`; Cancel is the whole's."""
         return _Share(self, start, end)
+
+    def quiet(self) -> "JobControl":
+        """For a part of the job that says nothing; Cancel and pause are the whole's."""
+        return _Quiet(self)
 
     def note(self, text: str) -> None:
         """Tell something the user should know, in one sentence."""
@@ -144,3 +151,12 @@ class _Share(JobControl):
 
     def progress(self, fraction: float, text: str) -> None:
         self._whole.progress(self._start + (self._end - self._start) * fraction, text)
+
+
+class _Quiet(JobControl):
+    def __init__(self, whole: JobControl) -> None:
+        super().__init__(lambda event: None)
+        self._whole = whole
+
+    def check(self) -> None:
+        self._whole.check()

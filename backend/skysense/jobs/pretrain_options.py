@@ -12,10 +12,17 @@ _TYPES: dict[str, type] = {item.name: type(item.default) for item in fields(Pret
 #: Settings that make no sense at zero.
 _POSITIVE = {
     "steps", "batch", "accumulate", "window", "crop", "hr_window", "hr_crop", "s2_dates", "s1_dates", "save_every",
-    "pixels_per_view", "head_hidden", "head_bottleneck", "head_outputs", "student_temperature", "teacher_temperature",
+    "pixels_per_view", "head_hidden", "head_bottleneck", "student_temperature", "teacher_temperature",
     "teacher_temperature_start", "align_temperature", "object_clusters", "sinkhorn_epsilon", "sinkhorn_iterations",
-    "clip",
+    "clip", "hr_scale",
 }  # fmt: skip
+#: Shares, chances and momenta.
+_UP_TO_ONE = {
+    "drop_modality", "drop_date", "hr_scale", "hr_colour_chance", "hr_brightness", "hr_saturation", "hr_grey_chance",
+    "hr_solarise_chance", "geo_momentum", "teacher_momentum", "warmup", "area_exponent", "min_valid",
+}  # fmt: skip
+#: With one output there is nothing to tell apart.
+_LEAST = {"head_outputs": 2}
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -112,8 +119,11 @@ def check_setting(name: str, value: Any) -> bool | int | float:
     )
     if not fits:
         raise _wrong(f"the setting {name} is {value!r}", f"Use {_WORDS[kind]}")
-    if not math.isfinite(value) or value < 0 or (value == 0 and name in _POSITIVE):
-        raise _wrong(f"the setting {name} is {value!r}", f"Use {_WORDS[kind]} above 0")
+    least, most = _LEAST.get(name, 0), 1 if name in _UP_TO_ONE else math.inf
+    if not math.isfinite(value) or not least <= value <= most or (value == 0 and name in _POSITIVE):
+        above = "above 0" if name in _POSITIVE else f"from {least}"
+        up_to = "" if most == math.inf else f" up to {most}"
+        raise _wrong(f"the setting {name} is {value!r}", f"Use {_WORDS[kind]} {above}{up_to}")
     checked: bool | int | float = kind(value)
     return checked
 

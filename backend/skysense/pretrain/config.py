@@ -6,6 +6,8 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from skysense.errors import InputError
+
 
 @dataclass(frozen=True)
 class PretrainConfig:
@@ -91,6 +93,21 @@ class PretrainConfig:
     # Keeping.
     save_every: int = 200
     probe_every: int = 0  # steps between probes on labelled scenes; 0 = never
+
+    def check(self, processes: int) -> None:
+        """Raise InputError for settings that do not fit together, in a run of so many processes."""
+        if self.crop > self.window or self.crop % 4:
+            raise InputError(
+                f"views of {self.crop} pixels cannot be cropped from windows of {self.window}",
+                "recipe",
+                "Choose a crop of a multiple of 4, at most the window",
+            )
+        if self.batch < self.accumulate * processes:
+            raise InputError(
+                f"a batch of {self.batch} windows cannot be dealt to {self.accumulate} micro-batches of {processes} processes",
+                "recipe",
+                "Choose a larger batch, or accumulate less",
+            )
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""

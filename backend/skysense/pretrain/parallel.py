@@ -5,13 +5,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-#: A process that waits this long for another gives up: one may be reading a slow disk, or writing a checkpoint.
-_PATIENCE = timedelta(minutes=30)
+Item = TypeVar("Item")
+
+#: A process that waits this long for another gives up: one may be making landscapes, or probing many scenes. `torchrun` ends
+#: all of them when one has died.
+_PATIENCE = timedelta(hours=12)
 
 
 @contextmanager
@@ -69,13 +73,13 @@ def any_process(flag: bool) -> bool:
     return bool(all_sum(torch.tensor(int(flag))))
 
 
-def gather_names(names: list[str]) -> list[str]:
-    """The names of all processes, in the order of their ranks."""
+def gather_items(items: list[Item]) -> list[Item]:
+    """The items of all processes, in the order of their ranks; they are pickled."""
     if not active():
-        return names
-    parts: list[list[str]] = [[] for _ in range(world_size())]
-    dist.all_gather_object(parts, names)
-    return [name for part in parts for name in part]
+        return items
+    parts: list[list[Item]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ and at the end `model.safetensors`, a backbone file. Synthetic landscapes, where
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,9 +28,10 @@ from skysense.pretrain.chart import write_chart
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.corpus import Corpus, find_corpus
 from skysense.pretrain.export import Origin, export_backbone
+from skysense.pretrain.found import Omitted
 from skysense.pretrain.journal import Journal, read_journal
 from skysense.pretrain.loader import Loader
-from skysense.pretrain.parallel import any_process, rank, start_processes, world_size
+from skysense.pretrain.parallel import any_process, gather_items, rank, start_processes, world_size
 from skysense.pretrain.schedule import rates
 from skysense.pretrain.shard import full
 from skysense.pretrain.sources import read_sources
@@ -91,6 +93,7 @@ class _Run:
         if checkpoint is not None:
             self.done = step_of(checkpoint)
         self.config = self._config(saved)
+        self.config.check(world_size())
         self.corpus = self._find()
         self.seen = self._entries  # in any part of the run
         if saved is None:
@@ -138,6 +141,7 @@ class _Run:
             if stop or self.done % self.config.save_every == 0 or self.done == self.config.steps:
                 self._save()
             if stop:
+                self._unread()
                 raise Cancelled()
             mark = time.monotonic()
 
@@ -145,8 +149,9 @@ class _Run:
         """Write the model and the picture."""
         state = {name: full(tensor) for name, tensor in self.trainer.teacher.model.state_dict().items()}
         path, chart = self.folder / "model.safetensors", self.folder / "loss.svg"
-        if self.scenes and self.probed_at != self.done:
-            self._probe()
+        if self.scenes and self.probed_at != self.done and not self._probe():
+            raise Cancelled()
+        unread = self._unread()
         records = read_journal(self.folder / "log.jsonl") if rank() == 0 else []
         if rank() == 0:
             export_backbone(
@@ -160,8 +165,6 @@ class _Run:
                 half=self.options.half,
             )
             write_chart(chart, records, f"Pretraining, {self.done:,} steps")
-            for problem, times in self.loader.problems.most_common():
-                self.control.note(f"{problem.name} could not be read {times} times ({problem.reason}).")
             self.control.progress(1.0, "Pretrained")
         return {
             "model": str(path),
@@ -171,9 +174,19 @@ class _Run:
             "loss": records[-1]["loss"] if records else None,
             "probe": self.probed,
             "found": self.corpus.found.text,
-            "unread": {problem.name: times for problem, times in self.loader.problems.items()},
+            "unread": unread,
             "seconds": self._seconds,
         }
+
+    def _unread(self) -> dict[str, int]:
+        """How often files could not be read, in any process of this part of the run; tells it."""
+        times: Counter[Omitted] = Counter()
+        for problem, count in gather_items(list(self.loader.problems.items())):
+            times[problem] += count
+        if rank() == 0:
+            for problem, count in times.most_common():
+                self.control.note(f"{problem.name} could not be read {count} times ({problem.reason}).")
+        return {problem.name: count for problem, count in times.items()}
 
     def close(self) -> None:
         """Close what is open."""
@@ -247,7 +260,7 @@ class _Run:
 
     @property
     def _seconds(self) -> float:
-        return self.before + time.monotonic() - self.began
+        return self.before + time.monotonic() - self.began - self.control.paused_s
 
     @property
     def _share(self) -> float:
@@ -326,16 +339,24 @@ class _Run:
             },
         )
 
-    def _probe(self) -> None:
-        """Score the teacher's frozen features on the labelled scenes; the first process does it."""
+    def _probe(self) -> bool:
+        """Score the teacher's frozen features on the labelled scenes; False where the user pressed Cancel meanwhile.
+
+        The first process does it; the others wait.
+        """
+        found, cancelled = {}, False
         with self.trainer.teacher_whole():
             if rank() == 0:
-                quiet = JobControl(lambda event: None)
-                for scene, labels in self.scenes:
-                    scores = probe_scene(scene, labels, self.trainer.teacher.model, quiet)
-                    self.probed[scene.name] = scores["linear"]["miou"]
-            any_process(False)
-        self.probed_at = self.done
+                try:
+                    for scene, labels in self.scenes:
+                        scores = probe_scene(scene, labels, self.trainer.teacher.model, self.control.quiet())
+                        found[scene.name] = scores["linear"]["miou"]
+                except Cancelled:
+                    cancelled = True
+            cancelled = any_process(cancelled)
+        if not cancelled:
+            self.probed, self.probed_at = found, self.done
+        return not cancelled
 
     def _card(self) -> dict[str, Any]:
         """What the model's header tells of the training."""

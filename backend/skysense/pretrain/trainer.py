@@ -22,7 +22,7 @@ from skysense.pretrain.flops import StepFlops
 from skysense.pretrain.objective import Objective
 from skysense.pretrain.objective.heads import Heads
 from skysense.pretrain.optimiser import clip, make_optimiser, set_rates
-from skysense.pretrain.parallel import all_sum, gather_names, rank
+from skysense.pretrain.parallel import all_sum, gather_items, rank
 from skysense.pretrain.recompute import recompute_layers
 from skysense.pretrain.schedule import rates
 from skysense.pretrain.shard import Sharded, whole
@@ -157,8 +157,8 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         self.objective.forget()
         with torch.no_grad(), whole(self._student, self._teacher):
-            guilty = gather_names([sample.scene for sample in samples if not self._is_finite(sample)])
-        named = sorted(set(guilty or gather_names([sample.scene for sample in samples])))
+            guilty = gather_items([sample.scene for sample in samples if not self._is_finite(sample)])
+        named = sorted(set(guilty or gather_items([sample.scene for sample in samples])))
         return NotFinite(
             f"the loss of step {step + 1} is not a number",
             ", ".join(named),

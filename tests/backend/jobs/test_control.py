@@ -65,6 +65,7 @@ def test_time_paused_is_not_time_worked(monkeypatch):
     monkeypatch.setattr(control._running, "wait", an_hour)
     control.progress(0.5, "on")
     assert told[-1]["eta_s"] == pytest.approx(10)
+    assert control.paused_s == 3600
 
 
 def test_a_part_of_a_job_is_paused_with_the_whole():
@@ -73,6 +74,18 @@ def test_a_part_of_a_job_is_paused_with_the_whole():
     threading.Timer(0.1, control.cancel).start()
     with pytest.raises(Cancelled):
         control.progress(0.1, "on")
+
+
+def test_a_quiet_part_says_nothing_and_is_paused_and_cancelled_with_the_whole():
+    told = []
+    control = JobControl(told.append)
+    control.quiet().progress(0.5, "on")
+    control.quiet().note("something")
+    assert told == []
+    control.pause()
+    threading.Timer(0.1, control.cancel).start()
+    with pytest.raises(Cancelled):
+        control.quiet().progress(0.6, "on")
 
 
 def test_figures_are_told_once_a_second_and_at_the_end(monkeypatch):

@@ -20,6 +20,7 @@ from skysense.model import presets
 from skysense.model.backbone import open_backbone
 from skysense.model.modelfile import read_header
 from skysense.pretrain.journal import read_journal
+from skysense.pretrain.state import newest, step_of
 from skysense.synthetic.landscape import make_landscape
 from small_shapes import MINI, SMALL
 
@@ -276,6 +277,64 @@ def test_a_broken_file_among_many_is_skipped_counted_and_named(data, tmp_path):
     result = pretrain(data, tmp_path / "out", JobControl(events.append))
     assert result["steps"] == STEPS and any("s2_1.tif" in name for name in result["unread"])
     assert any("s2_1.tif" in event.get("text", "") for event in events)
+
+
+def test_what_a_cancelled_run_could_not_read_is_named_too(data, tmp_path):
+    cut_off(data / "series" / "s2_1.tif")
+    control, events = StopsAfter(4), []
+    control._emit = events.append
+    with pytest.raises(Cancelled):
+        pretrain(data, tmp_path / "out", control)
+    assert any("s2_1.tif" in event.get("text", "") for event in events)
+
+
+def run_with_one_broken(data, output):
+    presets.PRESETS["mini"] = MINI
+    result = run(recipe(data, output), JobControl(lambda event: None))
+    (output / f"unread-{os.environ['RANK']}").write_text(str(sum(result["unread"].values())))
+
+
+def test_what_any_process_could_not_read_is_counted(data, tmp_path):
+    cut_off(data / "series" / "s2_1.tif")
+    alone = pretrain(data, tmp_path / "alone")
+    in_processes(2, run_with_one_broken, data, tmp_path / "out", joined=False)
+    told = [int((tmp_path / "out" / f"unread-{number}").read_text()) for number in (0, 1)]
+    assert told[0] == told[1] >= sum(alone["unread"].values()) > 0
+
+
+class StopsInProbe(JobControl):
+    """The user presses Cancel while features are scored."""
+
+    def quiet(self):
+        self.cancel()
+        return super().quiet()
+
+
+@pytest.mark.parametrize(("settings", "steps"), [({"probe_every": 4}, 4), ({}, STEPS)])
+def test_cancel_is_heard_while_features_are_scored(data, labelled, tmp_path, settings, steps):
+    with pytest.raises(Cancelled):
+        pretrain(
+            data,
+            tmp_path / "out",
+            StopsInProbe(lambda event: None),
+            probe=[str(labelled)],
+            settings=settings,
+        )
+    assert step_of(newest(tmp_path / "out" / "checkpoints")) == steps
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch": 4, "accumulate": 5}, "4 windows cannot be dealt to 5 micro-batches"),
+        ({"window": 16, "crop": 20}, "20 pixels cannot be cropped from windows of 16"),
+        ({"window": 16, "crop": 10}, "10 pixels cannot be cropped"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(data, tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        pretrain(data, tmp_path / "out", settings=settings)
 
 
 def test_an_empty_folder_is_refused_in_a_sentence(tmp_path):
