@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help env system python install test slow lint package demo screenshots parity bench pretrain-tiny bench-pretrain
+.PHONY: help env system python install test slow lint package demo screenshots parity bench pretrain-tiny pretrain-left-out bench-pretrain
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,8 +41,12 @@ screenshots: env system ## the pictures in docs/images
 	@$(PY) tools/demo/run_demo.py $(if $(SCENE),--scene "$(SCENE)") | tail -n 1 > build/screenshots.json
 	@cp "$$($(PY) -c 'import json; print(json.load(open("build/screenshots.json"))["screenshot"])')" docs/images/demo.png
 
-pretrain-tiny: env ## make the built-in model again from the imagery in DATA=dir (half an hour on two cores)
+pretrain-tiny: env ## make the built-in model again from the imagery in DATA=dir (a quarter of an hour on two cores)
 	$(PY) tools/pretrain_tiny.py --data "$(if $(DATA),$(DATA),../shared/data)" --out "$(if $(OUT),$(OUT),build/pretrain-tiny)"
+
+pretrain-left-out: env ## what its twins score on places that they have not seen (an hour)
+	$(PY) tools/pretrain_tiny.py --left-out --data "$(if $(DATA),$(DATA),../shared/data)" --out "$(if $(OUT),$(OUT),build/pretrain-left-out)"
+	$(PY) benchmarks/bench_probe.py "$(if $(DATA),$(DATA),../shared/data)" --left-out "$(if $(OUT),$(OUT),build/pretrain-left-out)"
 
 bench-pretrain: env ## what each part of the pretraining brings, on the labelled scenes in DATA=dir
 	$(PY) benchmarks/ablation_pretrain.py "$(if $(DATA),$(DATA),../shared/data)"

@@ -24,8 +24,13 @@ def labelled_scenes(data: Path) -> list[Path]:
 
 def probe_all(model: SkySense, scenes: list[Path], seed: int = 0) -> Scores:
     """Scores of a model in evaluation mode on every scene."""
+    return probe_each(dict.fromkeys(scenes, model), seed)
+
+
+def probe_each(models: dict[Path, SkySense], seed: int = 0) -> Scores:
+    """Scores of each scene's own model on it."""
     found: Scores = {}
-    for path in scenes:
+    for path, model in models.items():
         scene = load_scene(path)
         assert scene.labels is not None
         result = probe_scene(scene, scene.labels, model, JobControl(lambda event: None), seed=seed)

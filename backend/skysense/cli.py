@@ -371,7 +371,8 @@ def _show_model(result: Result) -> str:
     text = f"{result['model']}\n{len(result['classes'])} classes, {report['n_polygons']} polygons, "
     text += f"{report['n_pixels']} pixels; {report['scored_on']}"
     if report["oa"] is not None:
-        text += f": OA {report['oa']:.3f}, macro F1 {report['macro_f1']:.3f}, mIoU {report['miou']:.3f}"
+        for name, found in (("", report), ("\n  a random forest on the bands alone", report["forest"])):
+            text += f"{name}: OA {found['oa']:.3f}, macro F1 {found['macro_f1']:.3f}, mIoU {found['miou']:.3f}"
     return text
 
 

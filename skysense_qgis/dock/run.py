@@ -155,6 +155,9 @@ class RunSection(QWidget):
 
 
 def quality(report: dict[str, Any]) -> str:
-    """The training's estimate of its quality, if it has one."""
-    value = report.get("macro_f1")
-    return f"Mean F1 on polygons it had not seen: {100 * float(value):.0f} %. " if value is not None else ""
+    """The training's estimate of its quality beside a random forest's, if it has one."""
+    value, forest = report.get("macro_f1"), (report.get("forest") or {}).get("macro_f1")
+    if value is None:
+        return ""
+    beside = "" if forest is None else f" (a random forest on the bands: {100 * float(forest):.0f} %)"
+    return f"Mean F1 on polygons it had not seen: {100 * float(value):.0f} %{beside}. "

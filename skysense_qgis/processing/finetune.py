@@ -170,7 +170,30 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         feedback.pushInfo(
             f"{len(result['classes'])} classes from {report['n_polygons']} polygons; scored on {report['scored_on']}."
         )
+        for line in table(report, {item["id"]: item["name"] for item in result["classes"]}):
+            feedback.pushInfo(line)
         return {OUTPUT: result["model"], **figures}
+
+
+def table(report: dict[str, Any], names: dict[int, str]) -> list[str]:
+    """Lines that tell how well each class and all of them are mapped, beside the random forest."""
+    if report["miou"] is None:
+        return []
+    lines = []
+    for item in report["classes"]:
+        of = f"{names[item['id']]}, {item['n_polygons']} polygon{'s' if item['n_polygons'] > 1 else ''}"
+        if item["iou"] is None:
+            lines.append(f"  {of}: cannot be judged")
+            continue
+        figures = ((name, item[name]) for name in ("precision", "recall", "f1", "iou"))
+        told = ", ".join(f"{name} {'none' if value is None else f'{value:.2f}'}" for name, value in figures)
+        lines.append(f"  {of}: {told}")
+    forest = report["forest"]
+    return [
+        *lines,
+        f"All classes: mean IoU {report['miou']:.2f}, mean F1 {report['macro_f1']:.2f}. A random forest on the bands alone, on the "
+        f"same polygons: mean IoU {forest['miou']:.2f}, mean F1 {forest['macro_f1']:.2f}.",
+    ]
 
 
 def write_labels(

@@ -108,8 +108,13 @@ def test_train_stop_a_map_resume_it_from_layers(dock, tmp_path, wait):
     assert [layer_date(layer) for layer in layers] == list(DATES)
     model = Path(said["trained"][0]["model"])
     assert dock.run.model.filePath() == str(model)
-    assert {path.name for path in model.parent.iterdir()} >= {"labels.gpkg", "scene.json", "model.safetensors"}
+    assert {path.name for path in model.parent.iterdir()} >= {
+        "labels.gpkg",
+        "scene.json",
+        "model.safetensors",
+    }
     assert dock.run.status.text().endswith("Next: press Map.")
+    assert "a random forest on the bands:" in dock.run.status.text()
     notes = [label.text() for label in dock.messages.findChildren(QLabel)]
     assert not any("random" in note or "not trained" in note for note in notes)
     dock.run.map_button.click()

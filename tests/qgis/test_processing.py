@@ -28,6 +28,7 @@ from small_scene import DATES, make_images, make_labels, make_scene
 
 from skysense_qgis.dock.export import export_labels
 from skysense_qgis.dock.row import RowError
+from skysense_qgis.processing.finetune import table
 from skysense_qgis.processing.inputs import SceneProblem, parse_dates
 from skysense_qgis.processing.provider import SkySenseProvider
 
@@ -99,6 +100,29 @@ def test_the_provider_lists_both(provider):
     for item in provider.algorithms():
         assert item.shortHelpString() and item.shortDescription() and item.displayName()
         assert not item.flags() & QgsProcessingAlgorithm.FlagNoThreading
+
+
+def test_the_report_is_told_class_by_class_beside_the_forest():
+    figures = {"precision": 0.5, "recall": 0.75, "f1": 0.6, "iou": 0.4286}
+    nothing = dict.fromkeys(figures)
+    report = {
+        "miou": 0.4286,
+        "macro_f1": 0.6,
+        "forest": {"oa": 0.5, "miou": 0.4, "macro_f1": 0.55},
+        "classes": [
+            {"id": 1, "n_polygons": 4, "n_pixels": 9, **figures},
+            {"id": 2, "n_polygons": 4, "n_pixels": 9, **figures, "precision": None},
+            {"id": 7, "n_polygons": 1, "n_pixels": 9, **nothing},
+        ],
+    }
+    assert table(report, {1: "maize", 2: "wheat", 7: "hemp"}) == [
+        "  maize, 4 polygons: precision 0.50, recall 0.75, f1 0.60, iou 0.43",
+        "  wheat, 4 polygons: precision none, recall 0.75, f1 0.60, iou 0.43",
+        "  hemp, 1 polygon: cannot be judged",
+        "All classes: mean IoU 0.43, mean F1 0.60. A random forest on the bands alone, on the same polygons: mean IoU 0.40, "
+        "mean F1 0.55.",
+    ]
+    assert table({**report, "miou": None}, {}) == []
 
 
 def test_finetune_gives_figures_for_the_modeler(provider, model, scene, tmp_path):

@@ -44,6 +44,11 @@ class Block:
     dim: int
     prior: float = 1.0
 
+    @property
+    def spectral(self) -> bool:
+        """Whether it holds values of the imagery itself and nothing of the model."""
+        return self.name.endswith((".series", ".bands"))
+
 
 @dataclass(frozen=True)
 class TileInput:

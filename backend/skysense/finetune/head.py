@@ -12,16 +12,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
 from skysense.finetune.features import Block
-from skysense.finetune.scores import scores
+from skysense.finetune.judging import Fold
 
 #: Weight of the ridge penalty, for blocks scaled to unit total variance. Scores on the labelled scenes change little
 #: from a tenth of it to itself; beyond, rare classes begin to suffer.
 RIDGE = 7e-3
-_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -68,36 +66,36 @@ class Head:
 def fit_head(
     features: NDArray[np.float32],
     ids: NDArray[np.int64],
-    polygons: NDArray[np.int64],
+    folds: list[Fold],
     blocks: tuple[Block, ...],
     ridge: float = RIDGE,
-) -> tuple[Head, dict[str, object]]:
-    """Fit the head and judge it on polygons that it has not seen.
+) -> tuple[Head, NDArray[np.int64]]:
+    """Fit the head, and one for each fold that has not seen the fold's polygons.
 
     Args:
         features: (N, F).
         ids: (N,) class ids, at least two different ones.
-        polygons: (N,) polygon numbers; a polygon is never split between training and judging.
+        folds: see `judging.held_out_folds`; the temperature is fitted on them, and is 1 without any.
         blocks: widths add up to F.
 
     Returns:
-        The head, fitted to everything, and the report: scores over held-out polygons ("scored_on" says how).
+        The head, fitted to everything, and the classes (N,) that held-out pixels are given, 0 for pixels in no fold.
     """
     classes = np.unique(ids)
     target = torch.from_numpy(np.searchsorted(classes, ids))
     x = torch.from_numpy(features).double()
     mean, scale = _standardise(x, blocks)
     x = (x - mean) / scale
-    held_out = _held_out_scores(x, target, polygons, ridge)
-    temperature, report = 1.0, _report(None, ids, classes)
-    if held_out is not None:
-        temperature = _fit_temperature(held_out, target)
-        report = _report(classes[held_out.argmax(1).numpy()], ids, classes)
+    temperature, predicted = 1.0, np.zeros_like(ids)
+    if folds:
+        tested, held_out = _held_out_scores(x, target, len(classes), folds, ridge)
+        temperature = _fit_temperature(held_out, target[tested])
+        predicted[tested] = classes[held_out.argmax(1).numpy()]
     weight, bias = _fit(x, target, len(classes), ridge)
     weight = weight / scale
     bias = bias - weight @ mean
     head = Head(blocks, tuple(int(c) for c in classes), weight.float(), bias.float(), temperature)
-    return head, {**report, "n_polygons": len(np.unique(polygons)), "n_pixels": len(ids)}
+    return head, predicted
 
 
 def _standardise(x: Tensor, blocks: tuple[Block, ...]) -> tuple[Tensor, Tensor]:
@@ -131,20 +129,15 @@ def _fit(x: Tensor, target: Tensor, classes: int, ridge: float) -> tuple[Tensor,
     return found[:, :-1], found[:, -1]
 
 
-def _held_out_scores(x: Tensor, target: Tensor, polygons: NDArray[np.int64], ridge: float) -> Tensor | None:
-    """Scores (N, K) of every pixel from a fit that has not seen its polygon; None if a class has one polygon only."""
-    classes = int(target.max()) + 1
-    fewest = min(len(np.unique(polygons[target.numpy() == k])) for k in range(classes))
-    if fewest < 2:
-        return None
-    folds = StratifiedGroupKFold(min(_FOLDS, fewest), shuffle=True, random_state=0)
-    out = torch.full((len(x), classes), torch.nan, dtype=torch.float64)
-    for train, test in folds.split(x.numpy(), target.numpy(), polygons):
-        if len(torch.unique(target[train])) < classes:
-            return None
+def _held_out_scores(
+    x: Tensor, target: Tensor, classes: int, folds: list[Fold], ridge: float
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Pixels in folds (n,), and scores (n, K) of each from a fit that has not seen its polygon."""
+    out = []
+    for train, test in folds:
         weight, bias = _fit(x[train], target[train], classes, ridge)
-        out[test] = x[test] @ weight.T + bias
-    return out
+        out.append(x[test] @ weight.T + bias)
+    return np.concatenate([test for _, test in folds]), torch.cat(out)
 
 
 def _fit_temperature(logits: Tensor, target: Tensor) -> float:
@@ -152,18 +145,3 @@ def _fit_temperature(logits: Tensor, target: Tensor) -> float:
     candidates = torch.logspace(-1.5, 1.5, 121, dtype=torch.float64)
     losses = torch.stack([F.cross_entropy(logits / t, target) for t in candidates])
     return float(candidates[losses.argmin()])
-
-
-def _report(
-    predicted: NDArray[np.int64] | None, ids: NDArray[np.int64], classes: NDArray[np.int64]
-) -> dict[str, object]:
-    if predicted is None:
-        unknown = {"oa": None, "macro_f1": None, "miou": None}
-        return {**unknown, "scored_on": "not scored: every class needs at least two polygons"}
-    found = scores(ids, predicted, [int(c) for c in classes])
-    return {
-        "oa": found.oa,
-        "macro_f1": found.macro_f1,
-        "miou": found.miou,
-        "scored_on": "pixels of polygons held out in turn",
-    }

@@ -59,6 +59,16 @@ class Scores:
         return _ratio(self._hits, union)
 
     @property
+    def precision(self) -> NDArray[np.float64]:
+        """Share of what is mapped as each class that truly is (n,); NaN for a class that is not mapped."""
+        return _ratio(self._hits, self.n_pred)
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Share of each class that is mapped as such (n,); NaN for a class that the truth does not hold."""
+        return _ratio(self._hits, self.n_truth)
+
+    @property
     def f1(self) -> NDArray[np.float64]:
         """F1 of each class (n,); NaN for a class that is neither true nor mapped."""
         both = self.n_truth + self.n_pred

@@ -12,6 +12,7 @@ from skysense.finetune.classes import map_classes
 from skysense.finetune.collect import collect
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.head import fit_head
+from skysense.finetune.judging import MIN_POLYGONS, forest_predictions, held_out_folds, judge
 from skysense.finetune.labels import PixelLabels, choose_labels, read_labels
 from skysense.finetune.series import Anchors, day_number
 from skysense.jobs.control import JobControl
@@ -84,7 +85,18 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             "Draw polygons of at least two classes inside the area",
         )
     control.progress(0.9, "Fitting the head")
-    head, report = fit_head(x, ids, groups, blocks)
+    folds = held_out_folds(ids, groups)
+    head, predicted = fit_head(x, ids, folds, blocks)
+    control.progress(0.93, "Judging it on polygons held out")
+    spectral = np.concatenate([np.full(block.dim, block.spectral) for block in blocks])
+    report = judge(ids, groups, folds, predicted, forest_predictions(x[:, spectral], ids, folds))
+    unjudged = [polygons.names[item["id"]] for item in report["classes"] if item["iou"] is None]
+    if unjudged:
+        control.note(
+            f"Of fewer than {MIN_POLYGONS} polygons, and so not to be judged: {', '.join(unjudged)}."
+            if folds
+            else f"Nothing can be judged: two classes need {MIN_POLYGONS} polygons each, or more."
+        )
     classes = map_classes({i: polygons.names[i] for i in head.ids}, recipe.options.colors)
     header = {
         "version": skysense.__version__,

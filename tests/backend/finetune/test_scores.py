@@ -52,6 +52,8 @@ def test_scores_by_hand() -> None:
     assert result.oa == 7 / 11
     assert result.iou[:3].tolist() == [3 / 5, 3 / 5, 1 / 3] and math.isnan(result.iou[3])
     assert result.f1[:3].tolist() == [6 / 8, 6 / 8, 2 / 4] and math.isnan(result.f1[3])
+    assert result.precision[:3].tolist() == [3 / 4, 3 / 4, 1] and math.isnan(result.precision[3])
+    assert result.recall[:3].tolist() == [3 / 4, 3 / 4, 1 / 3] and math.isnan(result.recall[3])
     assert result.miou == pytest.approx((3 / 5 + 3 / 5 + 1 / 3) / 3)
     assert result.macro_f1 == pytest.approx(2 / 3)
     assert result.n_truth.tolist() == [4, 4, 3, 0] and result.n_pred.tolist() == [4, 4, 1, 0]
