@@ -25,7 +25,7 @@ QUICK = bool(os.environ.get("QUICK"))
 SEEDS = range(2 if QUICK else 5)
 #: Of every run; steps of a third of the built-in model's batch.
 SETTINGS: dict[str, Any] = {
-    "steps": 4 if QUICK else 100, "batch": 6, "lr": 5e-4, "head_outputs": 64, "save_every": 1000, "structured": False,
+    "steps": 4 if QUICK else 60, "batch": 6, "lr": 5e-4, "head_outputs": 64, "save_every": 1000, "structured": False,
 }  # fmt: skip
 _OFF: dict[str, Any] = {"object_weight": 0.0, "image_weight": 0.0, "align_weight": 0.0, "geo_prototypes": 0}
 ROWS: dict[str, dict[str, Any]] = {
