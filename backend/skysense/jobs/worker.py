@@ -156,6 +156,36 @@ def _convert_weights(params: dict[str, Any], control: JobControl) -> dict[str, A
     return convert_weights([Path(path) for path in params["paths"]])
 
 
+def _areas(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.assessment.areas import measure_map
+
+    return measure_map(Path(params["map"]), _optional_path(params.get("csv")), control)
+
+
+def _draw_sample(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.assessment.sample import draw_sample
+
+    numbers = {name: params[name] for name in ("points", "per_class", "minimum", "seed") if name in params}
+    return draw_sample(Path(params["map"]), Path(params["out"]), control, **numbers)
+
+
+def _estimate(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.assessment.verify import verify
+
+    return verify(
+        Path(params["map"]),
+        Path(params["sample"]),
+        params["field"],
+        _optional_path(params.get("csv")),
+        control,
+        params.get("layer"),
+    )
+
+
+def _optional_path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
 #: One at a time, in the order of their requests.
 _JOBS: dict[str, _Work] = {"run": _run, "convert_weights": _convert_weights}
 #: Each in a thread of its own.
@@ -163,6 +193,9 @@ _ASIDE: dict[str, _Work] = {
     "download": _download,
     "list_weights": _list_weights,
     "inspect_weights": _inspect_weights,
+    "areas": _areas,
+    "draw_sample": _draw_sample,
+    "estimate": _estimate,
 }
 
 #: What can be asked of a waiting or running job, and the reply's word for having asked.

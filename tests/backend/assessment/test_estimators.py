@@ -58,7 +58,7 @@ def test_deforestation_by_hand(found):
 
 
 def test_the_producers_accuracy_of_forest_gain_by_hand(found):
-    n1, n2, n3, n4 = PIXELS
+    _, n2, _, n4 = PIXELS
     total = n2 * 55 / 75 + n4 * 1 / 325  # eq. 8; two of the four rows have none
     p = n2 * 55 / 75 / total
     u = 55 / 75
