@@ -45,7 +45,7 @@ def card(header: dict[str, Any], size: int, probe: dict[str, Any] | None) -> str
         "",
         "- It saw a few dozen places, most of them in Europe, and few high-resolution images. Judge its maps on your own labels.",
         *(
-            f"- {SENSORS[modality].title}: its features are little better than random ones, and training trusts them little."
+            f"- {SENSORS[modality].title}: maps of the labelled scenes are better without its features, and training does without them."
             for modality in BUILT_IN_WEAK
         ),
         "- Geo-context is switched off in it (no prototypes)." if entry["config"]["geo"] is None else "",

@@ -12,7 +12,7 @@ from skysense.finetune.classes import map_classes
 from skysense.finetune.collect import collect
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.head import fit_head
-from skysense.finetune.judging import MIN_POLYGONS, forest_predictions, held_out_folds, judge
+from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge, repeated_folds
 from skysense.finetune.labels import PixelLabels, choose_labels, read_labels
 from skysense.finetune.series import Anchors, day_number
 from skysense.jobs.control import JobControl
@@ -57,6 +57,12 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     tiling = plan_tiles(layout)
     anchors = series_anchors(scene)
     hr_bands = _hr_bands(scene)
+    encoded = backbone.useful(layout.modalities)
+    for modality in set(backbone.weak) & set(layout.modalities):
+        control.note(
+            f"{SENSORS[modality].title}: the built-in model is left out, since maps are better from the bands and their texture "
+            "alone. Other weights are used."
+        )
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(
             backbone.in_precision(precision),
@@ -66,7 +72,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             anchors,
             hr_bands,
             recipe.options.fusion_stride,
-            backbone.prior_for(layout.modalities),
+            encoded,
         )
         if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
             control.note(note)
@@ -85,16 +91,18 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             "Draw polygons of at least two classes inside the area",
         )
     control.progress(0.9, "Fitting the head")
-    folds = held_out_folds(ids, groups)
-    head, predicted = fit_head(x, ids, folds, blocks)
+    repeats = repeated_folds(ids, groups, polygons.polygons, layout.compute.gsd)
+    fits = [fit_head(x, ids, folds, blocks) for folds in repeats]
+    head = fits[0][0]
     control.progress(0.93, "Judging it on polygons held out")
     spectral = np.concatenate([np.full(block.dim, block.spectral) for block in blocks])
-    report = judge(ids, groups, folds, predicted, forest_predictions(x[:, spectral], ids, folds))
+    forest = forest_probabilities(x[:, spectral], ids, repeats[0])
+    report = judge(ids, groups, [held_out for _, held_out in fits], forest)
     unjudged = [polygons.names[item["id"]] for item in report["classes"] if item["iou"] is None]
     if unjudged:
         control.note(
             f"Of fewer than {MIN_POLYGONS} polygons, and so not to be judged: {', '.join(unjudged)}."
-            if folds
+            if report["oa"] is not None
             else f"Nothing can be judged: two classes need {MIN_POLYGONS} polygons each, or more."
         )
     classes = map_classes({i: polygons.names[i] for i in head.ids}, recipe.options.colors)
@@ -105,6 +113,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         "classes": [vars(item) for item in classes],
         "inputs": {
             "modalities": list(layout.modalities),
+            "encoded": list(encoded),
             "series": {m: {"bands": list(a.bands), "days": list(a.days)} for m, a in anchors.items()},
             "hr_bands": list(hr_bands),
             "fusion_stride": recipe.options.fusion_stride,

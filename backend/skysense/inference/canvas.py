@@ -125,19 +125,18 @@ def _span(start: int, length: int) -> slice:
     return slice(start, start + length)
 
 
-def classify(scores: Tensor, valid: Tensor, ids: tuple[int, ...], temperature: float) -> NDArray[np.uint8]:
+def classify(probabilities: Tensor, valid: Tensor, ids: tuple[int, ...]) -> NDArray[np.uint8]:
     """Class ids and confidence of a window.
 
     Args:
-        scores: (K, h, w).
+        probabilities: (K, h, w).
         valid: (h, w).
         ids: (K,) class ids.
-        temperature: see `finetune.head.Head`.
 
     Returns:
         (2, h, w) uint8: class id and probability of that class in % (1..100), both 0 where not valid.
     """
-    probability, best = torch.softmax(scores / temperature, dim=0).max(dim=0)
+    probability, best = probabilities.max(dim=0)
     classes = torch.tensor(ids, dtype=torch.uint8)[best]
     confidence = (probability * 100).round().clamp(1, 100).to(torch.uint8)
     return torch.stack([classes * valid, confidence * valid]).numpy()

@@ -18,6 +18,7 @@ from skysense.inference.canvas import TileCanvas, classify
 from skysense.inference.journal import close_journal, manifest, open_journal
 from skysense.inference.resample import OutputSampler
 from skysense.inference.scores import TileScorer
+from skysense.inference.smooth import SmoothProbabilities, grown
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_json, write_recipe
@@ -85,13 +86,16 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             {m: Anchors(tuple(a["bands"]), tuple(a["days"])) for m, a in inputs["series"].items()},
             tuple(inputs["hr_bands"]),
             recipe.options.fusion_stride,
+            tuple(inputs.get("encoded", inputs["modalities"])),
         )
         matches = extractor.geo_matches(tiling.over(layout.area))
         if note := match_note(matches):
             control.note(note)
-        canvas = TileCanvas(extractor, TileScorer(head, device), tiling, layout.area, len(head.ids))
+        check_fits(head, extractor, recipe.model.name)
+        canvas = TileCanvas(extractor, TileScorer(head, device), tiling, grown(layout.area), len(head.ids))
         canvas.on_tile = lambda share: control.progress(_MERGING * share, "Mapping")
-        sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
+        smooth = SmoothProbabilities(canvas, layout.area, head.temperature)
+        sampler = OutputSampler(smooth, layout.compute, layout.output.crs, layout.aligned)
         try:
             files = _map(sampler, layout, chunk_size(tiling), head, classes, parts, control)
         finally:
@@ -143,6 +147,14 @@ def _only(scene: Scene, modalities: list[Modality], model: str) -> Scene:
     return replace(scene, acquisitions=kept)
 
 
+def check_fits(head: Head, extractor: FeatureExtractor, model: str) -> None:
+    """Raises InputError where the head's features are not those that this version computes."""
+    if set(head.blocks) != set(extractor.blocks):
+        raise InputError(
+            "was trained by another version of SkySense, on other features", model, "Train it again"
+        )
+
+
 def _precision(recipe: Recipe, model: ModelFile) -> str:
     return recipe.options.precision or str(model.header["inputs"].get("precision", "float32"))
 
@@ -162,8 +174,8 @@ def _map(
     for number, chunk in enumerate(chunks, start=1):
         target = ChunkFiles.of(parts, chunk)
         if not target.complete:
-            scores, valid = sampler.chunk(chunk.grid, control)
-            ids, confidence = classify(scores, valid, head.ids, head.temperature)
+            probabilities, valid = sampler.chunk(chunk.grid, control)
+            ids, confidence = classify(probabilities, valid, head.ids)
             write_chunk(target, chunk.grid, ids, confidence, classes)
         files.append(target)
         control.chunk(str(target.classes), str(target.confidence), number, len(chunks))

@@ -1,6 +1,6 @@
 """From the compute lattice to the output grid, where the two differ (another CRS, another pixel size or phase).
 
-Shape legend: K classes, h x w pixels of an output chunk.
+Shape legend: K values, h x w pixels of an output chunk.
 """
 
 import numpy as np
@@ -9,28 +9,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skysense.inference.canvas import TileCanvas
+from skysense.inference.smooth import Canvas
 from skysense.jobs.control import JobControl
 from skysense.raster.grid import Grid, Lattice, Window
 
 
 class OutputSampler:
-    """Gives scores on chunks of the output grid.
+    """Gives values on chunks of the output grid.
 
     Args:
-        canvas: scores on the compute lattice.
+        canvas: values on the compute lattice.
         compute: the compute lattice.
         aligned: whether output pixels are compute pixels.
     """
 
-    def __init__(self, canvas: TileCanvas, compute: Lattice, output_crs: str, aligned: bool) -> None:
+    def __init__(self, canvas: Canvas, compute: Lattice, output_crs: str, aligned: bool) -> None:
         self._canvas, self._compute, self._aligned = canvas, compute, aligned
         self._transformer = pyproj.Transformer.from_crs(output_crs, compute.crs, always_xy=True)
 
     def chunk(self, grid: Grid, control: JobControl) -> tuple[Tensor, Tensor]:
-        """Scores (K, h, w) and validity (h, w) of a chunk of the output grid.
+        """Values (K, h, w) and validity (h, w) of a chunk of the output grid.
 
-        Scores are interpolated bilinearly between compute pixels' centres; a pixel is valid if the nearest compute
+        Values are interpolated bilinearly between compute pixels' centres; a pixel is valid if the nearest compute
         pixel is.
         """
         if self._aligned:
@@ -41,13 +41,13 @@ class OutputSampler:
             return self._canvas.window(Window(0, 0, 0, 0), control)
         top, left = int(np.floor(rows[finite].min())) - 1, int(np.floor(cols[finite].min())) - 1
         bottom, right = int(np.ceil(rows[finite].max())) + 2, int(np.ceil(cols[finite].max())) + 2
-        scores, valid = self._canvas.window(Window(top, left, bottom - top, right - left), control)
+        values, valid = self._canvas.window(Window(top, left, bottom - top, right - left), control)
         # grid_sample counts from -1 to 1 over the pixels' outer edges (align_corners=False).
         x = torch.from_numpy((np.where(finite, cols, -10) - left + 0.5) * 2 / (right - left) - 1)
         y = torch.from_numpy((np.where(finite, rows, -10) - top + 0.5) * 2 / (bottom - top) - 1)
         places = torch.stack([x, y], dim=-1)[None].float()
         sampled = F.grid_sample(
-            scores[None], places, mode="bilinear", padding_mode="border", align_corners=False
+            values[None], places, mode="bilinear", padding_mode="border", align_corners=False
         )
         known = F.grid_sample(valid[None, None].float(), places, mode="nearest", align_corners=False)
         return sampled[0], known[0, 0] > 0.5

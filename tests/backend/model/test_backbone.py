@@ -97,8 +97,8 @@ def test_the_built_in_model_is_pretrained_for_every_modality() -> None:
     assert backbone.weights.startswith("pretrained for ")
     for modalities in (("hr",), ("s2",), ("s1",), ("s2", "s1"), ("hr", "s2", "s1")):
         assert backbone.warning_for(modalities) == ""
-        # Its HR features are measured to be worth no more than random ones.
-        assert backbone.prior_for(modalities) == (0.3 if "hr" in modalities else 1.0)
+        # Maps are measured to be better without its HR features.
+        assert backbone.useful(modalities) == tuple(m for m in modalities if m != "hr")
 
 
 def test_the_built_in_model_by_its_path_is_the_built_in_model(tmp_path: Path) -> None:
@@ -111,10 +111,8 @@ def test_a_backend_that_lies_elsewhere_takes_the_plugins_file(lent: Path) -> Non
     make(lent, seed=3, licence=FREE, left_initial=(group,))
     backbone = open_backbone(None, CPU)
     assert (backbone.weights, backbone.path, backbone.licence) == ("test, seed 3", None, FREE)
-    assert (
-        "not trained for Sentinel-1" in backbone.warning_for(("s1",)) and backbone.prior_for(("s1",)) == 0.3
-    )
-    assert backbone.warning_for(("s2",)) == "" and backbone.prior_for(("s2",)) == 1.0
+    assert "not trained for Sentinel-1" in backbone.warning_for(("s1",)) and backbone.useful(("s1",)) == ()
+    assert backbone.warning_for(("s2",)) == "" and backbone.useful(("s2",)) == ("s2",)
 
 
 def test_its_own_file_comes_before_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +160,7 @@ def test_a_backbone_file(tmp_path: Path) -> None:
     path = make(tmp_path / "b.safetensors")
     backbone = open_backbone(path, CPU)
     assert (
-        backbone.prior_for(("hr", "s2", "s1")) == 1.0
+        backbone.useful(("hr", "s2", "s1")) == ("hr", "s2", "s1")
         and backbone.warning == ""
         and backbone.sha256 == state_sha256(backbone.model)
     )
@@ -266,7 +264,7 @@ def test_a_standalone_file_holds_its_backbone(tmp_path: Path, dtype: torch.dtype
     assert own.sha256 == state_sha256(backbone.model) == state_sha256(load_weights(out))
     assert (own.sha256 == backbone.sha256) == (dtype is torch.float32)  # the built-in model's file has halves
     assert (own.warning, own.licence) == (backbone.warning, backbone.licence)
-    assert own.prior_for(("s2",)) == backbone.prior_for(("s2",)) == 1.0
+    assert own.useful(("s2",)) == backbone.useful(("s2",)) == ("s2",)
     file = load_model(out)
     assert file.tensors.keys() == trained.keys() and not any(
         name.startswith(BACKBONE) for name in file.tensors
@@ -292,20 +290,23 @@ def test_the_released_weights_are_not_passed_on(tmp_path: Path) -> None:
         ("fusion", ("s1",), "fused"),
     ],
 )
-def test_the_user_is_told_what_is_not_trained_and_it_is_trusted_less(
+def test_the_user_is_told_what_is_not_trained_and_it_is_left_out(
     tmp_path: Path, part: str, modalities: tuple[Any, ...], named: str
 ) -> None:
     group = {"part": part, "title": "t", "tensors": [], "random": True, "meaning": "m"}
     backbone = open_backbone(make(tmp_path / "b.safetensors", left_initial=(group,)), CPU)
     warning = backbone.warning_for(modalities)
     assert (f"not trained for {named} features" in warning) if named else warning == ""
-    assert backbone.prior_for(modalities) == (0.3 if named else 1.0)
+    spared = {"backbone_gep": {"s2", "s1"}, "fusion": {"hr"}}.get(
+        part, set(modalities) - {part.split("_")[-1]}
+    )
+    assert backbone.useful(modalities) == tuple(m for m in modalities if m in spared)
 
 
 def test_norms_and_dates_at_their_initial_value_are_no_warning(tmp_path: Path) -> None:
     group = {"part": "backbone_gep", "title": "norms", "tensors": [], "random": False, "meaning": "m"}
     backbone = open_backbone(make(tmp_path / "b.safetensors", left_initial=(group,)), CPU)
-    assert backbone.warning_for(("hr", "s2", "s1")) == "" and backbone.prior_for(("hr", "s2", "s1")) == 1.0
+    assert backbone.warning_for(("hr", "s2", "s1")) == "" and backbone.useful(("hr", "s2")) == ("hr", "s2")
 
 
 def test_the_users_model_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
