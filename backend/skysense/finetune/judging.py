@@ -1,105 +1,283 @@
 """How good a trained head is, on polygons that it has not seen, beside the random forest that people use today.
 
-Polygons, not pixels, are held out: neighbouring pixels of one polygon tell a model their labels. A class of fewer polygons
-than `MIN_POLYGONS` takes part in every training and is judged in none: one polygon says nothing of how another would fare.
+Polygons, not pixels, are held out: neighbouring pixels of one polygon tell a model their labels. Polygons so near each other
+that their features look at the same pixels are held out together. A class of fewer polygons than `MIN_POLYGONS` takes part
+in every training and is judged in none: one polygon says nothing of how another would fare.
 
-Shape legend: N labelled pixels, F features.
+Shape legend: R repeats, N labelled pixels, K classes, P polygons, F features.
 """
 
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import StratifiedGroupKFold
 
-from skysense.finetune.scores import Scores, scores
+from skysense.finetune.scores import scores
+from skysense.finetune.witnesses import OF_CLASS, OVERALL, Judgement, Witnesses, interval, judge_witnesses
 
 #: Polygons from which on a class can be judged.
 MIN_POLYGONS = 3
+#: Times that the polygons are dealt into folds anew: which ones are learned from together is chance.
+REPEATS = 3
 _FOLDS = 5
 #: Drawings of the folds that are tried until each training has every class.
 _DRAWINGS = 10
+#: Pixels between polygons up to which windows of 5 x 5 pixels, which features and maps are averaged over, overlap; then less,
+#: where so few blocks would be left that a class could not be judged.
+_GAPS = (4, 2, 1)
 _TREES = 150
 #: Pixels of a class that the forest sees: more of the same polygons changes it as little as the head.
 _FOREST_PIXELS = 1_000
+_BINS = 10
 
 #: Indices (n,) of the pixels to train on, and of those to judge.
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def held_out_folds(ids: NDArray[np.int64], polygons: NDArray[np.int64]) -> list[Fold]:
-    """Folds in which each pixel of a class that can be judged is judged once, by polygons.
+def repeated_folds(
+    ids: NDArray[np.int64], polygons: NDArray[np.int64], shapes: NDArray[np.object_], gsd: float
+) -> list[list[Fold]]:
+    """`held_out_folds` of spatial blocks, dealt `REPEATS` times.
 
     Args:
-        ids, polygons: (N,) class and polygon of each pixel.
+        ids, polygons: (N,) class, and number of the polygon, of each pixel.
+        shapes: shapely polygons by number, in a CRS of metres.
+        gsd: side of a pixel in metres.
 
     Returns:
-        Empty where fewer than two classes have `MIN_POLYGONS` polygons.
+        R lists of folds; [[]] where nothing can be judged.
     """
-    counts = {int(k): len(np.unique(polygons[ids == k])) for k in np.unique(ids)}
-    judged = [k for k, count in counts.items() if count >= MIN_POLYGONS]
+    judged = _judged(ids, polygons)
+    blocks = np.arange(len(shapes))
+    for gap in _GAPS:
+        joined = spatial_blocks(shapes, gap * gsd)
+        if all(len(np.unique(joined[polygons[ids == k]])) >= MIN_POLYGONS for k in judged):
+            blocks = joined
+            break
+    number = len(np.unique(blocks[polygons[np.isin(ids, judged)]]))
+    # As many folds as blocks: there is only one way to deal them.
+    drawings = range(1 if number <= _FOLDS else REPEATS)
+    found = [held_out_folds(ids, polygons, blocks, drawing) for drawing in drawings]
+    return [folds for folds in found if folds] or [[]]
+
+
+def spatial_blocks(shapes: NDArray[np.object_], gap: float) -> NDArray[np.int64]:
+    """Blocks of polygons: those at most `gap` apart are in one, and so are their neighbours in turn.
+
+    Args:
+        shapes: (P,) shapely polygons.
+
+    Returns:
+        (P,) the lowest number of a polygon in each one's block.
+    """
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=gap)
+    block = np.arange(len(shapes))
+    while True:
+        lowest = block.copy()
+        np.minimum.at(lowest, one, block[other])
+        if np.array_equal(lowest, block):
+            return block
+        block = lowest
+
+
+def held_out_folds(
+    ids: NDArray[np.int64],
+    polygons: NDArray[np.int64],
+    blocks: NDArray[np.int64] | None = None,
+    drawing: int = 0,
+) -> list[Fold]:
+    """Folds in which each pixel of a class that can be judged is judged once, by whole blocks of polygons.
+
+    Args:
+        ids, polygons: (N,) class, and number of the polygon, of each pixel.
+        blocks: the block of each polygon, by number; None = each is one of its own.
+        drawing: another number deals the blocks otherwise.
+
+    Returns:
+        Empty where fewer than two classes have `MIN_POLYGONS` polygons, or where no dealing leaves each fold every class
+        to learn from.
+    """
+    judged = _judged(ids, polygons)
     if len(judged) < 2:
         return []
-    inside, always = np.flatnonzero(np.isin(ids, judged)), np.flatnonzero(~np.isin(ids, judged))
-    number = min(_FOLDS, min(counts[k] for k in judged))
-    for drawing in range(_DRAWINGS):
-        folder = StratifiedGroupKFold(number, shuffle=True, random_state=drawing)
-        folds = [
-            (np.sort(np.concatenate((inside[train], always))), inside[test])
-            for train, test in folder.split(inside, ids[inside], polygons[inside])
+    block = polygons if blocks is None else blocks[polygons]
+    inside = np.isin(ids, judged)
+    by_class = {k: np.unique(block[ids == k]) for k in judged}
+    # A block's class is the rarest in it: the blocks of each class are dealt in turn, the rarest first.
+    dealt: dict[int, int] = {}
+    for order, k in enumerate(sorted(judged, key=lambda k: (len(by_class[k]), k))):
+        for number in by_class[k].tolist():
+            dealt.setdefault(number, order)
+    numbers = np.array(list(dealt))
+    folds = min(_FOLDS, len(numbers))
+    for attempt in range(_DRAWINGS):
+        random = np.random.default_rng((drawing, attempt))
+        order = sorted(random.permutation(numbers).tolist(), key=lambda number: dealt[number])
+        fold_of = {number: place % folds for place, number in enumerate(order)}
+        fold = np.array([fold_of.get(number, -1) for number in block.tolist()])
+        found = [
+            (np.flatnonzero((fold != number) | ~inside), np.flatnonzero((fold == number) & inside))
+            for number in range(folds)
         ]
-        if all(np.isin(judged, ids[train]).all() for train, _ in folds):
-            return folds
+        if all(np.isin(judged, ids[train]).all() for train, _ in found):
+            return found
     return []
 
 
-def forest_predictions(
+def forest_probabilities(
     x: NDArray[np.float32], ids: NDArray[np.int64], folds: list[Fold], seed: int = 0
-) -> NDArray[np.int64]:
-    """(N,) classes that a random forest on these features gives held-out pixels; 0 for pixels that are in no fold.
+) -> NDArray[np.float32]:
+    """(N, K) class probabilities that a random forest on these features gives held-out pixels; NaN for pixels in no fold.
 
     Args:
         x: (N, F) bands of all dates and sensors, no features of the model.
     """
-    predicted = np.zeros_like(ids)
+    classes = np.unique(ids)
+    out = np.full((len(ids), len(classes)), np.nan, np.float32)
     for train, test in folds:
         random = np.random.default_rng(seed)
         kept = [random.permutation(train[ids[train] == k])[:_FOREST_PIXELS] for k in np.unique(ids[train])]
         chosen = np.sort(np.concatenate(kept))
         forest = RandomForestClassifier(_TREES, class_weight="balanced", random_state=seed, n_jobs=-1)
-        predicted[test] = forest.fit(x[chosen], ids[chosen]).predict(x[test])
-    return predicted
+        forest.fit(x[chosen], ids[chosen])
+        out[test] = 0
+        out[np.ix_(test, np.searchsorted(classes, forest.classes_))] = forest.predict_proba(x[test])
+    return out
 
 
 def judge(
     ids: NDArray[np.int64],
     polygons: NDArray[np.int64],
-    folds: list[Fold],
-    predicted: NDArray[np.int64],
-    forest: NDArray[np.int64],
+    held_out: list[NDArray[np.float32]],
+    forest: NDArray[np.float32],
 ) -> dict[str, Any]:
-    """The report of a training.
+    """The report of a training: what the map's scores will be, from each polygon's as a witness (see `witnesses`).
 
     Args:
-        predicted, forest: (N,) classes given to held-out pixels, by the head and by the forest.
+        held_out: R times (N, K) probabilities that the head gives held-out pixels, columns = the classes of `ids` in
+            ascending order, NaN for pixels in no fold.
+        forest: (N, K) the same of the forest, for the first repeat.
 
     Returns:
-        JSON-able: "oa", "macro_f1", "miou" of the head (None where nothing can be judged), "forest" with the same,
-        "scored_on" in words, "n_polygons", "n_pixels", "classes" (per class "id", "n_polygons", "n_pixels", and
-        "precision", "recall", "f1", "iou", None where it cannot be judged), and "confusion": {"ids", "counts"}, rows =
-        true class, columns = given class (of `ids`), a last one for classes that cannot be judged.
+        JSON-able: "oa", "macro_f1", "miou" of the head (None where nothing can be judged) and "intervals" of the three
+        ([low, high] of 90 %, or None); "forest" with the same, with "classes", and with "difference": of each of the
+        three, head minus forest on the same polygons, "value" and "interval"; "scored_on" in words; "n_polygons",
+        "n_pixels", "repeats"; "classes" (per class "id", "n_polygons", "n_pixels", "precision", "recall", "f1", "iou" and
+        "intervals" of the four; None where it cannot be judged); "confusion": {"ids", "counts", "shares"}, rows = true
+        class, columns = given class (of "ids"), a last one for classes that cannot be judged, counts = held-out pixels,
+        each counted once in every repeat, shares = the mean over polygons; "reliability": see `reliability`. The last
+        two are None where nothing can be judged.
     """
-    tested = np.sort(np.concatenate([test for _, test in folds])) if folds else np.zeros(0, np.int64)
-    judged = np.unique(ids[tested]).tolist()
-    own = scores(ids[tested], predicted[tested], judged) if judged else None
-    other = scores(ids[tested], forest[tested], judged) if judged else None
+    classes = np.unique(ids)
+    tested = ~np.isnan(held_out[0][:, 0])
+    if not tested.any():
+        return {
+            **_overall(None),
+            "forest": {**_overall(None), "difference": None, "classes": []},
+            "scored_on": f"not scored: fewer than two classes have {MIN_POLYGONS} polygons",
+            **_counts(ids, polygons, None),
+            "repeats": 0,
+            "confusion": None,
+            "reliability": None,
+        }
+    true = np.searchsorted(classes, ids[tested])
+    probabilities = [item[tested] for item in held_out]
+    _, first, polygon = np.unique(polygons[tested], return_index=True, return_inverse=True)
+    own = Witnesses(true[first], np.mean([_shares(item, polygon) for item in probabilities], axis=0))
+    head, other = judge_witnesses(own, Witnesses(true[first], _shares(forest[tested], polygon)))
+    judged = np.unique(true)
     return {
-        **_figures(own),
-        "forest": _figures(other),
-        "scored_on": "pixels of polygons held out in turn"
-        if own
-        else f"not scored: fewer than two classes have {MIN_POLYGONS} polygons",
+        **_overall(head),
+        "forest": {
+            **_overall(other),
+            "difference": {
+                name: {
+                    "value": float(head.value[name] - other.value[name]),
+                    "interval": interval(head.draws[name] - other.draws[name]).tolist(),
+                }
+                for name in OVERALL
+            },
+            "classes": [{"id": int(classes[k]), **_of_class(other, row)} for row, k in enumerate(judged)],
+        },
+        "scored_on": "pixels of polygons held out in turn",
+        **_counts(ids, polygons, head, classes[judged]),
+        "repeats": len(held_out),
+        "confusion": _confusion(true, probabilities, own, classes),
+        "reliability": reliability(true, polygon, probabilities),
+    }
+
+
+def reliability(
+    true: NDArray[np.int64], polygons: NDArray[np.int64], probabilities: list[NDArray[np.float32]]
+) -> dict[str, Any]:
+    """How often the shown class is right, by the confidence that is shown with it.
+
+    Args:
+        true: (N,) index of each pixel's class, 0..K-1.
+        polygons: (N,) index of its polygon, 0..P-1; every polygon counts the same.
+        probabilities: R times (N, K).
+
+    Returns:
+        "bins": of ten equal ranges of confidence those that hold pixels: "low", "high", mean "confidence" and "accuracy",
+        all 0..1, and "n" pixels, each counted once in every repeat; "error": the mean distance between confidence and
+        accuracy (expected calibration error; Guo et al. 2017, On calibration of modern neural networks).
+    """
+    confidence = np.concatenate([item.max(1) for item in probabilities]).astype(np.float64)
+    right = np.concatenate([item.argmax(1) == true for item in probabilities])
+    weight = np.tile(1 / np.bincount(polygons)[polygons], len(probabilities))
+    place = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+    bins, error = [], 0.0
+    for number in range(_BINS):
+        inside = place == number
+        if inside.any():
+            mean, accuracy = (
+                float(np.average(v[inside], weights=weight[inside])) for v in (confidence, right)
+            )
+            error += abs(mean - accuracy) * float(weight[inside].sum() / weight.sum())
+            ends = {"low": number / _BINS, "high": (number + 1) / _BINS}
+            bins.append({**ends, "confidence": mean, "accuracy": accuracy, "n": int(inside.sum())})
+    return {"bins": bins, "error": error}
+
+
+def _judged(ids: NDArray[np.int64], polygons: NDArray[np.int64]) -> list[int]:
+    return [int(k) for k in np.unique(ids) if len(np.unique(polygons[ids == k])) >= MIN_POLYGONS]
+
+
+def _shares(probabilities: NDArray[np.float32], polygon: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(P, K) shares of each polygon's pixels that get each class; `polygon` (N,) is 0..P-1."""
+    count = np.zeros((int(polygon.max()) + 1, probabilities.shape[1]))
+    np.add.at(count, (polygon, probabilities.argmax(1)), 1)
+    return count / count.sum(1, keepdims=True)
+
+
+def _overall(found: Judgement | None) -> dict[str, Any]:
+    if found is None:
+        return {**dict.fromkeys(OVERALL), "intervals": None}
+    return {
+        **{name: float(found.value[name]) for name in OVERALL},
+        "intervals": {name: found.interval(name).tolist() for name in OVERALL},
+    }
+
+
+def _of_class(found: Judgement, row: int) -> dict[str, Any]:
+    return {
+        **{name: float(found.value[name][row]) for name in OF_CLASS},
+        "intervals": {name: found.interval(name)[:, row].tolist() for name in OF_CLASS},
+    }
+
+
+def _counts(
+    ids: NDArray[np.int64],
+    polygons: NDArray[np.int64],
+    found: Judgement | None,
+    judged: NDArray[np.int64] | None = None,
+) -> dict[str, Any]:
+    """How much was drawn, and per class also how well it is mapped, where it is `judged`."""
+    rows = {} if judged is None else {int(k): row for row, k in enumerate(judged)}
+    nothing = {**dict.fromkeys(OF_CLASS), "intervals": None}
+    return {
         "n_polygons": len(np.unique(polygons)),
         "n_pixels": len(ids),
         "classes": [
@@ -107,24 +285,25 @@ def judge(
                 "id": int(k),
                 "n_polygons": len(np.unique(polygons[ids == k])),
                 "n_pixels": int((ids == k).sum()),
-                **_of_class(own, int(k)),
+                **(_of_class(found, rows[int(k)]) if found and int(k) in rows else nothing),
             }
             for k in np.unique(ids)
         ],
-        "confusion": None
-        if own is None
-        else {"ids": judged, "counts": np.roll(own.confusion, -1, axis=1).tolist()},
     }
 
 
-def _figures(found: Scores | None) -> dict[str, float | None]:
-    return {name: None if found is None else getattr(found, name) for name in ("oa", "macro_f1", "miou")}
-
-
-def _of_class(found: Scores | None, class_id: int) -> dict[str, float | None]:
-    names = ("precision", "recall", "f1", "iou")
-    if found is None or class_id not in found.class_ids:
-        return dict.fromkeys(names)
-    row = found.class_ids.index(class_id)
-    values = {name: float(getattr(found, name)[row]) for name in names}
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
+def _confusion(
+    true: NDArray[np.int64],
+    probabilities: list[NDArray[np.float32]],
+    polygons: Witnesses,
+    classes: NDArray[np.int64],
+) -> dict[str, Any]:
+    judged = np.unique(true)
+    counts = sum(scores(true, item.argmax(1), judged.tolist()).confusion for item in probabilities)
+    shares = np.stack([polygons.shares[polygons.true == k].mean(0) for k in judged])
+    known = shares[:, judged]
+    return {
+        "ids": classes[judged].tolist(),
+        "counts": np.roll(counts, -1, axis=1).tolist(),
+        "shares": np.column_stack((known, 1 - known.sum(1))).clip(0, 1).tolist(),
+    }

@@ -2,7 +2,15 @@ import json
 
 import numpy as np
 import pytest
-from skysense.finetune.judging import forest_predictions, held_out_folds, judge
+import shapely
+from skysense.finetune.judging import (
+    forest_probabilities,
+    held_out_folds,
+    judge,
+    reliability,
+    repeated_folds,
+    spatial_blocks,
+)
 
 
 def polygons_of(*counts, per=4):
@@ -30,36 +38,145 @@ def test_two_classes_that_can_be_judged_are_needed():
     assert held_out_folds(*polygons_of(2, 2)) == []
 
 
+def test_a_fold_holds_as_many_polygons_of_each_class_as_any_other():
+    ids, polygons = polygons_of(10, 5, 3)
+    for _, test in held_out_folds(ids, polygons):
+        counts = [len(np.unique(polygons[test][ids[test] == k])) for k in (1, 2, 3)]
+        assert counts[0] == 2 and counts[1] == 1 and counts[2] <= 1
+
+
+def test_neighbours_are_one_block_and_so_are_theirs():
+    shapes = shapely.box([0, 15, 33, 100], 0, [10, 25, 43, 110], 10)  # gaps of 5, 8 and 57
+    assert spatial_blocks(shapes, 4).tolist() == [0, 1, 2, 3]
+    assert spatial_blocks(shapes, 5).tolist() == [0, 0, 2, 3]
+    assert spatial_blocks(shapes, 8).tolist() == [0, 0, 0, 3]
+
+
+def test_polygons_whose_windows_overlap_are_held_out_together_and_repeats_differ():
+    ids, polygons = polygons_of(12, 12)
+    x = np.tile(
+        np.repeat(np.arange(6) * 500.0, 2) + np.tile([0.0, 30.0], 6), 2
+    )  # pairs, 20 m from each other
+    y = np.repeat([0.0, 900.0], 12)
+    shapes = shapely.box(x, y, x + 10, y + 10)
+    repeats = repeated_folds(ids, polygons, shapes, 10.0)
+    assert len(repeats) == 3
+    for folds in repeats:
+        for _, test in folds:
+            held = np.unique(polygons[test])
+            assert np.isin(held ^ 1, held).all()  # the other of the pair
+    assert len({tuple(polygons[folds[0][1]].tolist()) for folds in repeats}) > 1
+    # At 5 m to a pixel the polygons of a pair are 4 pixels apart, at 4 m 5 pixels: on their own.
+    apart = [
+        not np.isin(np.unique(polygons[test]) ^ 1, polygons[test]).all()
+        for folds in repeated_folds(ids, polygons, shapes, 4.0)
+        for _, test in folds
+    ]
+    assert any(apart)
+
+
+def test_where_neighbours_leave_too_few_blocks_each_polygon_is_one():
+    ids, polygons = polygons_of(3, 3)
+    shapes = shapely.box(np.arange(6.0), 0, np.arange(6.0) + 1, 1)  # all touch
+    (folds, *more) = repeated_folds(ids, polygons, shapes, 10.0)
+    assert len(folds) == 5 and len(more) == 2
+
+
+def test_as_many_folds_as_blocks_can_be_dealt_in_one_way_only():
+    ids, polygons = polygons_of(4, 3)
+    left = np.array(
+        [0, 500, 1000, 1500, 20, 520, 2000.0]
+    )  # two pairs of one polygon of either class: five blocks
+    shapes = shapely.box(left, 0, left + 10, 10)
+    assert len(repeated_folds(ids, polygons, shapes, 10.0)) == 1
+    assert len(repeated_folds(ids, polygons, shapes, 1.0)) == 3
+
+
+def given(ids, classes, confidence=0.9):
+    """Probabilities (N, 3) that give these classes; 0 = in no fold."""
+    out = np.full((len(ids), 3), (1 - confidence) / 2, np.float32)
+    out[np.arange(len(ids)), np.maximum(np.array(classes) - 1, 0)] = confidence
+    out[np.array(classes) == 0] = np.nan
+    return out
+
+
 def test_the_report_by_hand():
     ids, polygons = polygons_of(3, 3, 1, per=2)  # 6 pixels of 1, 6 of 2, 2 of 3, which cannot be judged
-    folds = held_out_folds(ids, polygons)
-    predicted = np.array([1, 1, 1, 1, 2, 3, 2, 2, 2, 2, 2, 1, 0, 0])
-    forest = np.array([1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0])
-    report = judge(ids, polygons, folds, predicted, forest)
-    assert report["confusion"] == {"ids": [1, 2], "counts": [[4, 1, 1], [1, 5, 0]]}
-    assert report["oa"] == 9 / 12
+    head = given(ids, [1, 1, 1, 1, 2, 3, 2, 2, 2, 2, 2, 1, 0, 0])
+    forest = given(ids, [1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0])
+    report = judge(ids, polygons, [head], forest)
+    assert report["confusion"]["ids"] == [1, 2]
+    assert report["confusion"]["counts"] == [[4, 1, 1], [1, 5, 0]]
+    assert np.allclose(report["confusion"]["shares"], [[4 / 6, 1 / 6, 1 / 6], [1 / 6, 5 / 6, 0]])
+    # Three polygons and an imagined one, which is half right and else alike the two other classes.
+    matrix = np.array([[2 + 0.5, 0.5 + 0.25], [0.5 + 0.25, 2.5 + 0.5]]) / 4
     one, two, three = report["classes"]
-    assert (one["precision"], one["recall"], one["iou"]) == (4 / 5, 4 / 6, 4 / 7)
-    assert one["f1"] == pytest.approx(2 * (4 / 5) * (4 / 6) / (4 / 5 + 4 / 6))
-    assert (two["precision"], two["recall"], two["iou"]) == (5 / 6, 5 / 6, 5 / 7)
+    assert (one["recall"], two["recall"]) == pytest.approx(np.diagonal(matrix))
+    assert (one["precision"], two["precision"]) == pytest.approx(np.diagonal(matrix) / matrix.sum(0))
+    assert one["iou"] == pytest.approx(2.5 / 4 / (1 + 0.75 / 4))
+    assert report["miou"] == pytest.approx((one["iou"] + two["iou"]) / 2)
+    assert report["macro_f1"] == pytest.approx((one["f1"] + two["f1"]) / 2)
+    assert report["oa"] == pytest.approx((2.5 + 3) / 8)
+    assert report["forest"]["oa"] == pytest.approx((3.5 / 4 + 2 / 4) / 2)
+    assert report["forest"]["difference"]["oa"]["value"] == pytest.approx(0)
+    for found, figures in ((report, ("oa", "macro_f1", "miou")), (two, ("precision", "recall", "f1", "iou"))):
+        for name in figures:
+            low, high = found["intervals"][name]
+            assert 0 <= low < found[name] < high <= 1
+    assert [item["id"] for item in report["forest"]["classes"]] == [1, 2]
     assert three == {
-        "id": 3, "n_polygons": 1, "n_pixels": 2, "precision": None, "recall": None, "f1": None, "iou": None,
+        "id": 3, "n_polygons": 1, "n_pixels": 2,
+        "precision": None, "recall": None, "f1": None, "iou": None, "intervals": None,
     }  # fmt: skip
-    assert report["miou"] == pytest.approx((4 / 7 + 5 / 7) / 2)
-    assert report["forest"] == {
-        "oa": 9 / 12, "macro_f1": pytest.approx((12 / 15 + 6 / 9) / 2), "miou": pytest.approx((6 / 9 + 3 / 6) / 2),
-    }  # fmt: skip
-    assert (report["n_polygons"], report["n_pixels"]) == (7, 14)
+    assert (report["n_polygons"], report["n_pixels"], report["repeats"]) == (7, 14, 1)
     assert json.loads(json.dumps(report)) == report
+
+
+def test_repeats_are_pooled():
+    ids, polygons = polygons_of(3, 3, per=2)
+    right, wrong = given(ids, ids)[:, :2], given(ids, 3 - ids)[:, :2]
+    report = judge(ids, polygons, [right, wrong, wrong], right)
+    assert report["confusion"]["counts"] == [[6, 12, 0], [12, 6, 0]]
+    assert report["oa"] == pytest.approx((3 / 3 + 0.5) / 4)
+    assert report["forest"]["oa"] == pytest.approx(3.5 / 4)
+    assert report["forest"]["difference"]["oa"]["value"] == pytest.approx(-0.5)
+    assert report["forest"]["difference"]["oa"]["interval"][1] < 0
+
+
+def test_a_large_polygon_is_one_witness():
+    ids = np.array([1] * 1000 + [1] * 2 + [2] * 3)
+    polygons = np.array([0] * 1000 + [1, 2] + [3, 4, 5])
+    predicted = np.array([1] * 1000 + [2, 2] + [2, 2, 2])
+    report = judge(ids, polygons, [given(ids, predicted)[:, :2]], given(ids, predicted)[:, :2])
+    assert report["classes"][0]["recall"] == pytest.approx((1 + 0.5) / 4)
+
+
+def test_confidence_is_held_against_how_often_it_is_right():
+    true, polygons = np.zeros(10, np.int64), np.array([0] * 8 + [1] * 2)
+    probabilities = np.array(
+        [[0.95, 0.05]] * 4 + [[0.05, 0.95]] * 4 + [[0.62, 0.38]] + [[0.31, 0.69]], np.float32
+    )
+    found = reliability(true, polygons, [probabilities])
+    assert found["bins"] == [
+        {"low": 0.6, "high": 0.7, "confidence": pytest.approx(0.655), "accuracy": 0.5, "n": 2},
+        {"low": 0.9, "high": 1.0, "confidence": pytest.approx(0.95), "accuracy": 0.5, "n": 8},
+    ]
+    # Two polygons, so half the weight each.
+    assert found["error"] == pytest.approx((0.155 + 0.45) / 2)
+    assert reliability(true, polygons, [np.eye(2, dtype=np.float32)[true]])["bins"][0]["high"] == 1.0
 
 
 def test_where_nothing_can_be_judged_the_report_says_so():
     ids, polygons = polygons_of(2, 1)
-    nothing = np.zeros_like(ids)
-    report = judge(ids, polygons, [], nothing, nothing)
+    nothing = np.full((len(ids), 2), np.nan, np.float32)
+    assert repeated_folds(ids, polygons, shapely.box(np.arange(3), 0, np.arange(3) + 0.5, 1), 1.0) == [[]]
+    report = judge(
+        ids, polygons, [nothing], forest_probabilities(np.zeros((len(ids), 1), np.float32), ids, [])
+    )
     assert report["oa"] is None and report["forest"]["miou"] is None and report["confusion"] is None
     assert report["scored_on"] == "not scored: fewer than two classes have 3 polygons"
     assert [item["iou"] for item in report["classes"]] == [None, None]
+    assert [item["n_polygons"] for item in report["classes"]] == [2, 1]
 
 
 def test_the_forest_learns_what_a_linear_model_cannot_and_sees_no_held_out_polygon():
@@ -69,14 +186,15 @@ def test_the_forest_learns_what_a_linear_model_cannot_and_sees_no_held_out_polyg
     ids = (corner.sum(1) % 2 + 1)[polygons]
     x = (corner[polygons] + 0.2 * random.normal(size=(1200, 2))).astype(np.float32)
     folds = held_out_folds(ids, polygons)
-    assert (forest_predictions(x, ids, folds) == ids).mean() > 0.9
+    assert (forest_probabilities(x, ids, folds).argmax(1) + 1 == ids).mean() > 0.9
     # A feature that only names the polygon is worthless on others.
     names = np.eye(40, dtype=np.float32)[polygons]
-    assert (forest_predictions(names, ids, folds) == ids).mean() < 0.75
+    assert (forest_probabilities(names, ids, folds).argmax(1) + 1 == ids).mean() < 0.75
 
 
-def test_pixels_in_no_fold_have_no_class():
+def test_pixels_in_no_fold_have_no_probabilities():
     ids, polygons = polygons_of(3, 3, 1)
     x = np.random.default_rng(0).normal(size=(len(ids), 3)).astype(np.float32)
-    predicted = forest_predictions(x, ids, held_out_folds(ids, polygons))
-    assert (predicted[ids == 3] == 0).all() and (predicted[ids != 3] > 0).all()
+    found = forest_probabilities(x, ids, held_out_folds(ids, polygons))
+    assert found.shape == (len(ids), 3) and np.isnan(found[ids == 3]).all()
+    assert np.allclose(found[ids != 3].sum(1), 1)
