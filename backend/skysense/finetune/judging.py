@@ -107,9 +107,9 @@ def held_out_folds(
     by_class = {k: np.unique(block[ids == k]) for k in judged}
     # A block's class is the rarest in it: the blocks of each class are dealt in turn, the rarest first.
     dealt: dict[int, int] = {}
-    for order, k in enumerate(sorted(judged, key=lambda k: (len(by_class[k]), k))):
+    for turn, k in enumerate(sorted(judged, key=lambda k: (len(by_class[k]), k))):
         for number in by_class[k].tolist():
-            dealt.setdefault(number, order)
+            dealt.setdefault(number, turn)
     numbers = np.array(list(dealt))
     folds = min(_FOLDS, len(numbers))
     for attempt in range(_DRAWINGS):
