@@ -94,7 +94,7 @@ def _show_areas(result: Result) -> str:
 
 
 def _show_sample(result: Result) -> str:
-    told = ", ".join(f"{item['name']} {item['points']}" for item in result["classes"])
+    told = ", ".join(f"{item['name']} {item['points']}" for item in result["classes"] if item["points"])
     return f'{result["sample"]}\n{result["points"]} points: {told}\nFill in "reference", then run skysense estimate.'
 
 

@@ -5,17 +5,26 @@ from pathlib import Path
 from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
+from .adjusted_areas import AdjustedAreasAlgorithm
+from .areas import AreasAlgorithm
 from .finetune import FinetuneAlgorithm
 from .predict import PredictAlgorithm
+from .verification_sample import VerificationSampleAlgorithm
 
 _ICON = Path(__file__).resolve().parent.parent / "resources" / "icons" / "skysense.svg"
 
 
 class SkySenseProvider(QgsProcessingProvider):
-    """Provider `skysense`: `skysense:finetune` and `skysense:predict`."""
+    """Provider `skysense`: from training over the map to its areas."""
 
     def loadAlgorithms(self) -> None:
-        for algorithm in (FinetuneAlgorithm, PredictAlgorithm):
+        for algorithm in (
+            FinetuneAlgorithm,
+            PredictAlgorithm,
+            AreasAlgorithm,
+            VerificationSampleAlgorithm,
+            AdjustedAreasAlgorithm,
+        ):
             self.addAlgorithm(algorithm())
 
     def id(self) -> str:

@@ -94,9 +94,15 @@ def one_sentence(text: str) -> bool:
     return 10 < len(text) < 400 and "\n" not in text.strip() and "Traceback" not in text
 
 
-def test_the_provider_lists_both(provider):
+def test_the_provider_lists_all(provider):
     assert provider.id() == "skysense" and not provider.icon().isNull()
-    assert sorted(item.id() for item in provider.algorithms()) == ["skysense:finetune", "skysense:predict"]
+    assert sorted(item.name() for item in provider.algorithms()) == [
+        "adjustedareas",
+        "areas",
+        "finetune",
+        "predict",
+        "verificationsample",
+    ]
     for item in provider.algorithms():
         assert item.shortHelpString() and item.shortDescription() and item.displayName()
         assert not item.flags() & QgsProcessingAlgorithm.FlagNoThreading

@@ -140,7 +140,8 @@ def draw_sample(
         seed: 0 or more.
 
     Returns:
-        "sample" (the file), "points" in all, "classes" (each "id", "name", "points", "m2").
+        "sample" (the file), "points" in all, "classes" (each "id", "name", "points", "m2"; those
+        that are not mapped too, since a point may turn out to be one).
 
     Raises:
         InputError: see `ClassMap`, `class_areas` and `allocate`; or `out` holds something; StorageError; Cancelled.
@@ -176,7 +177,7 @@ def draw_sample(
         "points": len(drawn.ids),
         "classes": [
             {"id": item.id, "name": item.name, "points": int((drawn.ids == item.id).sum()), "m2": item.m2}
-            for item in areas.mapped
+            for item in areas.classes
         ],
     }
 
@@ -187,6 +188,9 @@ def _check_place(out: Path) -> None:
         raise InputError("is no GeoPackage", str(out), "Choose a name that ends in .gpkg")
     if not out.exists():
         return
+    # SQLite's journal is there while QGIS edits the layer: what is filled in may not be in the file yet.
+    if out.with_name(out.name + "-wal").exists():
+        raise InputError("is being edited", str(out), "Save and close the layer, or choose another name")
     try:
         layers = [str(name) for name in pyogrio.list_layers(out)[:, 0]]
         untouched = layers == [LAYER] and all(
@@ -213,8 +217,9 @@ def _write(out: Path, classes: ClassMap, drawn: Points) -> None:
         pyogrio.raw.write(
             part, shapely.to_wkb(shapely.points(x, y)), list(columns.values()), list(columns), layer=LAYER,
             driver="GPKG", geometry_type="Point", crs=grid.crs,
+            dataset_options={"VERSION": "1.2"},  # what the GDAL of QGIS 3.22 knows
         )  # fmt: skip
         part.replace(out)
-    except (pyogrio.errors.DataSourceError, RuntimeError, OSError) as error:
+    except (RuntimeError, OSError) as error:  # pyogrio's own errors are RuntimeErrors
         discard(part)
         raise storage_error(out, error) from None

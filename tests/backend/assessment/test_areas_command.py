@@ -58,7 +58,7 @@ def test_the_worker_does_the_same(tmp_path, path, heard):
     areas = _ASIDE["areas"]({"map": str(path)}, heard)
     assert [item["pixels"] for item in areas["classes"]] == [1200, 2400, 0] and areas["csv"] is None
     drawn = _ASIDE["draw_sample"]({"map": str(path), "out": str(sample), "per_class": 5, "seed": 1}, heard)
-    assert [item["points"] for item in drawn["classes"]] == [5, 5]
+    assert [item["points"] for item in drawn["classes"]] == [5, 5, 0]
     fields, _ = read_sample(sample)
     filled = fill_in(sample, fields["map_class"])
     params = {"map": str(path), "sample": str(filled), "field": "reference", "csv": str(tmp_path / "e.csv")}

@@ -115,6 +115,9 @@ def test_work_is_not_overwritten(tmp_path, ids, heard):
         with pytest.raises(InputError, match="another name"):
             draw_sample(path, tmp_path / name, heard, per_class=5)
     assert (tmp_path / "begun.gpkg").read_bytes() == before
+    (tmp_path / "s.gpkg-wal").touch()
+    with pytest.raises(InputError, match="edited"):
+        draw_sample(path, out, heard, per_class=5)
     with pytest.raises(InputError, match="gpkg"):
         draw_sample(path, tmp_path / "s.shp", heard)
     with pytest.raises(StorageError):
