@@ -133,6 +133,7 @@ def verify(
     for i, j in zip(mapped[on_map], truth[on_map]):
         counts[order[int(i)], order[int(j)]] += 1
     census = _check_enough(counts, areas, where)
+    _tell_of_no_errors(counts, census, areas, control)
     found = estimate(counts, np.array([item.m2 for item in areas.classes]), census)
     result = {
         "map": str(path),
@@ -210,6 +211,24 @@ def _check_enough(counts: NDArray[np.int64], areas: ClassAreas, where: str) -> N
             "Fill in at least two points of each mapped class, better 50",
         )
     return census
+
+
+def _tell_of_no_errors(
+    counts: NDArray[np.int64], census: NDArray[np.bool_], areas: ClassAreas, control: JobControl
+) -> None:
+    """An estimate from no observed error has a variance of 0, which is not certainty.
+
+    With 95 % confidence the share of errors is below 3 / n (Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything
+    all right?, JAMA 249, 1743-1745).
+    """
+    n = counts.sum(1)
+    perfect = np.flatnonzero((np.diagonal(counts) == n) & (n > 0) & ~census)
+    if len(perfect):
+        told = ", ".join(f"{areas.classes[k].name} ({min(3 / n[k], 1):.1%})" for k in perfect)
+        control.note(
+            f"No error was found among the points of {told}: up to this share of what is mapped so may still be wrong, which "
+            "the intervals do not show."
+        )
 
 
 def _figures(found: Estimates, counts: NDArray[np.int64], areas: ClassAreas) -> dict[str, Any]:
