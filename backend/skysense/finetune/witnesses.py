@@ -45,19 +45,24 @@ class Witnesses:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Figures by name, `OVERALL` and `OF_CLASS`: the value, and one for each draw.
+    """Figures by name, `OVERALL` and `OF_CLASS`: the value, that of the polygons without an imagined one, and the draws'.
 
     Attributes:
-        value: of `OVERALL` (), of `OF_CLASS` (J,).
+        value, plain: of `OVERALL` (), of `OF_CLASS` (J,); plain is NaN where it is undefined.
         draws: of `OVERALL` (D,), of `OF_CLASS` (D, J).
     """
 
     value: dict[str, NDArray[np.float64]]
+    plain: dict[str, NDArray[np.float64]]
     draws: dict[str, NDArray[np.float64]]
 
     def interval(self, name: str) -> NDArray[np.float64]:
-        """(2,) or (2, J): the lower and the upper end of the 90 % interval."""
-        return interval(self.draws[name])
+        """(2,) or (2, J): the lower and the upper end of the 90 % interval, which always holds the plain figure.
+
+        Without an error the upper end is 1, and without a hit the lower end 0, as Brown, Cai and DasGupta advise.
+        """
+        low, high = interval(self.draws[name])
+        return np.stack((np.fmin(low, self.plain[name]), np.fmax(high, self.plain[name])))
 
 
 def interval(draws: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -78,7 +83,7 @@ def judge_witnesses(*maps: Witnesses, seed: int = 0) -> list[Judgement]:
     ]
     out = []
     for item in maps:
-        # (1 + D, J, K), each row times the class's polygons
+        # (2 + D, J, K), each row times the class's polygons
         matrices = np.stack(
             [count * (w @ _atoms(item, int(k))) for k, count, w in zip(judged, counts, weights)], axis=1
         )
@@ -87,16 +92,20 @@ def judge_witnesses(*maps: Witnesses, seed: int = 0) -> list[Judgement]:
         out.append(
             Judgement(
                 {name: np.asarray(figures[0][name]) for name in names},
-                {name: np.array([figure[name] for figure in figures[1:]]) for name in names},
+                {name: np.asarray(figures[1][name]) for name in names},
+                {name: np.array([figure[name] for figure in figures[2:]]) for name in names},
             )
         )
     return out
 
 
 def _weights(polygons: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """(1 + D, polygons + 2): the weights that the value has, then those of the draws; the imagined halves are last."""
+    """(2 + D, polygons + 2): weights of the value, of the plain figure, and of the draws; the imagined halves are last."""
+    alone = np.append(np.ones(polygons), [0, 0])
     concentration = np.append(np.ones(polygons), [_PRIOR, _PRIOR])
-    return np.vstack((concentration / concentration.sum(), random.dirichlet(concentration, _DRAWS)))
+    return np.vstack(
+        (concentration / concentration.sum(), alone / polygons, random.dirichlet(concentration, _DRAWS))
+    )
 
 
 def _atoms(item: Witnesses, k: int) -> NDArray[np.float64]:

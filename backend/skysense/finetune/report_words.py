@@ -1,0 +1,126 @@
+"""What a report's figures mean, and what to do next, in sentences for people who draw polygons.
+
+Sentences are plain text; the page escapes them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+#: Share of a class's pixels from which on its being mapped as another is worth a sentence, and how many such are told.
+_CONFUSED = 0.15
+_MOST_CONFUSED = 4
+#: Half the width of an interval from which on it is called wide, 0..1.
+_WIDE = 0.15
+#: Difference of mean IoU within which two maps are called equally good, 0..1.
+_EQUAL = 0.02
+#: Distance of confidence and accuracy up to which the confidence is called honest, 0..1.
+_HONEST = 0.1
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def between(interval: list[float]) -> str:
+    return f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f} %"
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """How good the map will be."""
+    if report["oa"] is None:
+        return "Nothing can be judged yet: at least two classes need three polygons or more."
+    return (
+        f"About {percent(report['oa'])} of the map's pixels will show the right class; with a chance of 90 % it is "
+        f"{between(report['intervals']['oa'])}."
+    )
+
+
+def against_forest(report: dict[str, Any]) -> str:
+    """Whether the model or a random forest maps this scene better, by mean IoU."""
+    if report["oa"] is None:
+        return ""
+    forest, difference = report["forest"], report["forest"]["difference"]["miou"]
+    points, (low, high) = 100 * abs(difference["value"]), difference["interval"]
+    both = f"(mean IoU: model {percent(report['miou'])}, forest {percent(forest['miou'])})"
+    if low > 0:
+        return f"The model is better here than a random forest on the same polygons, by {points:.0f} points {both}."
+    if high < 0:
+        return (
+            f"A random forest on the same polygons was better on this scene, by {points:.0f} points {both}. More polygons, "
+            "or another base model, may change that; as it is, a forest would serve you better here."
+        )
+    if max(-low, high) <= _EQUAL:
+        return f"The model and a random forest on the same polygons are equally good here {both}."
+    lead = f"{'the model' if difference['value'] > 0 else 'the forest'} is {points:.0f} points ahead"
+    return (
+        f"On these polygons {lead if round(points) else 'both are equal'} {both}, but so few polygons cannot tell whether the model or "
+        f"a random forest is the better one here: the difference may be anything from {100 * low:+.0f} to {100 * high:+.0f} points."
+    )
+
+
+def confidence(report: dict[str, Any]) -> str:
+    """Whether the confidence layer can be believed."""
+    bins = report["reliability"]["bins"]
+    weights = [item["n"] for item in bins]
+    over = sum(n * (item["confidence"] - item["accuracy"]) for n, item in zip(weights, bins)) / sum(weights)
+    if report["reliability"]["error"] <= _HONEST:
+        return (
+            "The confidence can be believed: where the map says 80 %, about 80 of 100 pixels are right "
+            f"(it is off by {100 * report['reliability']['error']:.0f} points on average)."
+        )
+    way = "more often wrong than it says" if over > 0 else "more often right than it says"
+    return (
+        f"The confidence is off by {100 * report['reliability']['error']:.0f} points on average; mostly the map is {way}. Use it "
+        "to find the places where the map is least sure, not as a chance of being right."
+    )
+
+
+def next_steps(report: dict[str, Any], names: Mapping[int, str]) -> list[str]:
+    """What to draw next, the most useful first; empty where nothing stands out."""
+    steps = []
+    for item in report["classes"]:
+        if item["intervals"] is None and item["n_polygons"] < 3:
+            number = "one polygon" if item["n_polygons"] == 1 else f"{item['n_polygons']} polygons"
+            more = 3 - item["n_polygons"]
+            steps.append(
+                f"{names[item['id']]} has {number} and cannot be judged: draw at least {'one' if more == 1 else 'two'} more, "
+                "away from the others."
+            )
+    steps += [
+        f"{names[true]} is often mapped as {names[given]} ({percent(share)} of it): draw more polygons of both, above all where "
+        "they look alike."
+        for share, true, given in confused(report)[:_MOST_CONFUSED]
+    ]
+    confusion = report["confusion"] or {"ids": [], "shares": []}
+    steps += [
+        f"{names[true]} is often mapped as a class that cannot be judged ({percent(row[-1])} of it): draw polygons of both."
+        for true, row in zip(confusion["ids"], confusion["shares"])
+        if row[-1] >= _CONFUSED
+    ]
+    if report["oa"] is not None:
+        low, high = report["intervals"]["miou"]
+        if high - low > 2 * _WIDE:
+            least = sorted((c for c in report["classes"] if c["intervals"]), key=lambda c: c["n_polygons"])[
+                :3
+            ]
+            fewest = ", ".join(f"{names[c['id']]} ({c['n_polygons']})" for c in least)
+            steps.append(
+                "The figures are unsure because the polygons are few. More polygons in other places help, larger ones do not. "
+                f"Fewest polygons: {fewest}."
+            )
+    return steps
+
+
+def confused(report: dict[str, Any]) -> list[tuple[float, int, int]]:
+    """Share, true class and given class of what is often confused, most of it first."""
+    confusion = report["confusion"]
+    if confusion is None:
+        return []
+    ids = confusion["ids"]
+    found = [
+        (share, true, given)
+        for true, row in zip(ids, confusion["shares"])
+        for given, share in zip(ids, row)
+        if given != true and share >= _CONFUSED
+    ]
+    return sorted(found, reverse=True)
