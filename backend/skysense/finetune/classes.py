@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,24 @@ _EXPECTED = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a label layer.
+
+    Attributes:
+        ids: class id of each feature, None where its field is empty.
+        names: name by id, of the ids that occur.
+        notes: sentences on what was decided about the ids.
+    """
+
+    ids: list[int | None]
+    names: dict[int, str]
+    notes: tuple[str, ...] = ()
+
+
 def assign_ids(
     values: Sequence[Any], field: str, columns: Mapping[str, Sequence[Any]], scene_root: Path | None
-) -> tuple[list[int | None], dict[int, str]]:
+) -> Classes:
     """Give each feature its class id.
 
     Order of the rules: an integer field 1..255 as it is; for a text field its integer companion `<field>_id` if
@@ -40,44 +56,88 @@ def assign_ids(
         columns: all fields of the layer, by name.
         scene_root: the scene's folder, where `classes.json` may be.
 
-    Returns:
-        The id of each feature (None where the field is empty) and the names by id.
-
     Raises:
-        InputError: ids outside 1..255, more than 255 classes, or a name that `classes.json` does not know.
+        InputError: numbers that are not whole or outside 1..255, more than 255 classes, or a name that `classes.json`
+            does not know.
     """
     known = _classes_json(scene_root)
-    present = [value for value in values if value not in (None, "")]
-    if present and all(
-        isinstance(value, int) or (isinstance(value, float) and value.is_integer()) for value in present
-    ):
-        ids = [None if value in (None, "") else int(value) for value in values]
-        outside = sorted({value for value in ids if value is not None and not 1 <= value <= MAX_ID})
-        if outside:
+    clean = [_clean(value) for value in values]
+    present = [value for value in clean if value is not None]
+    if present and not any(isinstance(value, str) for value in present):
+        found = _from_numbers(clean, field, columns, known)
+    else:
+        texts = [None if value is None else str(value) for value in clean]
+        found = _from_texts(texts, field, columns, known)
+    notes = found.notes + _differences(found.names, known)
+    return Classes(found.ids, found.names, notes)
+
+
+def _from_numbers(
+    values: Sequence[Any], field: str, columns: Mapping[str, Sequence[Any]], known: Mapping[int, str]
+) -> Classes:
+    for value in values:
+        if value is not None and not isinstance(value, int):
             raise InputError(
-                f"the class id {outside[0]} is outside 1..{MAX_ID}",
+                f"holds numbers that are not whole, such as {value:g}",
                 f"field {field!r}",
-                "Use whole numbers from 1 to 255, or a text field with the class names",
+                "Choose the field that holds the class",
             )
-        names = _names_beside(field, ids, columns) or {}
-        return ids, {
-            i: names.get(i) or known.get(i) or f"class {i}" for i in sorted({i for i in ids if i is not None})
-        }
-    texts = [None if value in (None, "") else str(value).strip() for value in values]
-    by_name = _companion(texts, columns.get(f"{field}_id"))
-    if by_name is None and known:
+    used = sorted({value for value in values if value is not None})
+    outside = [value for value in used if not 1 <= value <= MAX_ID]
+    if outside:
+        raise InputError(
+            f"the class id {outside[0]} is outside 1..{MAX_ID}",
+            f"field {field!r}",
+            "Use whole numbers from 1 to 255, or a text field with the class names",
+        )
+    beside, notes = {}, []
+    texts = columns.get(field.removesuffix("_id")) if field.endswith("_id") else None
+    if texts is not None:
+        by_name, reason = _match([None if (t := _clean(text)) is None else str(t) for text in texts], values)
+        beside = {i: name for name, i in by_name.items()}
+        if reason:
+            notes.append(
+                f"The names of the field {field.removesuffix('_id')!r} were not used, because {reason}."
+            )
+    names = {i: beside.get(i) or known.get(i) or f"class {i}" for i in used}
+    return Classes(list(values), names, tuple(notes))
+
+
+def _from_texts(
+    texts: list[str | None], field: str, columns: Mapping[str, Sequence[Any]], known: Mapping[int, str]
+) -> Classes:
+    used = sorted({text for text in texts if text is not None})
+    by_name: dict[str, int] = {}
+    notes = _lookalikes(used, field)
+    if f"{field}_id" in columns:
+        by_name, reason = _match(texts, [_clean(value) for value in columns[f"{field}_id"]])
+        if reason:
+            rule = "classes.json" if known else "name"
+            notes.append(
+                f"The ids of the field {field + '_id'!r} were not used, because {reason}: classes are numbered by {rule}."
+            )
+    if not by_name and known:
         by_name = {name: i for i, name in known.items()}
-        strangers = sorted({text for text in texts if text is not None and text not in by_name})
+        strangers = [text for text in used if text not in by_name]
         if strangers:
             raise InputError(
                 f"the class {strangers[0]!r} is not in classes.json ({', '.join(sorted(by_name))})",
                 f"field {field!r}",
                 "Add it to classes.json or correct the label",
             )
-    if by_name is None:
-        by_name = {
-            name: i for i, name in enumerate(sorted({text for text in texts if text is not None}), start=1)
-        }
+    if not by_name:
+        by_name = {name: i for i, name in enumerate(used, start=1)}
+        numbers = [text for text in used if text.isdecimal()]
+        if numbers:
+            mixed = (
+                f"text, such as {next(t for t in used if t not in numbers)!r}, and "
+                if numbers != used
+                else ""
+            )
+            notes.append(
+                f"The field {field!r} holds {mixed}numbers written as text, such as {numbers[0]!r}: each was taken as the "
+                f"name of a class, and the classes are numbered 1 to {len(used)} by name."
+            )
     if len(by_name) > MAX_ID:
         raise InputError(
             f"has {len(by_name)} classes; a map can hold {MAX_ID}",
@@ -85,8 +145,8 @@ def assign_ids(
             "Choose the field of classes",
         )
     ids = [None if text is None else by_name[text] for text in texts]
-    used = {i for i in ids if i is not None}
-    return ids, {i: name for name, i in sorted(by_name.items(), key=lambda item: item[1]) if i in used}
+    names = {i: name for name, i in sorted(by_name.items(), key=lambda item: item[1]) if name in used}
+    return Classes(ids, names, tuple(notes))
 
 
 def map_classes(names: dict[int, str], colors: dict[str, str]) -> list[MapClass]:
@@ -118,25 +178,50 @@ def _classes_json(root: Path | None) -> dict[int, str]:
         ) from None
 
 
-def _companion(texts: Sequence[str | None], ids: Sequence[Any] | None) -> dict[str, int] | None:
-    """Name -> id from the companion field, if both map one to one and the ids fit."""
-    if ids is None:
-        return None
-    pairs = {(text, i) for text, i in zip(texts, ids) if text is not None}
-    if any(not isinstance(i, int) or not 1 <= i <= MAX_ID for _, i in pairs):
-        return None
-    by_name = {text: int(i) for text, i in pairs}
-    one_to_one = len(by_name) == len(pairs) == len(set(by_name.values()))
-    return by_name if one_to_one else None
+def _clean(value: Any) -> Any:
+    """None for what is empty, text without blanks around it, int for whole numbers (a number field with empty rows is read as float)."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    return str(value).strip() or None
 
 
-def _names_beside(
-    field: str, ids: Sequence[int | None], columns: Mapping[str, Sequence[Any]]
-) -> dict[int, str] | None:
-    """Names for an integer field `<name>_id` from its text companion `<name>`, if both map one to one."""
-    texts = columns.get(field[:-3]) if field.endswith("_id") else None
-    if texts is None:
-        return None
-    named = [None if text in (None, "") else str(text) for text in texts]
-    by_name = _companion(named, ids)
-    return {i: name for name, i in by_name.items()} if by_name else None
+def _match(texts: Sequence[str | None], ids: Sequence[Any]) -> tuple[dict[str, int], str]:
+    """Name -> id where a text and an id field map one to one and the ids fit; else nothing, and why not.
+
+    A feature with a name and no id takes the id that the name has elsewhere.
+    """
+    by_name: dict[str, int] = {}
+    by_id: dict[int, str] = {}
+    for name, i in zip(texts, ids, strict=True):
+        if name is None or i is None:
+            continue
+        if not isinstance(i, int) or not 1 <= i <= MAX_ID:
+            return {}, f"{i!r} is no whole number from 1 to {MAX_ID}"
+        if by_name.setdefault(name, i) != i:
+            return {}, f"{name!r} has the ids {by_name[name]} and {i}"
+        if by_id.setdefault(i, name) != name:
+            return {}, f"the id {i} stands for {by_id[i]!r} and {name!r}"
+    without = sorted({name for name in texts if name is not None} - set(by_name))
+    return ({}, f"{without[0]!r} has no id") if without else (by_name, "")
+
+
+def _differences(names: Mapping[int, str], known: Mapping[int, str]) -> tuple[str, ...]:
+    """A note where the layer and `classes.json` number the same names differently."""
+    elsewhere = {name: i for i, name in known.items()}
+    differ = [(name, i) for i, name in names.items() if elsewhere.get(name, i) != i]
+    if not differ:
+        return ()
+    listed = ", ".join(f"{name!r} is {i} here and {elsewhere[name]} there" for name, i in differ)
+    return (f"The labels and classes.json give classes different ids ({listed}): the labels' count.",)
+
+
+def _lookalikes(names: Sequence[str], field: str) -> list[str]:
+    """A note where names differ by capitals only."""
+    first: dict[str, str] = {}
+    pairs = [(first[n.casefold()], n) for n in names if first.setdefault(n.casefold(), n) != n]
+    listed = ", ".join(f"{one!r} and {other!r}" for one, other in pairs)
+    return (
+        [f"The field {field!r} spells classes in two ways, which are two classes: {listed}."] if pairs else []
+    )

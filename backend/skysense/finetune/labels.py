@@ -1,5 +1,7 @@
-"""Labelled polygons: read from the user's layer, checked, and turned into labelled pixels of a tile."""
+"""Labels: polygons and points read from the user's layer, checked, and turned into labelled pixels of a tile."""
 
+import warnings
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,28 +12,37 @@ import pyproj
 import rasterio.features
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from skysense.errors import InputError
 from skysense.finetune.classes import assign_ids
-from skysense.raster.grid import Grid
+from skysense.raster.grid import Grid, Window
 from skysense.scene.acquisition import Labels, Scene
+
+#: Whole pixels from which on a polygon does without those on its edge, which hold something of what lies beside it. On the
+#: labelled scenes that brings 0.3 to 0.5 points of mIoU where polygons hold hundreds of pixels, and costs up to 3 where they
+#: hold a dozen: there every pixel counts, and people draw inside of what they mean.
+_WHOLE_PIXELS = 20
 
 
 @dataclass(frozen=True)
 class LabelledPolygons:
-    """Polygons with their classes.
+    """Polygons and points with their classes.
 
     Attributes:
-        polygons: (N,) shapely polygons in the CRS asked for.
+        polygons: (N,) shapely points, polygons and multipolygons in the CRS asked for, each a group of its own; empty where
+            that CRS cannot hold the place.
         ids: (N,) class ids, 1..255.
         names: class name by id.
         source: the layer as the user knows it.
+        notes: sentences on what was left out or decided.
     """
 
     polygons: NDArray[np.object_]
     ids: NDArray[np.int64]
     names: dict[int, str]
     source: str
+    notes: tuple[str, ...] = ()
 
 
 def choose_labels(scene: Scene, path: Path | None, field: str | None, layer: str | None) -> Labels:
@@ -43,7 +54,9 @@ def choose_labels(scene: Scene, path: Path | None, field: str | None, layer: str
     own = scene.labels
     if path is None:
         if own is None:
-            raise InputError("has no labels", scene.name, "Choose a polygon layer and its class field")
+            raise InputError(
+                "has no labels", scene.name, "Choose the layer of the polygons and its class field"
+            )
         return replace(own, field=field or own.field, layer=layer or own.layer)
     field = field or (own.field if own else None)
     if not field:
@@ -54,13 +67,16 @@ def choose_labels(scene: Scene, path: Path | None, field: str | None, layer: str
 def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPolygons:
     """Read the label layer and bring it to a CRS.
 
+    Parts of a multipolygon, multipoint or collection become polygons and points of their own. Rings that cross themselves are
+    repaired, heights and repeated features dropped, curves taken as chains of short lines.
+
     Args:
         labels: file, layer and class field.
         crs: the CRS wanted ("EPSG:n" or WKT).
         scene_root: folder of the scene, for `classes.json`.
 
     Raises:
-        InputError: the layer cannot be read, has no such field, no polygons, no CRS, or only one class.
+        InputError: the layer cannot be read, has no such field, no polygons or points, lines, no CRS, or only one class.
     """
     where = f"labels {labels.path.name}"
     columns, geometry, source_crs = _read(labels, where)
@@ -70,53 +86,81 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
             where,
             "Choose the field that holds the class",
         )
-    polygons = shapely.from_wkb(geometry)
-    keep = np.array([shape is not None and not shape.is_empty for shape in polygons], bool)
-    kinds = {shape.geom_type for shape in polygons[keep]}
-    if not keep.any():
+    if not len(geometry):
         raise InputError("has no features", where, "Draw a few polygons for each class, then train")
-    if not kinds <= {"Polygon", "MultiPolygon"}:
-        raise InputError(
-            f"holds {sorted(kinds - {'Polygon', 'MultiPolygon'})[0]} features, not polygons",
-            where,
-            "Use a polygon layer",
-        )
     if not source_crs:
         raise InputError("has no coordinate system", where, "Assign its CRS in Layer Properties, Source")
-    ids, names = assign_ids(columns[labels.field], labels.field, columns, scene_root)
-    keep &= np.array([i is not None for i in ids], bool)
-    if not keep.any():
+    # What GEOS cannot read (a ring of two points, a surface in space) becomes None.
+    flat = shapely.force_2d(shapely.from_wkb(geometry, on_invalid="ignore"))
+    flat[~np.isfinite(shapely.bounds(flat)).all(1)] = None
+    shapes, rows = _parts(flat)
+    strangers = sorted({shape.geom_type for shape in shapes} - {"Point", "Polygon"})
+    if strangers:
+        raise InputError(
+            f"holds {strangers[0]} features, neither polygons nor points",
+            where,
+            "Use a layer of polygons or points",
+        )
+    shapes = _repair(shapes)
+    sound = ~shapely.is_empty(shapes)
+    shapes, rows = shapes[sound], rows[sound]
+    if not len(shapes):
+        raise InputError("no feature has an area or a place", where, "Draw the polygons again")
+    drawn = np.unique(rows)
+    table = {name: [values[row] for row in drawn] for name, values in columns.items()}
+    classes = assign_ids(table[labels.field], labels.field, table, scene_root)
+    id_of = np.zeros(len(geometry), np.int64)
+    id_of[drawn] = [i or 0 for i in classes.ids]
+    if not id_of.any():
         raise InputError(
             f"the field {labels.field!r} is empty in every feature", where, "Fill in the classes"
         )
-    if len(names) < 2:
+    if len(classes.names) < 2:
         raise InputError(
-            f"has only one class ({next(iter(names.values()))})",
+            f"has only one class ({next(iter(classes.names.values()))})",
             where,
             "Draw polygons of at least two classes; one may be 'other'",
         )
-    moved = _transform(shapely.make_valid(polygons[keep]), source_crs, crs)
-    return LabelledPolygons(
-        moved, np.array([i for i in ids if i is not None], np.int64)[_kept(ids, keep)], names, where
-    )
+    keep = id_of[rows] > 0
+    shapes, ids = shapes[keep], id_of[rows][keep]
+    first = _first_of_equals(shapes, ids)
+    notes = _left_out(len(geometry) - len(drawn), int((id_of[drawn] == 0).sum()), len(ids) - len(first))
+    moved = _transform(shapes[first], source_crs, crs, where)
+    return LabelledPolygons(moved, ids[first], classes.names, where, (*classes.notes, *notes))
 
 
-def _kept(ids: list[int | None], keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Among the features that have a class, those that also have a geometry."""
-    return keep[np.array([i is not None for i in ids], bool)]
+def _left_out(shapeless: int, unnamed: int, repeated: int) -> list[str]:
+    reasons = [
+        f"{count} {reason}"
+        for count, reason in (
+            (shapeless, "without a usable geometry"),
+            (unnamed, "without a class"),
+            (repeated, "that another one repeats"),
+        )
+        if count
+    ]
+    return [f"Features of the labels that were left out: {', '.join(reasons)}."] if reasons else []
 
 
 def _read(labels: Labels, where: str) -> tuple[dict[str, list[Any]], NDArray[np.object_], str | None]:
     if not labels.path.exists():
         raise InputError("does not exist", str(labels.path), "Choose the label layer again")
     try:
-        meta, _, geometry, values = pyogrio.raw.read(labels.path, layer=labels.layer)
+        # A GeoPackage with styles saved by QGIS has a table of them, without geometry.
+        layers = [str(name) for name, kind in pyogrio.list_layers(labels.path) if kind is not None]
+        if labels.layer is None and len(layers) > 1:
+            raise InputError(f"has {len(layers)} layers", where, f"Choose one of {', '.join(layers)}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # measures (M) are dropped, as they should be
+            meta, _, geometry, values = pyogrio.raw.read(
+                labels.path, layer=labels.layer or (layers[0] if layers else None)
+            )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
         raise InputError(
-            f"cannot be read as a vector layer ({error})", where, "Choose a polygon layer"
+            f"cannot be read as a vector layer ({error})", where, "Choose a layer of polygons or points"
         ) from None
     if geometry is None:
-        raise InputError("is a table without geometry", where, "Choose a polygon layer")
+        raise InputError("is a table without geometry", where, "Choose a layer of polygons or points")
     columns = {
         str(name): [_plain(value) for value in column]
         for name, column in zip(meta["fields"], values, strict=True)
@@ -130,17 +174,54 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _transform(polygons: NDArray[np.object_], source: str, target: str) -> NDArray[np.object_]:
-    source_crs, target_crs = pyproj.CRS.from_user_input(source), pyproj.CRS.from_user_input(target)
-    if source_crs == target_crs:
-        return polygons
-    transformer = pyproj.Transformer.from_crs(source_crs, target_crs, always_xy=True)
-    return shapely.transform(polygons, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
+def _parts(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """The single geometries of all features, and the row that each comes from."""
+    parts, rows = shapely.get_parts(shapes, return_index=True)
+    while (shapely.get_type_id(parts) >= shapely.GeometryType.MULTIPOINT).any():
+        parts, at = shapely.get_parts(parts, return_index=True)
+        rows = rows[at]
+    keep = ~shapely.is_empty(parts)
+    return parts[keep], rows[keep].astype(np.int64)
+
+
+def _repair(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Invalid polygons made valid; what has no area is empty then."""
+    repaired = shapes.copy()
+    for place in np.flatnonzero(~shapely.is_valid(shapes)):
+        parts, _ = _parts(np.array([shapely.make_valid(shapes[place])], object))
+        areas = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+        repaired[place] = areas[0] if len(areas) == 1 else shapely.multipolygons(areas)
+    return repaired
+
+
+def _first_of_equals(shapes: NDArray[np.object_], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places without those that repeat an earlier geometry of the same class: held out, a twin would tell its label."""
+    seen: dict[tuple[bytes, int], int] = {}
+    for place, (wkb, class_id) in enumerate(zip(shapely.to_wkb(shapely.normalize(shapes)), ids.tolist())):
+        seen.setdefault((wkb, class_id), place)
+    return np.array(list(seen.values()), np.int64)
+
+
+def _transform(shapes: NDArray[np.object_], source: str, target: str, where: str) -> NDArray[np.object_]:
+    try:
+        source_crs, target_crs = pyproj.CRS.from_user_input(source), pyproj.CRS.from_user_input(target)
+        if source_crs == target_crs:
+            return shapes
+        transformer = pyproj.Transformer.from_crs(source_crs, target_crs, always_xy=True)
+    except pyproj.exceptions.ProjError:
+        raise InputError(
+            "its coordinate system has no way to the imagery's",
+            where,
+            "Assign its CRS in Layer Properties, Source",
+        ) from None
+    moved = shapely.transform(shapes, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
+    moved[~np.isfinite(shapely.bounds(moved)).all(1)] = shapely.Polygon()
+    return _repair(moved)
 
 
 @dataclass(frozen=True)
 class LabelledPixels:
-    """Pixels of one tile's core: rows, cols (counted from the core's corner), class ids and polygon numbers, (N,) each."""
+    """Pixels of a grid: rows, cols, class ids and polygon numbers, (N,) each; no pixel twice."""
 
     rows: NDArray[np.int64]
     cols: NDArray[np.int64]
@@ -149,35 +230,78 @@ class LabelledPixels:
 
 
 class PixelLabels:
-    """Rasterises labelled polygons tile by tile: a pixel is labelled if its centre lies inside.
+    """Rasterises labels grid by grid: a pixel is labelled if its centre lies inside a polygon, or if it holds a point.
 
-    A polygon too small to hold any centre labels the pixel under its representative point, so that no polygon the
-    user has drawn is lost. Where polygons overlap, the later one counts.
+    Of a polygon with `_WHOLE_PIXELS` whole pixels or more only those are taken. The pixel under a polygon's representative
+    point is labelled in any case, so that none that the user has drawn is lost. A pixel of two polygons of one class belongs to
+    the first of them; a pixel of two classes to none.
+
+    Attributes:
+        labels: the polygons.
     """
 
     def __init__(self, labels: LabelledPolygons) -> None:
-        self._labels = labels
+        self.labels = labels
         self._tree = shapely.STRtree(labels.polygons)
+        self._insides: dict[tuple[int, float], tuple[BaseGeometry, BaseGeometry]] = {}
 
-    def within(self, grid: Grid) -> LabelledPixels:
-        """The labelled pixels of a grid (same CRS as the polygons)."""
-        west, south, east, north = grid.bounds
-        hits = np.sort(self._tree.query(shapely.box(west, south, east, north), predicate="intersects"))
-        nothing = np.zeros(0, np.int64)
-        if not len(hits):
-            return LabelledPixels(nothing, nothing, nothing, nothing)
-        numbers = np.zeros((grid.height, grid.width), np.int32)
-        for hit in hits:
-            polygon = self._labels.polygons[hit]
-            burnt = rasterio.features.rasterize(
-                [(polygon, 1)], out_shape=numbers.shape, transform=grid.transform, dtype="uint8"
-            ).astype(bool)
-            if not burnt.any() and polygon.area < 4 * grid.gsd**2:
-                point = polygon.representative_point()
-                row, col = int((north - point.y) // grid.gsd), int((point.x - west) // grid.gsd)
-                if 0 <= row < grid.height and 0 <= col < grid.width:
-                    burnt[row, col] = True
-            numbers[burnt] = hit + 1
-        rows, cols = np.nonzero(numbers)
+    def meeting(self, grid: Grid) -> NDArray[np.int64]:
+        """Numbers of the polygons that meet a grid (same CRS), ascending."""
+        return np.sort(self._tree.query(shapely.box(*grid.bounds), predicate="intersects"))
+
+    def within(self, grid: Grid) -> tuple[LabelledPixels, Counter[tuple[int, int]]]:
+        """The labelled pixels of a grid (same CRS), and how many were left out because two classes claim them, by pair of ids."""
+        numbers, ids = np.zeros(grid.shape, np.int32), np.zeros(grid.shape, np.uint8)
+        disputed = np.zeros(grid.shape, bool)
+        disputes: Counter[tuple[int, int]] = Counter()
+        for number in self.meeting(grid):
+            rows, cols = self._claims(int(number), grid)
+            own, before = int(self.labels.ids[number]), ids[rows, cols]
+            clash = (before > 0) & (before != own) & ~disputed[rows, cols]
+            for other, count in Counter(before[clash].tolist()).items():
+                disputes[min(own, other), max(own, other)] += count
+            disputed[rows[clash], cols[clash]] = True
+            free = before == 0
+            numbers[rows[free], cols[free]] = number + 1
+            ids[rows[free], cols[free]] = own
+        rows, cols = np.nonzero((numbers > 0) & ~disputed)
         polygons = numbers[rows, cols].astype(np.int64) - 1
-        return LabelledPixels(rows, cols, self._labels.ids[polygons], polygons)
+        return LabelledPixels(rows, cols, self.labels.ids[polygons], polygons), disputes
+
+    def _claims(self, number: int, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of the grid's pixels that one polygon labels by itself."""
+        shape, point = self._inside(number, grid.gsd)
+        (left, top), (right, bottom) = (grid.place(*corner) for corner in _corners(shape))
+        window = Window(
+            int(top // 1), int(left // 1), int(bottom // 1 - top // 1) + 1, int(right // 1 - left // 1) + 1
+        )
+        part = window.intersect(grid.window)
+        if part is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        claimed = np.zeros((part.height, part.width), np.uint8)
+        if shape.area:
+            rasterio.features.rasterize([(shape, 1)], out=claimed, transform=grid.sub(part).transform)
+        col, row = grid.place(point.x, point.y)
+        at_row, at_col = int(row // 1) - part.row, int(col // 1) - part.col
+        if 0 <= at_row < part.height and 0 <= at_col < part.width:
+            claimed[at_row, at_col] = 1
+        rows, cols = np.nonzero(claimed)
+        return rows + part.row, cols + part.col
+
+    def _inside(self, number: int, gsd: float) -> tuple[BaseGeometry, BaseGeometry]:
+        """What a polygon labels by pixel centres, and its representative point.
+
+        A centre half a pixel's diagonal or more from the edge is that of a whole pixel.
+        """
+        if (number, gsd) not in self._insides:
+            shape = self.labels.polygons[number]
+            whole = shape.buffer(-gsd / 2**0.5)
+            shape = whole if whole.area >= _WHOLE_PIXELS * gsd**2 else shape
+            self._insides[number, gsd] = shape, shape.representative_point()
+        return self._insides[number, gsd]
+
+
+def _corners(shape: BaseGeometry) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Upper left and lower right."""
+    west, south, east, north = shape.bounds
+    return (west, north), (east, south)

@@ -2,32 +2,102 @@ import json
 
 import pytest
 from skysense.errors import InputError
-from skysense.finetune.classes import assign_ids, map_classes
+from skysense.finetune.classes import Classes, assign_ids, map_classes
 
 
 def test_an_integer_field_is_taken_as_it_is():
-    assert assign_ids([7, None, 3], "code", {}, None) == ([7, None, 3], {3: "class 3", 7: "class 7"})
+    assert assign_ids([7, None, 3], "code", {}, None) == Classes([7, None, 3], {3: "class 3", 7: "class 7"})
 
 
 def test_an_integer_field_takes_its_names_from_the_text_field_beside_it():
     columns = {"kind": ["b", "a", "b"], "kind_id": [7, 3, 7]}
-    assert assign_ids(columns["kind_id"], "kind_id", columns, None)[1] == {3: "a", 7: "b"}
+    assert assign_ids(columns["kind_id"], "kind_id", columns, None).names == {3: "a", 7: "b"}
 
 
 def test_a_text_field_takes_its_companion_ids():
     columns = {"class": ["water", "other"], "class_id": [9, 4]}
-    assert assign_ids(columns["class"], "class", columns, None) == ([9, 4], {4: "other", 9: "water"})
+    assert assign_ids(columns["class"], "class", columns, None) == Classes([9, 4], {4: "other", 9: "water"})
 
 
-@pytest.mark.parametrize("ids", [[1, 1], [1, 300], [1, None], ["1", "2"]])
-def test_a_companion_that_does_not_map_one_to_one_is_not_used(ids):
-    columns = {"class": ["b", "a"], "class_id": ids}
-    assert assign_ids(columns["class"], "class", columns, None) == ([2, 1], {1: "a", 2: "b"})
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        ([1, 1, 1], "the id 1 stands for 'b' and 'a'"),
+        ([1, 300, 1], "300 is no whole number from 1 to 255"),
+        ([1, None, None], "'a' has no id"),
+        ([1, 2, 3], "'b' has the ids 1 and 3"),
+        (["1", "2", "1"], "'1' is no whole number from 1 to 255"),
+    ],
+)
+def test_a_companion_that_does_not_map_one_to_one_is_not_used(ids, reason):
+    columns = {"class": ["b", "a", "b"], "class_id": ids}
+    found = assign_ids(columns["class"], "class", columns, None)
+    assert (found.ids, found.names) == ([2, 1, 2], {1: "a", 2: "b"})
+    assert found.notes == (
+        f"The ids of the field 'class_id' were not used, because {reason}: classes are numbered by name.",
+    )
+
+
+def test_a_feature_without_an_id_takes_the_one_of_its_class():
+    columns = {
+        "class": ["b", "a", "b", None],
+        "class_id": [7.0, 3.0, None, None],
+    }  # floats: the field has empty rows
+    assert assign_ids(columns["class"], "class", columns, None) == Classes([7, 3, 7, None], {3: "a", 7: "b"})
+
+
+def test_names_that_do_not_fit_the_ids_are_not_used():
+    columns = {"kind": ["a", "b", "c"], "kind_id": [1, 2, 2]}
+    found = assign_ids(columns["kind_id"], "kind_id", columns, None)
+    assert found.names == {1: "class 1", 2: "class 2"}
+    assert found.notes == (
+        "The names of the field 'kind' were not used, because the id 2 stands for 'b' and 'c'.",
+    )
+
+
+def test_layers_that_number_classes_differently_are_told(tmp_path):
+    (tmp_path / "classes.json").write_text('{"1": "water", "2": "town", "3": "wood"}')
+    columns = {"class": ["water", "wood"], "class_id": [2, 3]}
+    found = assign_ids(columns["class"], "class", columns, tmp_path)
+    assert found.names == {2: "water", 3: "wood"}
+    assert found.notes == (
+        "The labels and classes.json give classes different ids ('water' is 2 here and 1 there): the labels' count.",
+    )
+
+
+def test_numbers_written_as_text_are_names():
+    found = assign_ids(["10", "2", "10"], "code", {}, None)
+    assert (found.ids, found.names) == ([1, 2, 1], {1: "10", 2: "2"})
+    assert found.notes == (
+        "The field 'code' holds numbers written as text, such as '10': each was taken as the name of a class, "
+        "and the classes are numbered 1 to 2 by name.",
+    )
+    mixed = assign_ids(["7", "water"], "code", {}, None).notes
+    assert mixed[0].startswith(
+        "The field 'code' holds text, such as 'water', and numbers written as text, such as '7'"
+    )
+
+
+def test_blanks_are_no_class_and_capitals_make_two():
+    found = assign_ids([" water", "  ", "Water", "water"], "class", {}, None)
+    assert (found.ids, found.names) == ([2, None, 1, 2], {1: "Water", 2: "water"})
+    assert found.notes == (
+        "The field 'class' spells classes in two ways, which are two classes: 'Water' and 'water'.",
+    )
+
+
+def test_truth_values_are_names():
+    assert assign_ids([True, False], "built", {}, None).names == {1: "False", 2: "True"}
+
+
+def test_numbers_that_are_not_whole_are_refused():
+    with pytest.raises(InputError, match=r"field 'area': holds numbers that are not whole, such as 1\.5"):
+        assign_ids([1.0, 1.5], "area", {}, None)
 
 
 def test_classes_json_beside_the_scene_gives_the_ids(tmp_path):
     (tmp_path / "classes.json").write_text(json.dumps({"5": "water", "2": "town", "9": "unused"}))
-    assert assign_ids(["town", "water"], "class", {}, tmp_path) == ([2, 5], {2: "town", 5: "water"})
+    assert assign_ids(["town", "water"], "class", {}, tmp_path) == Classes([2, 5], {2: "town", 5: "water"})
 
 
 def test_a_class_that_classes_json_lacks_is_named(tmp_path):
@@ -47,8 +117,8 @@ def test_more_than_255_classes_are_refused():
 
 
 def test_ids_do_not_change_when_a_class_is_added_to_an_integer_companion():
-    before = assign_ids(["b", "d"], "class", {"class_id": [2, 4]}, None)[1]
-    after = assign_ids(["b", "d", "a"], "class", {"class_id": [2, 4, 9]}, None)[1]
+    before = assign_ids(["b", "d"], "class", {"class_id": [2, 4]}, None).names
+    after = assign_ids(["b", "d", "a"], "class", {"class_id": [2, 4, 9]}, None).names
     assert before.items() <= after.items()
 
 
