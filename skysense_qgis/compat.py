@@ -11,6 +11,6 @@ else:
     FIXED_RANGE = QgsRasterLayerTemporalProperties.TemporalMode.ModeFixedTemporalRange
 
 if hasattr(Qgis, "LayerFilter"):
-    POLYGON_LAYERS = Qgis.LayerFilter.PolygonLayer
+    LABEL_LAYERS = Qgis.LayerFilter.PolygonLayer | Qgis.LayerFilter.PointLayer
 else:
-    POLYGON_LAYERS = QgsMapLayerProxyModel.Filter.PolygonLayer
+    LABEL_LAYERS = QgsMapLayerProxyModel.Filter.PolygonLayer | QgsMapLayerProxyModel.Filter.PointLayer

@@ -1,4 +1,4 @@
-"""Section "2 Labels": which polygon layer, and which of its fields holds the class."""
+"""Section "2 Labels": which layer of polygons or points, and which of its fields holds the class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qgis.gui import QgsFieldComboBox, QgsMapLayerComboBox
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from ..compat import POLYGON_LAYERS
+from ..compat import LABEL_LAYERS
 
 _LIKELY_FIELDS = ("class", "label", "landcover", "land_cover", "category", "type", "name", "class_id")
 
@@ -18,7 +18,7 @@ class LabelsSection(QWidget):
     """Chooses the labels.
 
     Signals:
-        changed: another layer, field or set of polygons.
+        changed: another layer, field or set of features.
         new_layer(QgsVectorLayer): the user asked for an empty label layer; it is in the project and being edited.
     """
 
@@ -29,9 +29,9 @@ class LabelsSection(QWidget):
         super().__init__(parent)
         self.layer_combo = QgsMapLayerComboBox(self)
         self.layer_combo.setObjectName("labelLayerCombo")
-        self.layer_combo.setFilters(POLYGON_LAYERS)
+        self.layer_combo.setFilters(LABEL_LAYERS)
         self.layer_combo.setAllowEmptyLayer(True)
-        self.layer_combo.setToolTip("A polygon layer with a few polygons for each class")
+        self.layer_combo.setToolTip("A layer with a few polygons, or points, for each class")
         self.field_combo = QgsFieldComboBox(self)
         self.field_combo.setObjectName("classFieldCombo")
         self.field_combo.setFilters(
@@ -53,7 +53,7 @@ class LabelsSection(QWidget):
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Polygons", line)
+        form.addRow("Layer", line)
         form.addRow("Class field", self.field_combo)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -146,11 +146,11 @@ class LabelsSection(QWidget):
     def _update(self, *_: object) -> None:
         self.field_combo.setEnabled(self.layer is not None)
         self.hint.setText(
-            self.missing or f"{self.layer.featureCount()} polygons. Edits that are not saved yet count too."  # type: ignore[union-attr]
+            self.missing or f"{self.layer.featureCount()} drawn. Edits that are not saved yet count too."  # type: ignore[union-attr]
         )
         if self.layer is None:
             self.hint.setText(
-                "Choose a polygon layer, or press “New…” and draw a few polygons for each class, spread over the area."
+                "Choose a layer of polygons or points, or press “New…” and draw a few polygons for each class, spread over the area."
             )
         self.changed.emit()
 

@@ -1,5 +1,13 @@
 import pytest
-from qgis.core import QgsFeature, QgsGeometry, QgsProject, QgsRectangle, QgsVectorFileWriter, QgsVectorLayer
+from qgis.core import (
+    QgsFeature,
+    QgsGeometry,
+    QgsPointXY,
+    QgsProject,
+    QgsRectangle,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
+)
 from small_scene import make_labels
 
 from skysense_qgis.dock.export import LAYER_NAME, export_labels
@@ -69,6 +77,25 @@ def test_the_section_says_what_is_missing_and_guesses_the_field(tmp_path):
     assert section.as_file() == {"path": str(tmp_path / "labels.gpkg"), "field": "class"}
     QgsProject.instance().removeAllMapLayers()
     assert section.missing == "Choose the polygon layer with the labels."
+
+
+def test_layers_of_points_can_be_chosen_and_lines_cannot(tmp_path):
+    points = QgsVectorLayer("Point?crs=EPSG:32632&field=class:string", "plots", "memory")
+    for number in range(3):
+        feature = QgsFeature(points.fields())
+        feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(500_000 + 10 * number, 5_400_000)))
+        feature["class"] = "wheat"
+        points.dataProvider().addFeature(feature)
+    lines = QgsVectorLayer("LineString?crs=EPSG:32632&field=class:string", "roads", "memory")
+    QgsProject.instance().addMapLayers([points, lines])
+    section = LabelsSection()
+    assert [section.layer_combo.layer(i) for i in range(section.layer_combo.count())] == [None, points]
+    section.choose(points, "class")
+    assert (section.layer, section.field, section.missing) == (points, "class", "")
+    assert section.hint.text() == "3 drawn. Edits that are not saved yet count too."
+    export_labels(points, tmp_path / "labels.gpkg")
+    assert read(tmp_path / "labels.gpkg").featureCount() == 3
+    QgsProject.instance().removeAllMapLayers()
 
 
 def test_new_makes_a_layer_and_starts_drawing():
