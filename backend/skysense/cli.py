@@ -97,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, metavar="M.safetensors")
     sub.add_argument("--mode", default="head", help="what is trained: head (on frozen features)")
     sub.add_argument("--standalone", action="store_true", help="put the backbone into the file as well")
+    sub.add_argument(
+        "--report", metavar="DIR", help="write a page, tables and JSON on how good the model is into a folder"
+    )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
     running(sub)
@@ -245,6 +248,7 @@ def _finetune(args: argparse.Namespace) -> Result:
                     "fusion_stride": args.fusion_stride,
                     "precision": args.precision,
                     "standalone": args.standalone,
+                    "report": args.report,
                 },
             },
             Path.cwd(),
@@ -373,7 +377,11 @@ def _show_model(result: Result) -> str:
     text += f"{report['n_pixels']} pixels; {report['scored_on']}"
     if report["oa"] is not None:
         for name, found in (("", report), ("\n  a random forest on the bands alone", report["forest"])):
-            text += f"{name}: OA {found['oa']:.3f}, macro F1 {found['macro_f1']:.3f}, mIoU {found['miou']:.3f}"
+            text += (
+                f"{name}: OA {found['oa']:.3f}, macro F1 {found['macro_f1']:.3f}, mIoU {found['miou']:.3f}"
+            )
+    if result["page"]:
+        text += f"\n{result['page']}"
     return text
 
 

@@ -10,6 +10,7 @@ from skysense.aside import storage_error, write_aside
 from skysense.finetune.report_page import page
 from skysense.finetune.witnesses import OF_CLASS
 from skysense.jobs.sidecar import write_json
+from skysense.scene.sensors import SENSORS
 
 PAGE = "report.html"
 
@@ -26,12 +27,35 @@ def open_folder(folder: Path) -> None:
         raise storage_error(folder, error) from None
 
 
+def facts(header: Mapping[str, Any], labels: str) -> dict[str, str]:
+    """What was trained, for `write_report`.
+
+    Args:
+        header: of the model file (see `model.modelfile`).
+        labels: the label layer as the user knows it.
+    """
+    inputs, backbone = header["inputs"], header["backbone"]
+    imagery = []
+    for modality in inputs["modalities"]:
+        series = inputs["series"].get(modality)
+        title, bands = SENSORS[modality].title, series["bands"] if series else inputs["hr_bands"]
+        dates = f", dates: {len(series['days'])}" if series else ""
+        imagery.append(f"{title} ({', '.join(bands)}{dates})")
+    used = ", ".join(SENSORS[modality].title for modality in inputs["encoded"])
+    return {
+        "Labels": labels,
+        "Imagery": "; ".join(imagery),
+        "Base model": f"{backbone['preset']}, {backbone['weights']}; used for: {used or 'nothing, the bands alone are better'}",
+        "SkySense": header["version"],
+    }
+
+
 def write_report(
     folder: Path,
     report: dict[str, Any],
     classes: Sequence[Mapping[str, Any]],
     scene: str,
-    facts: Mapping[str, str],
+    told: Mapping[str, str],
 ) -> Path:
     """Write `report.html` (whole in itself), `report.json`, `classes.csv` and `confusion.csv` into a folder.
 
@@ -40,7 +64,7 @@ def write_report(
         report: of `judging.judge`.
         classes: "id", "name" and "color" of each class.
         scene: its name, for the title.
-        facts: what was trained, by name ("Imagery", "Model", ...), in the order to be told.
+        told: what was trained, by name, in the order to be told (see `facts`).
 
     Returns:
         The page's path.
@@ -51,11 +75,11 @@ def write_report(
     names = {int(item["id"]): str(item["name"]) for item in classes}
     write_json(
         folder / "report.json",
-        {"scene": scene, "facts": dict(facts), "classes": [dict(item) for item in classes], "report": report},
+        {"scene": scene, "facts": dict(told), "classes": [dict(item) for item in classes], "report": report},
     )
     write_aside(folder / "classes.csv", _csv(_class_rows(report, names)))
     write_aside(folder / "confusion.csv", _csv(_confusion_rows(report, names)))
-    write_aside(folder / PAGE, page(report, classes, scene, facts).encode())
+    write_aside(folder / PAGE, page(report, classes, scene, told).encode())
     return folder / PAGE
 
 

@@ -14,6 +14,7 @@ from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.head import fit_head
 from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge, repeated_folds
 from skysense.finetune.labels import PixelLabels, choose_labels, read_labels
+from skysense.finetune.report import facts, open_folder, write_report
 from skysense.finetune.series import Anchors, day_number
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
@@ -34,13 +35,16 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     """Train a head on the scene's labels and write the model file.
 
     Returns:
-        {"model", "classes", "report", "seconds"}.
+        {"model", "classes", "report", "page" (of the written report, or None), "seconds"}.
 
     Raises:
         InputError: the scene, the labels or the backbone cannot be used; StorageError: the model cannot be written; Cancelled.
     """
     started = time.monotonic()
     control.progress(0.0, "Checking the scene")
+    folder = None if recipe.options.report is None else Path(recipe.options.report)
+    if folder is not None:
+        open_folder(folder)
     scene = recipe.open_scene()
     check(scene)
     chosen = recipe.labels or {}
@@ -130,11 +134,16 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     else:
         save_model(recipe.output, header, head.tensors())
     write_recipe(recipe)
+    page = None
+    if folder is not None:
+        told = facts(header, polygons.source)
+        page = write_report(folder, report, [vars(item) for item in classes], scene.name, told)
     control.progress(1.0, "Trained")
     return {
         "model": str(recipe.output),
         "classes": header["classes"],
         "report": report,
+        "page": page and str(page),
         "seconds": time.monotonic() - started,
     }
 

@@ -34,6 +34,7 @@ class Options:
         colors: class name -> "#rrggbb", where the user has chosen colours.
         resume: go on with the finished chunks of an earlier, interrupted run.
         standalone: the fine-tuned file holds its backbone too, where that one's licence allows it.
+        report: the folder that a training writes its report to; None = none.
     """
 
     device: str = "auto"
@@ -46,6 +47,7 @@ class Options:
     colors: dict[str, str] = field(default_factory=dict)
     resume: bool = False
     standalone: bool = False
+    report: str | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def parse_recipe(data: Any, root: Path) -> Recipe:
         output=root / data["output"],
         labels=labels,
         model=None if model is None else root / model,
-        options=_parse_options({name: value for name, value in options.items() if name not in own}),
+        options=_parse_options({name: value for name, value in options.items() if name not in own}, root),
         data=_places(data["data"], root) if pretraining else (),
         pretrain=parse_pretrain_options({name: value for name, value in options.items() if name in own}, root)
         if pretraining
@@ -201,7 +203,7 @@ def _places(data: Any, root: Path) -> tuple[str | dict[str, Any], ...]:
     return tuple(_place(item, root, "data") for item in data)
 
 
-def _parse_options(data: dict[str, Any]) -> Options:
+def _parse_options(data: dict[str, Any], root: Path) -> Options:
     values = dict(data)
     if values.get("area") is not None:
         try:
@@ -221,6 +223,10 @@ def _parse_options(data: dict[str, Any]) -> Options:
         raise InputError(f"the training mode {values['mode']!r} is not built yet", "recipe", 'Use "head"')
     if not isinstance(values.get("standalone", False), bool):
         raise InputError(f"standalone is {values['standalone']!r}", "recipe", "Use true or false")
+    if values.get("report") is not None:
+        if not isinstance(values["report"], str) or not values["report"]:
+            raise InputError(f"report is {values['report']!r}", "recipe", "Write the path of a folder")
+        values["report"] = str(root / values["report"])
     if not isinstance(values.get("seed", 0), int) or values.get("seed", 0) < 0:
         raise InputError(f"seed is {values['seed']!r}", "recipe", "Use a whole number, 0 or more")
     return Options(**values)

@@ -23,6 +23,12 @@ def test_paths_count_from_the_recipes_folder(tmp_path):
     assert recipe.scene == str(tmp_path / "s")
 
 
+def test_the_reports_folder_counts_from_the_recipes_too(tmp_path):
+    recipe = parse_recipe(_data(task="finetune", options={"report": "r"}), tmp_path)
+    assert recipe.options.report == str(tmp_path / "r")
+    assert recipe.to_json()["options"] == {"report": str(tmp_path / "r")}
+
+
 def test_what_is_written_reads_back_equal(tmp_path):
     recipe = parse_recipe(
         _data(options={"seed": 3, "area": [0, 1, 2, 3], "fusion_stride": 2}, author="me"), tmp_path
@@ -44,6 +50,7 @@ def test_what_is_written_reads_back_equal(tmp_path):
         ({"options": {"fusion_stride": 3}}, "fusion_stride is 3"),
         ({"options": {"seed": "x"}}, "seed is 'x'"),
         ({"options": {"standalone": "yes"}}, "standalone is 'yes'"),
+        ({"options": {"report": True}}, "report is True"),
         ({"labels": {"field": "c"}}, "labels"),
     ],
 )
