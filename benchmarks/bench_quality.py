@@ -1,7 +1,14 @@
-"""Quality on labelled scenes: the CLI's finetune and predict, three seeds, against the random forest's row.
+"""Maps of labelled scenes from few polygons: the default, two controls, trees and the random forest, over redrawn polygons.
 
-Run: .venv/bin/python benchmarks/bench_quality.py [FOLDER OF DATA] (default ../shared/data: scenes/, baselines.csv,
-evaluate_map.py, which is the judge). QUICK=1 runs one seed.
+Rows, all scored on the truth that lies away from the polygons, and all but the forests smoothed alike:
+- default: what `skysense finetune` and `predict` do with the built-in model (checked against them on each scene's own polygons);
+- raw only: the same head on values of the imagery and their neighbourhoods, no encoder;
+- raw trees: 300 extremely randomised trees on the same values;
+- features only: the same head on the model's features, no values;
+- forest: 300 trees on the stacked bands, as `baselines.csv` and the scenes' `redraws/forest.csv` have it.
+
+Then the same with one and two polygons of each class, beside a forest of our own on them.
+Run: .venv/bin/python benchmarks/bench_quality.py [FOLDER OF DATA] (default ../shared/data). QUICK=1: the own polygons only.
 """
 
 import csv
@@ -11,47 +18,165 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+import torch
 from hardware import write_result
+from labelled import Drawing, Kept, LabelledScene
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from skysense.finetune.collect import gather
+from skysense.finetune.features import TileFeatures, plain_values
+from skysense.finetune.head import fit_head
+from skysense.finetune.judging import repeated_folds
+from skysense.inference.scores import TileScorer
+from skysense.model.backbone import default_backbone
 
-SEEDS = (0,) if os.environ.get("QUICK") else (0, 1, 2)
-#: How far below the forest's mIoU the mean may lie.
-MARGIN = 0.05
+QUICK = bool(os.environ.get("QUICK"))
+CPU = torch.device("cpu")
+METHODS = ("default", "raw only", "raw trees", "features only")
+FEW = (1, 2)
+#: Left out of means: every method is near 1 there.
+SATURATED = "boadella-water"
+
+Figures = dict[str, float]
 
 
-def forest_rows(data: Path) -> dict[str, float]:
-    """mIoU of the forest with all dates and all sensors (or the HR row) by scene: the first row of each scene."""
-    rows: dict[str, float] = {}
+def forest_scores(data: Path, scene: str) -> dict[str, float]:
+    """mIoU of the forest with all dates and sensors, by drawing."""
     with (data / "baselines.csv").open() as file:
-        for row in csv.DictReader(file):
-            rows.setdefault(row["scene"], float(row["miou_mean"]))
-    return rows
+        own = next(row for row in csv.DictReader(file) if row["scene"] == scene)
+    found = {"0": float(own["miou_mean"])}
+    redrawn = data / "scenes" / scene / "redraws" / "forest.csv"
+    if redrawn.is_file():
+        with redrawn.open() as file:
+            found |= {row["draw"]: float(row["miou"]) for row in csv.DictReader(file)}
+    return found
 
 
-def judged(data: Path, scene: Path, seed: int, work: Path) -> dict[str, Any]:
-    """Train and map with one seed; the judge's scores and the seconds taken."""
-    model, out = work / f"{scene.name}-{seed}.safetensors", work / f"{scene.name}-{seed}.tif"
+def kept_for(scene: LabelledScene, method: str) -> Kept:
+    return {"default": scene.default, "features only": scene.model}.get(method, scene.values)
+
+
+def mapped(scene: LabelledScene, method: str, drawing: Drawing, work: Path) -> Figures:
+    """mIoU of a method's map from a drawing, and the seconds that fitting and mapping take once features are there."""
+    kept = kept_for(scene, method)
+    x, ids, polygons = scene.table(kept, drawing)
     started = time.monotonic()
+    painter: Callable[[TileFeatures, int], torch.Tensor]
+    if method in ("raw trees", "forest"):
+        # The forest on the columns that people stack, and its votes as they are.
+        columns = plain_values(kept.blocks) if method == "forest" else np.ones(x.shape[1], bool)
+        kind = RandomForestClassifier if method == "forest" else ExtraTreesClassifier
+        trees = kind(100 if QUICK else 300, class_weight="balanced", random_state=0, n_jobs=-1).fit(
+            x[:, columns], ids
+        )
+        painter, classes, temperature = _painter(trees, kept, columns), tuple(trees.classes_.tolist()), 1.0
+    else:
+        repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, scene.layout.compute.gsd)
+        head, _ = fit_head(x, ids, repeats, kept.blocks)
+        painter, classes, temperature = TileScorer(head, CPU), head.ids, head.temperature
+    score = scene.miou(kept, painter, classes, temperature, drawing, work, smoothed=method != "forest")
+    return {"miou": round(score, 4), "s": round(time.monotonic() - started, 2)}
+
+
+def _painter(trees: Any, kept: Kept, columns: Any) -> Callable[[TileFeatures, int], torch.Tensor]:
+    def paint(features: TileFeatures, side: int) -> torch.Tensor:
+        rows, cols = np.divmod(np.arange(side * side), side)
+        parts = [
+            trees.predict_proba(gather(features, kept.blocks, rows[part], cols[part])[:, columns])
+            for part in (slice(start, start + 50_000) for start in range(0, side * side, 50_000))
+        ]
+        probabilities = torch.from_numpy(np.concatenate(parts)).float()
+        return probabilities.clamp_min(1e-4).log().T.reshape(-1, side, side)
+
+    return paint
+
+
+def through_the_command(data: Path, scene: str, work: Path) -> dict[str, Any]:
+    """mIoU of `skysense finetune` and `predict`, by the judge beside the data, and the seconds that each takes."""
+    folder, model, out = data / "scenes" / scene, work / "m.safetensors", work / "m.tif"
     tool = [sys.executable, "-m", "skysense"]
-    subprocess.run(
-        [*tool, "finetune", str(scene), "--out", str(model), "--seed", str(seed)],
-        check=True,
-        stdout=sys.stderr,
-    )
+    started = time.monotonic()
+    subprocess.run([*tool, "finetune", str(folder), "--out", str(model)], check=True, capture_output=True)
     trained = time.monotonic()
     subprocess.run(
-        [*tool, "predict", str(scene), "--model", str(model), "--out", str(out)],
+        [*tool, "predict", str(folder), "--model", str(model), "--out", str(out)],
         check=True,
-        stdout=sys.stderr,
+        capture_output=True,
     )
     ended = time.monotonic()
-    judge = [sys.executable, str(data / "evaluate_map.py"), str(scene), str(out)]
+    judge = [sys.executable, str(data / "evaluate_map.py"), str(folder), str(out)]
     found = json.loads(subprocess.run(judge, check=True, capture_output=True, text=True).stdout)
-    scores = {key: found[key] for key in ("oa", "macro_f1", "miou", "n_missing")}
-    return {**scores, "train_s": round(trained - started, 1), "map_s": round(ended - trained, 1)}
+    return {"miou": found["miou"], "train_s": round(trained - started, 1), "map_s": round(ended - trained, 1)}
+
+
+def judged(data: Path, name: str, work: Path) -> dict[str, Any]:
+    """Everything about one scene."""
+    scene = LabelledScene(data / "scenes" / name, default_backbone(CPU))
+    drawings = scene.drawings[:1] if QUICK else scene.drawings
+    forest = forest_scores(data, name)
+    result: dict[str, Any] = {"command": through_the_command(data, name, work), "all": {}, "few": {}}
+    for drawing in drawings:
+        cell: dict[str, Any] = {method: mapped(scene, method, drawing, work) for method in METHODS}
+        result["all"][drawing.name] = cell | {"forest": {"miou": forest[drawing.name]}}
+    difference = abs(result["all"]["0"]["default"]["miou"] - result["command"]["miou"])
+    assert difference < 0.01, f"{name}: the benchmark maps otherwise than the command, by {difference}"
+    if name != SATURATED:
+        for count in FEW:
+            few = (
+                [d.few(count, 0) for d in drawings]
+                if len(drawings) > 1
+                else [drawings[0].few(count, k) for k in range(1 if QUICK else 3)]
+            )
+            result["few"][count] = {
+                drawing.name: {method: mapped(scene, method, drawing, work) for method in (*METHODS, "forest")} for drawing in few
+            }  # fmt: skip
+    _print(name, result)
+    return result
+
+
+def gains(cells: dict[str, Any], method: str, over: str) -> list[float]:
+    return [cell[method]["miou"] - cell[over]["miou"] for cell in cells.values()]
+
+
+def _print(name: str, result: dict[str, Any]) -> None:
+    for title, cells in (
+        ("all polygons", result["all"]),
+        *((f"{k} a class", v) for k, v in result["few"].items()),
+    ):
+        line = [f"{name:<24} {title:<12} forest {mean(c['forest']['miou'] for c in cells.values()):.3f}"]
+        for method in METHODS:
+            found = gains(cells, method, "forest")
+            spread = f" ± {stdev(found):.3f}" if len(found) > 1 else ""
+            line.append(
+                f"{method} {mean(c[method]['miou'] for c in cells.values()):.3f} ({mean(found):+.3f}{spread})"
+            )
+        print("  ".join(line), flush=True)
+
+
+def summary(rows: dict[str, Any]) -> dict[str, Any]:
+    """Means over scenes, the saturated one left out, of mIoU and of the paired gain over the forest."""
+    scenes = [row for name, row in rows.items() if name != SATURATED]
+    found: dict[str, Any] = {}
+    for title, pick in (
+        ("all", lambda r: r["all"]),
+        *((f"few {k}", lambda r, k=k: r["few"][k]) for k in FEW),
+    ):
+        cells = [pick(row) for row in scenes]
+        found[title] = {
+            "forest": round(mean(mean(c["forest"]["miou"] for c in cell.values()) for cell in cells), 4)
+        }
+        for method in METHODS:
+            found[title][method] = {
+                "miou": round(mean(mean(c[method]["miou"] for c in cell.values()) for cell in cells), 4),
+                "over forest": round(mean(mean(gains(cell, method, "forest")) for cell in cells), 4),
+                "s": round(mean(mean(c[method]["s"] for c in cell.values()) for cell in cells), 2),
+            }
+    return found
 
 
 def main() -> None:
@@ -59,23 +184,12 @@ def main() -> None:
     if not (data / "scenes").is_dir():
         print(f"No labelled scenes at {data}: quality is not measured.")
         return
-    forest = forest_rows(data)
-    rows = []
+    names = sorted(path.parent.name for path in (data / "scenes").glob("*/truth.tif"))
     with tempfile.TemporaryDirectory() as work:
-        for name, reference in sorted(forest.items()):
-            runs = [judged(data, data / "scenes" / name, seed, Path(work)) for seed in SEEDS]
-            score = mean(run["miou"] for run in runs)
-            spread = stdev(run["miou"] for run in runs) if len(runs) > 1 else 0.0
-            rows.append(
-                {"scene": name, "miou": round(score, 4), "sd": round(spread, 4), "forest_miou": reference,
-                 "difference": round(score - reference, 4), "passes": score >= reference - MARGIN, "runs": runs}
-            )  # fmt: skip
-            print(
-                f"{name:<28} mIoU {score:.4f} ± {spread:.4f}   forest {reference:.4f}   {score - reference:+.4f}   "
-                f"train {runs[0]['train_s']} s, map {runs[0]['map_s']} s",
-                flush=True,
-            )
-    write_result("quality", {"seeds": len(SEEDS), "margin": MARGIN, "rows": rows})
+        rows = {name: judged(data, name, Path(work)) for name in names}
+    means = summary(rows)
+    print(json.dumps(means, indent=1))
+    write_result("quality-quick" if QUICK else "quality", {"scenes": rows, "means": means})
 
 
 if __name__ == "__main__":

@@ -54,6 +54,15 @@ class Block:
         return self.name.endswith((".series", ".bands"))
 
 
+def plain_values(blocks: tuple[Block, ...]) -> NDArray[np.bool_]:
+    """Which columns (F,) are what people stack today: each date's bands, or HR bands with their texture."""
+    parts = []
+    for block in blocks:
+        own = block.dim // (1 + len(_SERIES_WINDOWS)) if block.name.endswith(".series") else block.dim
+        parts.append((np.arange(block.dim) < own) & block.spectral)
+    return np.concatenate(parts)
+
+
 @dataclass(frozen=True)
 class TileInput:
     """What is read for one tile: a stack per modality, clouds already invalid."""

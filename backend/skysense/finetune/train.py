@@ -10,7 +10,7 @@ import skysense
 from skysense.errors import InputError
 from skysense.finetune.classes import map_classes
 from skysense.finetune.collect import collect
-from skysense.finetune.features import FeatureExtractor
+from skysense.finetune.features import FeatureExtractor, plain_values
 from skysense.finetune.head import fit_head
 from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge, repeated_folds
 from skysense.finetune.labels import PixelLabels, choose_labels, read_labels
@@ -60,7 +60,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         control.note(warning)
     tiling = plan_tiles(layout)
     anchors = series_anchors(scene)
-    hr_bands = _hr_bands(scene)
+    bands = hr_bands(scene)
     encoded = backbone.useful(layout.modalities)
     for modality in set(backbone.weak) & set(layout.modalities):
         control.note(
@@ -74,7 +74,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             layout,
             tiling,
             anchors,
-            hr_bands,
+            bands,
             recipe.options.fusion_stride,
             encoded,
         )
@@ -96,12 +96,10 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         )
     control.progress(0.9, "Fitting the head")
     repeats = repeated_folds(ids, groups, polygons.polygons, layout.compute.gsd)
-    fits = [fit_head(x, ids, folds, blocks) for folds in repeats]
-    head = fits[0][0]
+    head, held_out = fit_head(x, ids, repeats, blocks)
     control.progress(0.93, "Judging it on polygons held out")
-    spectral = np.concatenate([np.full(block.dim, block.spectral) for block in blocks])
-    forest = forest_probabilities(x[:, spectral], ids, repeats[0])
-    report = judge(ids, groups, [held_out for _, held_out in fits], forest)
+    forest = forest_probabilities(x[:, plain_values(blocks)], ids, repeats[0])
+    report = judge(ids, groups, held_out, forest)
     unjudged = [polygons.names[item["id"]] for item in report["classes"] if item["iou"] is None]
     if unjudged:
         control.note(
@@ -119,7 +117,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             "modalities": list(layout.modalities),
             "encoded": list(encoded),
             "series": {m: {"bands": list(a.bands), "days": list(a.days)} for m, a in anchors.items()},
-            "hr_bands": list(hr_bands),
+            "hr_bands": list(bands),
             "fusion_stride": recipe.options.fusion_stride,
             "precision": precision,
             "normalisation": {
@@ -162,7 +160,8 @@ def series_anchors(scene: Scene) -> dict[Modality, Anchors]:
     return found
 
 
-def _hr_bands(scene: Scene) -> tuple[str, ...]:
+def hr_bands(scene: Scene) -> tuple[str, ...]:
+    """The HR bands that the head sees."""
     acquisitions = scene.modality("hr")
     return tuple(
         band for band in (*SENSORS["hr"].bands, "NIR") if any(band in item.bands for item in acquisitions)

@@ -1,14 +1,16 @@
 """Class scores of a tile: the head applied to each block at the block's own resolution, then brought to the core.
 
 Bilinear interpolation and a linear head commute, so this equals the head on interpolated features (test), at a
-fraction of the cost.
+fraction of the cost. Trees do not, so they are asked at every pixel.
 
 Shape legend: K classes, h x w a block's map, S the side of the core in compute pixels.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from skysense.finetune.collect import gather
 from skysense.finetune.features import FeatureMap, TileFeatures, over_core
 from skysense.finetune.head import Head
 
@@ -24,6 +26,11 @@ class TileScorer:
         self._bias = head.bias.to(device)
         parts = torch.split(head.weight.to(device), [block.dim for block in head.blocks], dim=1)
         self._weights = {block.name: part for block, part in zip(head.blocks, parts, strict=True)}
+        self._trees, self._gain, self._seen = (
+            head.trees and head.trees.to(device),
+            head.gain,
+            head.seen_by_trees,
+        )
 
     @torch.inference_mode()
     def __call__(self, features: TileFeatures, side: int) -> Tensor:
@@ -36,4 +43,8 @@ class TileScorer:
             flat = feature.values.flatten(1)
             scored = (weight @ flat).unflatten(1, feature.values.shape[1:])
             total += over_core(FeatureMap(scored, feature.stride, feature.origin), side)
+        if self._trees is not None:
+            rows, cols = np.divmod(np.arange(side * side), side)
+            x = torch.from_numpy(gather(features, self._seen, rows, cols)).to(total.device)
+            total += self._gain * self._trees.scores(x).T.reshape(-1, side, side)
         return total

@@ -27,7 +27,8 @@ def _blocks(dims):
 
 
 def _fit(x, ids, groups, blocks=None):
-    return fit_head(x, ids, held_out_folds(ids, groups), blocks or _blocks(20))
+    head, held_out = fit_head(x, ids, [held_out_folds(ids, groups)], blocks or _blocks(20))
+    return head, held_out[0]
 
 
 def _predict(head: Head, x):
@@ -125,7 +126,7 @@ def test_a_class_without_a_pixel_is_never_given():
 
 def test_single_points_are_told_apart_by_the_nearest():
     x, ids = np.array([[0.0, 0], [4, 0], [0, 4]], np.float32), np.array([1, 2, 3])
-    head, _ = fit_head(x, ids, [], (Block("s2.series", 2),))
+    head, _ = fit_head(x, ids, [[]], (Block("s2.series", 2),))
     near = np.array([[0.5, 0.4], [3, 0.2], [0.1, 2.9]], np.float32)
     assert _predict(head, near).tolist() == [1, 2, 3]
 
@@ -137,6 +138,29 @@ def test_the_models_features_together_weigh_less_than_the_values_of_the_imagery(
     side = (ids * 2 - 3)[:, None]
     spectral, model = (side + random.normal(size=(60, n)) * 0.1 for n in (32, 32))
     x = np.concatenate([model, spectral], 1).astype(np.float32)
-    head, _ = fit_head(x, ids, [], (Block("fused", 32), Block("s2.series", 32)))
+    head, _ = fit_head(x, ids, [[]], (Block("fused", 32), Block("s2.series", 32)))
     contradiction = np.concatenate([np.full((1, 32), -1.0), np.full((1, 32), 1.0)], 1).astype(np.float32)
     assert MODEL_VARIANCE < 1 and _predict(head, contradiction).tolist() == [2]
+
+
+def test_trees_take_part_where_classes_are_no_single_clouds():
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 10)
+    corner = groups % 4
+    ids = np.where((corner == 0) | (corner == 3), 1, 2)  # opposite corners of a square: no plane parts them
+    centre = np.stack([corner % 2, corner // 2], 1) * 6.0
+    x = (centre + random.normal(size=(400, 2))).astype(np.float32)
+    head, held_out = _fit(x, ids, groups, (Block("s2.series", 2),))
+    assert head.trees is not None and head.gain > 0
+    assert (_given(head, held_out) == ids).mean() > 0.95
+    again = Head.load(head.header(), head.tensors())
+    assert again.gain == head.gain and torch.equal(again.trees.probability, head.trees.probability)
+
+
+def test_trees_stay_out_of_single_polygons_of_hr_and_of_the_models_features():
+    x, ids, groups = _samples(polygons=1)
+    assert _fit(x, ids, groups, (Block("s2.series", 20),))[0].trees is None
+    x, ids, groups = _samples()
+    assert _fit(x, ids, groups, (Block("s2.series", 20),))[0].trees is not None
+    assert _fit(x, ids, groups, (Block("hr.bands", 20),))[0].trees is None
+    assert _fit(x, ids, groups, (Block("fused", 20),))[0].trees is None

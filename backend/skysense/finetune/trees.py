@@ -1,0 +1,103 @@
+"""Extremely randomised trees as tensors: fitted by scikit-learn, kept in a model file, applied on any device.
+
+Geurts, Ernst and Wehenkel 2006, Extremely randomized trees. They see spectral values and their neighbourhoods only: on the
+labelled scenes the model's features add nothing to them, and everything to their cost.
+
+Shape legend: N pixels, F features, K classes, T trees, M nodes of all trees.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesClassifier
+from torch import Tensor
+
+TREES = 100
+_LEAF, _DEPTH = 2, 12
+#: Pixels of a class that they see: enough for a class's variety, and soon fitted.
+_PIXELS_PER_CLASS = 200
+#: Added to each probability: a class that no tree votes for is unlikely, not impossible.
+_FLOOR = 1e-3
+_ROWS = 20_000  # pixels that are taken down the trees at a time
+
+
+@dataclass(frozen=True)
+class Trees:
+    """An ensemble; a leaf is its own child.
+
+    Attributes:
+        feature: (M,) int32 column that a node looks at.
+        threshold: (M,) float32; up to it the way goes to `left`, beyond to `right`.
+        left, right: (M,) int32 nodes.
+        probability: (M, K) float32 of the classes at a leaf.
+        roots: (T,) int32 nodes.
+        depth: () int32, nodes from a root to the deepest leaf.
+    """
+
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    probability: Tensor
+    roots: Tensor
+    depth: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"head.trees.{name}": tensor for name, tensor in vars(self).items()}
+
+    @classmethod
+    def load(cls, tensors: dict[str, Tensor]) -> "Trees":
+        """The inverse of `tensors`."""
+        return cls(**{name: tensors[f"head.trees.{name}"] for name in cls.__dataclass_fields__})
+
+    def to(self, device: torch.device) -> "Trees":
+        return Trees(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Logarithm of the trees' mean probability (N, K) of the classes at features (N, F)."""
+        return torch.cat([self._scores(part) for part in x.split(_ROWS)])
+
+    def _scores(self, x: Tensor) -> Tensor:
+        values, features = x.contiguous().view(-1), x.shape[1]
+        row = torch.arange(0, len(x) * features, features, device=x.device).repeat_interleave(len(self.roots))
+        children = torch.stack([self.left, self.right], 1).view(-1)
+        node = self.roots.long().repeat(len(x))
+        for _ in range(int(self.depth)):
+            value = values.index_select(0, row + self.feature.index_select(0, node))
+            beyond = value > self.threshold.index_select(0, node)
+            node = children.index_select(0, 2 * node + beyond).long()
+        mean = F.embedding_bag(node.view(len(x), -1), self.probability, mode="mean")
+        return ((mean + _FLOOR) / (1 + _FLOOR * mean.shape[1])).log()
+
+
+def fit_trees(x: NDArray[np.float32], target: NDArray[np.int64], classes: int, seed: int = 0) -> Trees:
+    """Fit to pixels (N, F) of classes (N,) 0..K-1, each class with the same weight."""
+    random = np.random.default_rng(seed)
+    kept = [random.permutation(np.flatnonzero(target == k))[:_PIXELS_PER_CLASS] for k in np.unique(target)]
+    chosen = np.sort(np.concatenate(kept))
+    ensemble = ExtraTreesClassifier(
+        TREES, min_samples_leaf=_LEAF, max_depth=_DEPTH, class_weight="balanced", random_state=seed, n_jobs=-1
+    ).fit(x[chosen], target[chosen])
+    parts: dict[str, list[NDArray[np.generic]]] = {
+        name: [] for name in ("feature", "threshold", "left", "right", "probability", "roots")
+    }
+    first = 0
+    for member in ensemble.estimators_:
+        tree = member.tree_
+        own = np.arange(tree.node_count)
+        leaf = tree.children_left < 0
+        value = np.zeros((tree.node_count, classes), np.float32)
+        value[:, ensemble.classes_] = tree.value[:, 0] / tree.value[:, 0].sum(1, keepdims=True)
+        parts["feature"].append(np.where(leaf, 0, tree.feature).astype(np.int32))
+        parts["threshold"].append(tree.threshold.astype(np.float32))
+        parts["left"].append((first + np.where(leaf, own, tree.children_left)).astype(np.int32))
+        parts["right"].append((first + np.where(leaf, own, tree.children_right)).astype(np.int32))
+        parts["probability"].append(value)
+        parts["roots"].append(np.array([first], np.int32))
+        first += tree.node_count
+    depth = max(member.get_depth() for member in ensemble.estimators_)
+    joined = {name: torch.from_numpy(np.concatenate(arrays)) for name, arrays in parts.items()}
+    return Trees(**joined, depth=torch.tensor(depth, dtype=torch.int32))
