@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import skysense
-from skysense import cli_areas, cli_embed, cli_pretrain, cli_probe
+from skysense import cli_areas, cli_embed, cli_explore, cli_pretrain, cli_probe
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Options, Recipe, load_recipe
@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_embed.add(command, running, _run)
     cli_probe.add(command, _showing)
     cli_areas.add(command, _showing)
+    cli_explore.add(command, _showing)
     cli_pretrain.add(command, _run)
 
     sub = command("evaluate", _evaluate, _show_scores, "score a map on a labelled scene's truth")

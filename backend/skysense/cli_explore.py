@@ -1,0 +1,55 @@
+"""The commands `skysense suggest`, `similar` and `cluster`: where to draw next, and what can be seen without labels."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from skysense.jobs.control import JobControl
+
+Result = dict[str, Any]
+
+
+def add(
+    command: Callable[..., argparse.ArgumentParser],
+    showing: Callable[[Callable[[JobControl], Result]], Result],
+) -> None:
+    """Add the commands.
+
+    Args:
+        command: makes a subparser from a name, what to run, what to show and a help text.
+        showing: does a job and shows its progress.
+    """
+    sub = command(
+        "suggest",
+        lambda args: showing(lambda control: _suggest(args, control)),
+        _show_suggestions,
+        "places to draw next: where a map is unsure, or unlike anything labelled",
+    )
+    sub.add_argument("map", type=Path, metavar="MAP")
+    sub.add_argument("--out", type=Path, required=True, metavar="P.gpkg")
+    sub.add_argument("--points", type=int, default=20, metavar="N", help="at most; default: 20")
+    sub.add_argument("--embedding", type=Path, metavar="E.tif", help="features of the scene (skysense embed)")
+    sub.add_argument("--labels", type=Path, metavar="GPKG", help="the polygons or points drawn so far")
+    sub.add_argument("--layer", help="layer inside the labels' file, when it has several")
+
+
+def _suggest(args: argparse.Namespace, control: JobControl) -> Result:
+    from skysense.inference.suggest import suggest
+
+    return suggest(
+        args.map,
+        args.out,
+        control,
+        points=args.points,
+        embedding=args.embedding,
+        labels=args.labels,
+        layer=args.layer,
+    )
+
+
+def _show_suggestions(result: Result) -> str:
+    lines = [
+        f"{item['rank']:>4} {item['x']:>14.2f} {item['y']:>14.2f}  {item['why']}" for item in result["points"]
+    ]
+    return "\n".join([result["suggestions"], *lines])
