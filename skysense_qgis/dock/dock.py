@@ -311,7 +311,10 @@ class SkySenseDock(QgsDockWidget):
                 }
                 keys = {
                     "labels": labels,
-                    "options": {"colors": class_colors(self.labels.layer, self.labels.field)},
+                    "options": {
+                        "colors": class_colors(self.labels.layer, self.labels.field),
+                        "report": str(folder / "report"),
+                    },
                 }
                 if self.run.base.path:
                     keys["model"] = self.run.base.path
@@ -357,7 +360,7 @@ class SkySenseDock(QgsDockWidget):
         if task == TRAIN:
             self.results.remember_classes(str(result["model"]), result.get("classes") or [])
             self.run.model.setFilePath(str(result["model"]))
-            self.run.set_idle(f"Trained in {took}. {quality(result.get('report') or {})}Next: press Map.")
+            self.run.set_idle(f"Trained in {took}. {quality(result)}Next: press Map.")
             self._update_buttons()
             self.trained.emit(result)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qgis.gui import QgsFileWidget
-from qgis.PyQt.QtCore import Qt, pyqtSignal
+from qgis.PyQt.QtCore import Qt, QUrl, pyqtSignal
 from qgis.PyQt.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
@@ -74,6 +74,7 @@ class RunSection(QWidget):
         self.status = QLabel(self)
         self.status.setObjectName("runStatus")
         self.status.setWordWrap(True)
+        self.status.setOpenExternalLinks(True)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -154,10 +155,14 @@ class RunSection(QWidget):
         return button
 
 
-def quality(report: dict[str, Any]) -> str:
-    """The training's estimate of its quality beside a random forest's, if it has one."""
+def quality(result: dict[str, Any]) -> str:
+    """A training's estimate of its quality beside a random forest's, and a link to its report, if it has them; rich text."""
+    report = result.get("report") or {}
     value, forest = report.get("macro_f1"), (report.get("forest") or {}).get("macro_f1")
-    if value is None:
-        return ""
-    beside = "" if forest is None else f" (a random forest on the bands: {100 * float(forest):.0f} %)"
-    return f"Mean F1 on polygons it had not seen: {100 * float(value):.0f} %{beside}. "
+    parts = []
+    if value is not None:
+        beside = "" if forest is None else f" (a random forest on the bands: {100 * float(forest):.0f} %)"
+        parts.append(f"Mean F1 on polygons it had not seen: {100 * float(value):.0f} %{beside}. ")
+    if result.get("page"):
+        parts.append(f'<a href="{QUrl.fromLocalFile(result["page"]).toString()}">Report</a>. ')
+    return "".join(parts)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from iface import Iface
 from qgis.core import QgsPalettedRasterRenderer, QgsProject, QgsRasterLayer
+from qgis.PyQt.QtCore import QUrl
 from qgis.PyQt.QtWidgets import QLabel, QPushButton, QWidget
 from small_scene import DATES, make_images, make_labels, make_scene
 
@@ -115,6 +116,9 @@ def test_train_stop_a_map_resume_it_from_layers(dock, tmp_path, wait):
     }
     assert dock.run.status.text().endswith("Next: press Map.")
     assert "a random forest on the bands:" in dock.run.status.text()
+    page = model.parent / "report" / "report.html"
+    assert f'<a href="{QUrl.fromLocalFile(str(page)).toString()}">Report</a>' in dock.run.status.text()
+    assert "maize" in page.read_text(encoding="utf-8")
     notes = [label.text() for label in dock.messages.findChildren(QLabel)]
     assert not any("random" in note or "not trained" in note for note in notes)
     dock.run.map_button.click()
