@@ -7,8 +7,11 @@ from qgis.PyQt.QtGui import QIcon
 
 from .adjusted_areas import AdjustedAreasAlgorithm
 from .areas import AreasAlgorithm
+from .clusters import ClustersAlgorithm
 from .finetune import FinetuneAlgorithm
 from .predict import PredictAlgorithm
+from .similarity import SimilarityAlgorithm
+from .suggest import SuggestAlgorithm
 from .verification_sample import VerificationSampleAlgorithm
 
 _ICON = Path(__file__).resolve().parent.parent / "resources" / "icons" / "skysense.svg"
@@ -24,6 +27,9 @@ class SkySenseProvider(QgsProcessingProvider):
             AreasAlgorithm,
             VerificationSampleAlgorithm,
             AdjustedAreasAlgorithm,
+            SuggestAlgorithm,
+            SimilarityAlgorithm,
+            ClustersAlgorithm,
         ):
             self.addAlgorithm(algorithm())
 

@@ -99,8 +99,11 @@ def test_the_provider_lists_all(provider):
     assert sorted(item.name() for item in provider.algorithms()) == [
         "adjustedareas",
         "areas",
+        "clusters",
         "finetune",
         "predict",
+        "similarity",
+        "suggest",
         "verificationsample",
     ]
     for item in provider.algorithms():

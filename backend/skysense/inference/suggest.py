@@ -32,7 +32,7 @@ _WINDOW = 15
 #: The share of a neighbourhood that must be mapped to count in full; in a corner of the map 28 % are.
 _ENOUGH = 0.25
 #: Pixels read at a time, multiples of a cell's side; each cell offers its best pixel, and there are so many cells at most.
-_ROWS, _COLS, _CELL, _MOST_CELLS = 512, 4096, 16, 250_000
+_ROWS, _COLS, _CELL, _MOST_CELLS = 512, 4096, 4, 100_000
 #: A region is so many points wide when they are spread evenly, and gets at most so many times its share of them.
 _REGION, _OVER = 2, 2
 #: Values of an embedding in memory at a time.

@@ -182,6 +182,46 @@ def _estimate(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
     )
 
 
+def _suggest(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.inference.suggest import suggest
+
+    return suggest(
+        Path(params["map"]),
+        Path(params["out"]),
+        control,
+        points=params.get("points", 20),
+        embedding=_optional_path(params.get("embedding")),
+        labels=_optional_path(params.get("labels")),
+        layer=params.get("layer"),
+    )
+
+
+def _similar(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.inference.similarity import similar
+
+    return similar(
+        Path(params["embedding"]),
+        Path(params["out"]),
+        control,
+        at=[(x, y) for x, y in params.get("at") or []],
+        at_crs=params.get("at_crs"),
+        labels=_optional_path(params.get("labels")),
+        layer=params.get("layer"),
+    )
+
+
+def _cluster(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.inference.clusters import cluster
+
+    return cluster(
+        Path(params["embedding"]),
+        Path(params["out"]),
+        control,
+        k=params["classes"],
+        seed=params.get("seed", 0),
+    )
+
+
 def _optional_path(text: str | None) -> Path | None:
     return Path(text) if text else None
 
@@ -196,6 +236,9 @@ _ASIDE: dict[str, _Work] = {
     "areas": _areas,
     "draw_sample": _draw_sample,
     "estimate": _estimate,
+    "suggest": _suggest,
+    "similar": _similar,
+    "cluster": _cluster,
 }
 
 #: What can be asked of a waiting or running job, and the reply's word for having asked.

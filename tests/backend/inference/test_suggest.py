@@ -90,9 +90,9 @@ def test_what_is_not_mapped_is_never_suggested_and_slivers_come_last(tmp_path, c
     ids, confidence = np.zeros((96, 96)), np.zeros((96, 96))
     ids[:, :48], confidence[:, :48] = 1, 60
     ids[40, 80], confidence[40, 80] = 2, 1  # one lonely pixel
-    suggest(write_maps(tmp_path, ids, confidence), tmp_path / "p.gpkg", control, points=40)
+    suggest(write_maps(tmp_path, ids, confidence), tmp_path / "p.gpkg", control, points=1000)
     fields, places = read(tmp_path / "p.gpkg")
-    assert 10 < len(places) < 40 and f"room for {len(places)} places" in control.notes[0]
+    assert 100 < len(places) < 1000 and f"room for {len(places)} places" in control.notes[0]
     assert fields["class_id"].tolist()[:-1] == [1] * (len(places) - 1)
     assert places[-1].tolist() == [40, 80] and fields["why"][-1] == "unsure: 1 % Wälder"
     assert (fields["confidence"][:-1] == 60).all()
