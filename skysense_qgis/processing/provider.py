@@ -8,6 +8,7 @@ from qgis.PyQt.QtGui import QIcon
 from .adjusted_areas import AdjustedAreasAlgorithm
 from .areas import AreasAlgorithm
 from .clusters import ClustersAlgorithm
+from .embed import EmbedAlgorithm
 from .finetune import FinetuneAlgorithm
 from .predict import PredictAlgorithm
 from .similarity import SimilarityAlgorithm
@@ -28,6 +29,7 @@ class SkySenseProvider(QgsProcessingProvider):
             VerificationSampleAlgorithm,
             AdjustedAreasAlgorithm,
             SuggestAlgorithm,
+            EmbedAlgorithm,
             SimilarityAlgorithm,
             ClustersAlgorithm,
         ):

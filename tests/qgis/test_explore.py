@@ -19,6 +19,7 @@ from qgis.core import (
     QgsRectangle,
     QgsVectorLayer,
 )
+from small_scene import X0, Y0, make_scene
 
 from skysense_qgis.processing.provider import SkySenseProvider
 
@@ -143,6 +144,24 @@ def test_suggestions(provider, python, embedding, labels, tmp_path):
     place = first.geometry().asPoint()
     assert first["why"] == "unlike anything labelled, shown as Wälder" and first["confidence"] == 80
     assert place.x() > X + 640 and place.y() < Y - 640
+
+
+def test_from_a_scene_to_its_clusters(provider, python, tmp_path):
+    scene, output = str(make_scene(tmp_path)), str(tmp_path / "e.tif")
+    extent = f"{X0 + 160},{X0 + 480},{Y0 - 320},{Y0} [EPSG:32631]"
+    result = run("embed", {"SCENE": scene, "EXTENT": extent, "OUTPUT": output})
+    layer = QgsRasterLayer(output, "embedding")
+    assert result == {"OUTPUT": output, "FEATURES": layer.bandCount()} and layer.bandCount() > 30
+    assert (layer.width(), layer.height(), layer.crs().authid()) == (32, 32, "EPSG:32631")
+    assert json.loads((tmp_path / "e.tif.recipe.json").read_text())["task"] == "embed"
+    clusters = str(tmp_path / "c.tif")
+    run("clusters", {"EMBEDDING": output, "CLASSES": 2, "OUTPUT": clusters})
+    layer = QgsRasterLayer(clusters, "clusters")
+    ids = {x: layer.dataProvider().sample(QgsPointXY(X0 + x, Y0 - 165), 1)[0] for x in (185, 215, 425, 455)}
+    # The image's left half differs from its right one.
+    assert ids[185] == ids[215] != ids[425] == ids[455]
+    with pytest.raises(QgsProcessingException, match="does not exist"):
+        run("embed", {"SCENE": scene, "MODEL": "/nowhere/m.safetensors", "OUTPUT": output})
 
 
 def test_what_is_missing_is_told(provider, python, embedding, tmp_path):

@@ -100,6 +100,7 @@ def test_the_provider_lists_all(provider):
         "adjustedareas",
         "areas",
         "clusters",
+        "embed",
         "finetune",
         "predict",
         "similarity",
