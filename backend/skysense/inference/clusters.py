@@ -47,6 +47,7 @@ def cluster(path: Path, out: Path, control: JobControl, *, k: int, seed: int = 0
         if not least <= value <= most:
             raise InputError(f"the {name} is {value}", "cluster", f"Use {least} to {most}")
     with Embedding(path) as embedding:
+        embedding.check_apart(out)
         control.progress(0.0, "Reading a sample")
         centres = _centres(embedding, k, seed)
         counts = np.zeros(k, np.int64)

@@ -85,6 +85,11 @@ class Embedding:
         """Close the file."""
         self._dataset.close()
 
+    def check_apart(self, out: Path) -> None:
+        """Raises InputError where a result would take the place of the embedding itself."""
+        if out.resolve() == self.path.resolve():
+            raise InputError("is the embedding itself", str(out), "Choose another name for the result")
+
     def windows(self) -> list[Window]:
         """All of it in windows of at most 256 x 256 pixels, row by row."""
         return [

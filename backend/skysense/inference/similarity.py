@@ -59,6 +59,7 @@ def similar(
     if not at and labels is None:
         raise InputError("no place is chosen", "similar", "Give a place (--at X Y) or a layer (--labels)")
     with Embedding(path) as embedding:
+        embedding.check_apart(out)
         crs = embedding.grid.crs if at_crs is None else read_crs(at_crs, "places")
         rows = [clicked(embedding, x, y, crs) for x, y in at or []]
         control.progress(0.0, "Reading the places")

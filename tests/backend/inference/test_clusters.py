@@ -7,6 +7,9 @@ import pytest
 import rasterio
 from embedding_files import CRS, write_embedding
 from skysense.cli import main
+from skysense.errors import Cancelled
+from skysense.inference.clusters import cluster
+from skysense.jobs.control import JobControl
 from skysense.raster.classmap import ClassMap
 
 
@@ -77,3 +80,14 @@ def test_what_cannot_be_clustered(tmp_path, path, capsys):
         assert told in err and err.count("\n") == 1
     assert main(["cluster", str(path), "--out", str(tmp_path / "no" / "c.tif"), "--classes", "3"]) == 2
     assert not out.exists() and not list(tmp_path.glob("*part*"))
+
+
+def test_cancelling_leaves_nothing(tmp_path, path):
+    def emit(event):
+        if event.get("text") == "Clustering":
+            control.cancel()
+
+    control = JobControl(emit)
+    with pytest.raises(Cancelled):
+        cluster(path, tmp_path / "c.tif", control, k=3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.npy", "e.tif"]

@@ -105,6 +105,11 @@ def test_places_that_cannot_be_used(tmp_path, path, capsys):
         assert told in err and err.count("\n") == 1
     assert (tmp_path / "old.tif").read_bytes() == b"kept"
     x, y = map(str, place(1, 1))
+    before = path.read_bytes()
+    for command in (["similar", "--at", x, y], ["cluster", "--classes", "3"]):
+        assert main([command[0], str(path), "--out", str(path), *command[1:]]) == 2
+        assert "the embedding itself" in capsys.readouterr().err
+    assert path.read_bytes() == before
     assert main(["similar", str(path), "--out", str(tmp_path / "no" / "s.tif"), "--at", x, y]) == 2
     image = tmp_path / "image.tif"
     with rasterio.open(path) as dataset:
