@@ -186,13 +186,20 @@ def _is_silent() -> bool:
 
 
 def _showing(job: Callable[[JobControl], Result]) -> Result:
-    """Do a job; its notes, and on a terminal its progress, go to stderr. Ctrl-C asks it to stop, a second one ends it."""
+    """Do a job; its notes, and on a terminal its progress, go to stderr. Ctrl-C asks it to stop, a second one ends it.
+
+    Away from a terminal notes wait for the end: where the input is wrong, the sentence that says so stands alone (C2).
+    """
+    notes: list[str] = []
 
     def show(event: dict[str, Any]) -> None:
         if _is_silent():
             return
         if event["event"] == "note":
-            print(f"Note: {event['text']}", file=sys.stderr)
+            if sys.stderr.isatty():
+                print(f"Note: {event['text']}", file=sys.stderr)
+            else:
+                notes.append(event["text"])
         elif event["event"] == "progress" and sys.stderr.isatty():
             print(f"\r{event['fraction']:4.0%} {event['text']:<40}", end="", file=sys.stderr, flush=True)
 
@@ -205,9 +212,14 @@ def _showing(job: Callable[[JobControl], Result]) -> Result:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         result = job(control)
+    except InputError:
+        notes.clear()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        for note in notes:
+            print(f"Note: {note}", file=sys.stderr)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return result

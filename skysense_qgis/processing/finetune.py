@@ -37,7 +37,7 @@ Give the imagery either as a scene file (scene.json) or as layers: a high-resolu
 Sentinel-1 of one or several dates. Any one of the three is enough. Acquisition dates come from the layers' temporal \
 range, else from the files and their names, else from what is typed here.
 
-The labels are polygons with a class field: a name, or a whole number from 1 to 255. A few polygons for each class, \
+The labels are polygons or points with a class field: a name, or a whole number from 1 to 255. A few polygons for each class, \
 spread over the area, are enough. Polygons of a selection or an edit that is not saved yet are used as they are.
 
 Training builds on the built-in model, or on a base model that was downloaded or converted (SkySense panel, \
@@ -72,8 +72,8 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         self.addParameter(
             QgsProcessingParameterFeatureSource(
                 LABELS,
-                "Labelled polygons (a scene file can have its own)",
-                [QgsProcessing.TypeVectorPolygon],
+                "Labelled polygons or points (a scene file can have its own)",
+                [QgsProcessing.TypeVectorPolygon, QgsProcessing.TypeVectorPoint],
                 optional=True,
             )
         )
@@ -113,18 +113,18 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             return f"The base model {model} does not exist."
         if not parameters.get(LABELS):
             if not self.parameterAsString(parameters, SCENE, context).strip():
-                return "Choose the polygon layer with the labels."
+                return "Choose the layer of polygons or points with the labels."
             return ""
         source = self.parameterAsSource(parameters, LABELS, context)
         field = self.parameterAsString(parameters, FIELD, context)
         if source is None:
-            return "The polygon layer with the labels cannot be opened."
+            return "The layer with the labels cannot be opened."
         if not field:
             return "Choose the field of the labels that holds the class."
         if source.fields().lookupField(field) < 0:
             return f"The labels have no field “{field}”; they have {', '.join(source.fields().names())}."
         if source.featureCount() == 0:
-            return "The layer with the labels has no polygons yet; draw a few for each class."
+            return "The layer with the labels is empty; draw a few polygons for each class."
         return ""
 
     def prepareAlgorithm(

@@ -218,7 +218,8 @@ def _label_bounds(labels: Labels) -> Bounds | None:
     import pyogrio
 
     try:
-        layers = [str(name) for name, _ in pyogrio.list_layers(labels.path)]
+        # Tables without geometry, such as the styles that QGIS puts beside a layer, are no choice.
+        layers = [str(name) for name, kind in pyogrio.list_layers(labels.path) if kind is not None]
         if labels.layer is not None and labels.layer not in layers:
             raise InputError(f"has no layer {labels.layer!r}", where, f"Choose one of {', '.join(layers)}")
         if labels.layer is None and len(layers) > 1:

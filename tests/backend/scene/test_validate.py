@@ -1,9 +1,11 @@
 import datetime
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyogrio
 import pytest
 from skysense.errors import InputError
 from skysense.scene.acquisition import Scene
@@ -193,6 +195,23 @@ def test_labels(s2: Writer, tmp_path: Path, labels: Any, place: float, part: str
     result = validate(scene_of(tmp_path, ("s2", "S2_20200101.tif"), labels=labels), labels=True)
     assert len(result.errors) == (part is not None)
     assert part is None or part in result.errors[0]
+
+
+def test_styles_beside_the_labels_are_no_layer(s2: Writer, tmp_path: Path) -> None:
+    s2("S2_20200101.tif")
+    meta, _, geometry, values = pyogrio.raw.read(labels_file(tmp_path))
+    path = tmp_path / "labels.gpkg"
+    pyogrio.raw.write(
+        path, geometry, values, meta["fields"], layer="mine", crs=meta["crs"], geometry_type=meta["geometry_type"]
+    )  # fmt: skip
+    with sqlite3.connect(path) as file:
+        file.execute("CREATE TABLE layer_styles (id INTEGER PRIMARY KEY, styleQML TEXT)")
+        file.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('layer_styles', 'attributes', 'layer_styles')"
+        )
+    file.close()
+    labels = {"path": path.name, "field": "class"}
+    assert validate(scene_of(tmp_path, ("s2", "S2_20200101.tif"), labels=labels), labels=True).errors == []
 
 
 def test_labels_without_features(s2: Writer, tmp_path: Path) -> None:
