@@ -225,7 +225,10 @@ def _label_bounds(labels: Labels) -> Bounds | None:
         if labels.layer is None and len(layers) > 1:
             raise InputError(f"has {len(layers)} layers", where, f"Choose one of {', '.join(layers)}")
         info = pyogrio.read_info(
-            labels.path, layer=labels.layer, force_feature_count=True, force_total_bounds=True
+            labels.path,
+            layer=labels.layer or next(iter(layers), None),
+            force_feature_count=True,
+            force_total_bounds=True,
         )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError):
         raise InputError(
