@@ -1,14 +1,10 @@
 """Labels: polygons and points read from the user's layer, checked, and turned into labelled pixels of a tile."""
 
-import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyogrio
-import pyproj
 import rasterio.features
 import shapely
 from numpy.typing import NDArray
@@ -16,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from skysense.errors import InputError
 from skysense.finetune.classes import assign_ids
+from skysense.finetune.shapes import read_layer, single_shapes, transform
 from skysense.raster.grid import Grid, Window
 from skysense.scene.acquisition import Labels, Scene
 
@@ -79,7 +76,7 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
         InputError: the layer cannot be read, has no such field, no polygons or points, lines, no CRS, or only one class.
     """
     where = f"labels {labels.path.name}"
-    columns, geometry, source_crs = _read(labels, where)
+    columns, geometry, source_crs = read_layer(labels.path, labels.layer, where)
     if labels.field not in columns:
         raise InputError(
             f"has no field {labels.field!r} (its fields: {', '.join(columns) or 'none'})",
@@ -88,24 +85,7 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
         )
     if not len(geometry):
         raise InputError("has no features", where, "Draw a few polygons for each class, then train")
-    if not source_crs:
-        raise InputError("has no coordinate system", where, "Assign its CRS in Layer Properties, Source")
-    # What GEOS cannot read (a ring of two points, a surface in space) becomes None.
-    flat = shapely.force_2d(shapely.from_wkb(geometry, on_invalid="ignore"))
-    flat[~np.isfinite(shapely.bounds(flat)).all(1)] = None
-    shapes, rows = _parts(flat)
-    strangers = sorted({shape.geom_type for shape in shapes} - {"Point", "Polygon"})
-    if strangers:
-        raise InputError(
-            f"holds {strangers[0]} features, neither polygons nor points",
-            where,
-            "Use a layer of polygons or points",
-        )
-    shapes = _repair(shapes)
-    sound = ~shapely.is_empty(shapes)
-    shapes, rows = shapes[sound], rows[sound]
-    if not len(shapes):
-        raise InputError("no feature has an area or a place", where, "Draw the polygons again")
+    shapes, rows = single_shapes(geometry, where)
     drawn = np.unique(rows)
     table = {name: [values[row] for row in drawn] for name, values in columns.items()}
     classes = assign_ids(table[labels.field], labels.field, table, scene_root)
@@ -125,7 +105,7 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
     shapes, ids = shapes[keep], id_of[rows][keep]
     first = _first_of_equals(shapes, ids)
     notes = _left_out(len(geometry) - len(drawn), int((id_of[drawn] == 0).sum()), len(ids) - len(first))
-    moved = _transform(shapes[first], source_crs, crs, where)
+    moved = transform(shapes[first], source_crs, crs, where)
     return LabelledPolygons(moved, ids[first], classes.names, where, (*classes.notes, *notes))
 
 
@@ -142,81 +122,12 @@ def _left_out(shapeless: int, unnamed: int, repeated: int) -> list[str]:
     return [f"Features of the labels that were left out: {', '.join(reasons)}."] if reasons else []
 
 
-def _read(labels: Labels, where: str) -> tuple[dict[str, list[Any]], NDArray[np.object_], str | None]:
-    if not labels.path.exists():
-        raise InputError("does not exist", str(labels.path), "Choose the label layer again")
-    try:
-        # A GeoPackage with styles saved by QGIS has a table of them, without geometry.
-        layers = [str(name) for name, kind in pyogrio.list_layers(labels.path) if kind is not None]
-        if labels.layer is None and len(layers) > 1:
-            raise InputError(f"has {len(layers)} layers", where, f"Choose one of {', '.join(layers)}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # measures (M) are dropped, as they should be
-            meta, _, geometry, values = pyogrio.raw.read(
-                labels.path, layer=labels.layer or (layers[0] if layers else None)
-            )
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
-        raise InputError(
-            f"cannot be read as a vector layer ({error})", where, "Choose a layer of polygons or points"
-        ) from None
-    if geometry is None:
-        raise InputError("is a table without geometry", where, "Choose a layer of polygons or points")
-    columns = {
-        str(name): [_plain(value) for value in column]
-        for name, column in zip(meta["fields"], values, strict=True)
-    }
-    return columns, geometry, meta["crs"]
-
-
-def _plain(value: Any) -> Any:
-    """numpy scalar -> Python value; NaN (an empty number) -> None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and np.isnan(value) else value
-
-
-def _parts(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """The single geometries of all features, and the row that each comes from."""
-    parts, rows = shapely.get_parts(shapes, return_index=True)
-    while (shapely.get_type_id(parts) >= shapely.GeometryType.MULTIPOINT).any():
-        parts, at = shapely.get_parts(parts, return_index=True)
-        rows = rows[at]
-    keep = ~shapely.is_empty(parts)
-    return parts[keep], rows[keep].astype(np.int64)
-
-
-def _repair(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Invalid polygons made valid; what has no area is empty then."""
-    repaired = shapes.copy()
-    for place in np.flatnonzero(~shapely.is_valid(shapes)):
-        parts, _ = _parts(np.array([shapely.make_valid(shapes[place])], object))
-        areas = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
-        repaired[place] = areas[0] if len(areas) == 1 else shapely.multipolygons(areas)
-    return repaired
-
-
 def _first_of_equals(shapes: NDArray[np.object_], ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Places without those that repeat an earlier geometry of the same class: held out, a twin would tell its label."""
     seen: dict[tuple[bytes, int], int] = {}
     for place, (wkb, class_id) in enumerate(zip(shapely.to_wkb(shapely.normalize(shapes)), ids.tolist())):
         seen.setdefault((wkb, class_id), place)
     return np.array(list(seen.values()), np.int64)
-
-
-def _transform(shapes: NDArray[np.object_], source: str, target: str, where: str) -> NDArray[np.object_]:
-    try:
-        source_crs, target_crs = pyproj.CRS.from_user_input(source), pyproj.CRS.from_user_input(target)
-        if source_crs == target_crs:
-            return shapes
-        transformer = pyproj.Transformer.from_crs(source_crs, target_crs, always_xy=True)
-    except pyproj.exceptions.ProjError:
-        raise InputError(
-            "its coordinate system has no way to the imagery's",
-            where,
-            "Assign its CRS in Layer Properties, Source",
-        ) from None
-    moved = shapely.transform(shapes, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
-    moved[~np.isfinite(shapely.bounds(moved)).all(1)] = shapely.Polygon()
-    return _repair(moved)
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from skysense.errors import InputError
-from skysense.finetune.labels import LabelledPolygons, PixelLabels, _parts, _read, _repair, _transform
+from skysense.finetune.labels import LabelledPolygons, PixelLabels
+from skysense.finetune.shapes import read_layer, single_shapes, transform
 from skysense.inference.embedding import Embedding
 from skysense.jobs.control import JobControl
 from skysense.raster.crs import transformer
-from skysense.scene.acquisition import Labels
 
 #: Pixels taken of one polygon at most, drawn at random: more of the same field tell nothing new.
 _PER_SHAPE = 200
@@ -70,17 +69,9 @@ def drawn(embedding: Embedding, path: Path, layer: str | None, control: JobContr
         InputError: the layer cannot be read, has no CRS, or none of it lies where something was seen.
     """
     where = f"labels {path.name}"
-    _, geometry, source = _read(Labels(path, "", layer), where)
-    if not source:
-        raise InputError("has no coordinate system", where, "Assign its CRS in Layer Properties, Source")
-    flat = shapely.force_2d(shapely.from_wkb(geometry, on_invalid="ignore"))
-    parts, _ = _parts(flat[np.isfinite(shapely.bounds(flat)).all(1)])
-    kinds = shapely.get_type_id(parts)
-    shapes = _repair(parts[(kinds == shapely.GeometryType.POINT) | (kinds == shapely.GeometryType.POLYGON)])
-    shapes = shapes[~shapely.is_empty(shapes)]
-    if not len(shapes):
-        raise InputError("holds no polygons or points", where, "Use a layer of polygons or points")
-    moved = _transform(shapes, source, embedding.grid.crs, where)
+    _, geometry, source = read_layer(path, layer, where)
+    shapes, _ = single_shapes(geometry, where)
+    moved = transform(shapes, source, embedding.grid.crs, where)
     rows, cols, numbers = _pixels(
         embedding, LabelledPolygons(moved, np.ones(len(moved), np.int64), {}, where)
     )
