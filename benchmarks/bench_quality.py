@@ -26,9 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 from hardware import write_result
-from labelled import Drawing, Kept, LabelledScene
+from labelled import Drawing, Kept, LabelledScene, trees_painter
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-from skysense.finetune.collect import gather
 from skysense.finetune.features import TileFeatures, plain_values
 from skysense.finetune.head import fit_head
 from skysense.finetune.judging import repeated_folds
@@ -74,26 +73,17 @@ def mapped(scene: LabelledScene, method: str, drawing: Drawing, work: Path) -> F
         trees = kind(100 if QUICK else 300, class_weight="balanced", random_state=0, n_jobs=-1).fit(
             x[:, columns], ids
         )
-        painter, classes, temperature = _painter(trees, kept, columns), tuple(trees.classes_.tolist()), 1.0
+        painter, classes, temperature = (
+            trees_painter(trees, kept, columns),
+            tuple(trees.classes_.tolist()),
+            1.0,
+        )
     else:
         repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, scene.layout.compute.gsd)
         head, _ = fit_head(x, ids, repeats, kept.blocks)
         painter, classes, temperature = TileScorer(head, CPU), head.ids, head.temperature
     score = scene.miou(kept, painter, classes, temperature, drawing, work, smoothed=method != "forest")
     return {"miou": round(score, 4), "s": round(time.monotonic() - started, 2)}
-
-
-def _painter(trees: Any, kept: Kept, columns: Any) -> Callable[[TileFeatures, int], torch.Tensor]:
-    def paint(features: TileFeatures, side: int) -> torch.Tensor:
-        rows, cols = np.divmod(np.arange(side * side), side)
-        parts = [
-            trees.predict_proba(gather(features, kept.blocks, rows[part], cols[part])[:, columns])
-            for part in (slice(start, start + 50_000) for start in range(0, side * side, 50_000))
-        ]
-        probabilities = torch.from_numpy(np.concatenate(parts)).float()
-        return probabilities.clamp_min(1e-4).log().T.reshape(-1, side, side)
-
-    return paint
 
 
 def through_the_command(data: Path, scene: str, work: Path) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """Labelled scenes as the benchmarks of quality use them: features computed once, then any polygons, head and map on them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 import torch
 from numpy.typing import NDArray
-from skysense.finetune.collect import collect
+from skysense.finetune.collect import collect, gather
 from skysense.finetune.features import Block, FeatureExtractor, TileFeatures
 from skysense.finetune.labels import LabelledPolygons, PixelLabels, choose_labels, read_labels
 from skysense.finetune.scores import score_map
@@ -22,6 +23,7 @@ from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tile, plan_tiles
 from skysense.scene.scenefile import load_scene
+from skysense.scene.sensors import SENSORS
 
 QUIET = JobControl(lambda event: None)
 
@@ -76,11 +78,13 @@ class Kept:
 
 
 class LabelledScene:
-    """A scene, its drawings, and its tiles' features."""
+    """A scene, its drawings, and its tiles' features; of a time series every date, every second one, ..."""
 
-    def __init__(self, folder: Path, backbone: Backbone) -> None:
+    def __init__(self, folder: Path, backbone: Backbone, every: int = 1) -> None:
         self.folder, self.name = folder, folder.name
-        self.scene = load_scene(folder)
+        whole = load_scene(folder)
+        kept = [a for modality in SENSORS for a in whole.modality(modality)[::every]]
+        self.scene = replace(whole, acquisitions=tuple(kept))
         self.layout = plan_layout(self.scene)
         self._tiling = plan_tiles(self.layout)
         reader = SceneReader(self.scene)
@@ -144,3 +148,20 @@ class LabelledScene:
         ) as target:  # fmt: skip
             target.write(classify(probabilities, valid, ids)[0], 1)
         return float(score_map(self.folder, path, eval_mask=drawing.mask)["miou"])
+
+
+def trees_painter(
+    trees: Any, kept: Kept, columns: NDArray[np.bool_]
+) -> Callable[[TileFeatures, int], torch.Tensor]:
+    """Logarithms of a fitted scikit-learn ensemble's probabilities on some of the columns, as a painter."""
+
+    def paint(features: TileFeatures, side: int) -> torch.Tensor:
+        rows, cols = np.divmod(np.arange(side * side), side)
+        parts = [
+            trees.predict_proba(gather(features, kept.blocks, rows[part], cols[part])[:, columns])
+            for part in (slice(start, start + 50_000) for start in range(0, side * side, 50_000))
+        ]
+        probabilities = torch.from_numpy(np.concatenate(parts)).float()
+        return probabilities.clamp_min(1e-4).log().T.reshape(-1, side, side)
+
+    return paint

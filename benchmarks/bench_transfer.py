@@ -1,0 +1,74 @@
+"""A head on imagery that it was not trained on: the other HR scene, and a series with every second date gone.
+
+Beside it a random forest of 300 trees on the bands, given the same interpolated series. A scene that lacks a modality of the
+model is refused by `predict`, so there is no row for that.
+Run: .venv/bin/python benchmarks/bench_transfer.py [FOLDER OF DATA] (default ../shared/data).
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from hardware import write_result
+from labelled import LabelledScene, trees_painter
+from sklearn.ensemble import RandomForestClassifier
+from skysense.finetune.features import plain_values
+from skysense.finetune.head import fit_head
+from skysense.finetune.judging import repeated_folds
+from skysense.inference.scores import TileScorer
+from skysense.model.backbone import default_backbone
+
+CPU = torch.device("cpu")
+HR = ("kampala-buildings", "kampala-buildings-south")
+SERIES = ("belgium-crops-map", "flanders-crops-2018", "flanders-crops-2019-20m")
+
+
+def row(learned: LabelledScene, mapped: LabelledScene, work: Path) -> dict[str, float]:
+    """mIoU of the head and of the forest from a scene's own polygons, on that scene and on another."""
+    drawing = learned.drawings[0]
+    x, ids, polygons = learned.table(learned.default, drawing)
+    repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, learned.layout.compute.gsd)
+    head, _ = fit_head(x, ids, repeats, learned.default.blocks)
+    values, columns = learned.table(learned.values, drawing)[0], plain_values(learned.values.blocks)
+    forest = RandomForestClassifier(300, class_weight="balanced", random_state=0, n_jobs=-1)
+    forest.fit(values[:, columns], ids)
+    found = {}
+    for title, scene in (("at home", learned), ("away", mapped)):
+        there = scene.drawings[0]
+        found[f"default {title}"] = scene.miou(
+            scene.default, TileScorer(head, CPU), head.ids, head.temperature, there, work
+        )
+        found[f"forest {title}"] = scene.miou(
+            scene.values,
+            trees_painter(forest, scene.values, columns),
+            head.ids,
+            1.0,
+            there,
+            work,
+            smoothed=False,
+        )
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def main() -> None:
+    data = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data").resolve() / "scenes"
+    if not all((data / name).is_dir() for name in (*HR, *SERIES)):
+        print(f"Not all labelled scenes are at {data}: transfer is not measured.")
+        return
+    backbone, rows = default_backbone(CPU), {}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        scenes = [LabelledScene(data / name, backbone) for name in HR]
+        for here, there in (scenes, scenes[::-1]):
+            rows[f"{here.name} to {there.name}"] = row(here, there, work)
+        for name in SERIES:
+            whole, half = LabelledScene(data / name, backbone), LabelledScene(data / name, backbone, every=2)
+            rows[f"{name}, every second date"] = row(whole, half, work)
+    for title, found in rows.items():
+        print(f"{title:<50}" + "  ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    write_result("transfer", {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()
