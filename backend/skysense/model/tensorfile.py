@@ -19,7 +19,13 @@ KEY = "skysense"
 #: A tensor's type and shape, before its values are at hand.
 Spec = tuple[torch.dtype, tuple[int, ...]]
 
-_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+_TYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+}
 #: Tensors begin at multiples of this, because a mapped file is computed with where it lies.
 _ALIGNMENT = 64
 _BLOCK = 1 << 20
