@@ -93,8 +93,8 @@ class LabelledScene:
             reader,
             self.layout,
             self._tiling,
-            series_anchors(self.scene),
-            hr_bands(self.scene),
+            series_anchors(whole),
+            hr_bands(whole),
         )
         useful = set(backbone.useful(self.layout.modalities))
         self.all = Kept(extractor, lambda block: True)
