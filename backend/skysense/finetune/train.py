@@ -64,8 +64,8 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     encoded = backbone.useful(layout.modalities)
     for modality in set(backbone.weak) & set(layout.modalities):
         control.note(
-            f"{SENSORS[modality].title}: the built-in model is left out, since maps are better from the bands and their texture "
-            "alone. Other weights are used."
+            f"{SENSORS[modality].title}: the built-in model does not look at it, since maps are better from its bands and texture "
+            "alone. Other base models do."
         )
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(
