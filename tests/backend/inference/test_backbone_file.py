@@ -169,3 +169,23 @@ def test_a_backbone_cannot_map(sentinel: Path, checkpoint: Path, tmp_path: Path)
     assert main(["convert", str(checkpoint), str(tmp_path / "b.safetensors"), "--json"]) == 0
     with pytest.raises(InputError, match="Train a model on it first"):
         job("predict", sentinel, tmp_path / "m.tif", model=str(tmp_path / "b.safetensors"))
+
+
+def test_a_model_on_features_of_another_version_is_refused(sentinel: Path, tmp_path: Path, capsys) -> None:
+    job("finetune", sentinel, tmp_path / "m.safetensors")
+    model = load_model(tmp_path / "m.safetensors")
+    header = json.loads(json.dumps({key: value for key, value in model.header.items() if key != "format"}))
+    header["head"]["blocks"][0]["dim"] -= 1
+    tensors = {**model.tensors, "head.weight": model.tensors["head.weight"][:, 1:]}
+    save_model(tmp_path / "old.safetensors", header, tensors)
+    map_path = tmp_path / "map.tif"
+    arguments = [
+        "predict",
+        str(sentinel),
+        "--model",
+        str(tmp_path / "old.safetensors"),
+        "--out",
+        str(map_path),
+    ]
+    assert main([*arguments, "--device", "cpu"]) == 2
+    assert "was trained by another version of SkySense" in capsys.readouterr().err and not map_path.exists()
