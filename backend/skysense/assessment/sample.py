@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyogrio
-import shapely
 from numpy.typing import NDArray
 
 from skysense.assessment.areas import ClassAreas, class_areas
 from skysense.errors import InputError
 from skysense.jobs.control import JobControl
 from skysense.raster.classmap import ClassMap
-from skysense.raster.maps import discard, storage_error
+from skysense.raster.pointlayer import write_points
 
 LAYER, REFERENCE, MAP_CLASS_ID = "sample", "reference", "map_class_id"
 #: Points of a class, at least: Olofsson et al. 2014 (section 5.1.2) give rare classes 50 to 100.
@@ -211,15 +210,4 @@ def _write(out: Path, classes: ClassMap, drawn: Points) -> None:
         "map_class": np.array([classes.name(int(i)) for i in drawn.ids], object),
         REFERENCE: np.full(len(x), None, object),
     }
-    part = out.with_name(f"{out.stem}.part.gpkg")
-    try:
-        discard(part)
-        pyogrio.raw.write(
-            part, shapely.to_wkb(shapely.points(x, y)), list(columns.values()), list(columns), layer=LAYER,
-            driver="GPKG", geometry_type="Point", crs=grid.crs,
-            dataset_options={"VERSION": "1.2"},  # what the GDAL of QGIS 3.22 knows
-        )  # fmt: skip
-        part.replace(out)
-    except (RuntimeError, OSError) as error:  # pyogrio's own errors are RuntimeErrors
-        discard(part)
-        raise storage_error(out, error) from None
+    write_points(out, LAYER, x, y, columns, grid.crs)

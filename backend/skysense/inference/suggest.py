@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyogrio
-import shapely
 import torch
 from numpy.typing import NDArray
 
@@ -22,8 +21,8 @@ from skysense.raster.classmap import ClassMap
 from skysense.raster.crs import transformer
 from skysense.raster.grid import Grid, Window
 from skysense.raster.handles import grid_of, open_raster, read_window
-from skysense.raster.maps import discard, storage_error
 from skysense.raster.neighbourhood import box
+from skysense.raster.pointlayer import write_points
 
 LAYER = "suggestions"
 #: Pixels of the neighbourhood whose mean confidence counts: an edge one or two pixels wide is unsure in every map, and nobody can
@@ -294,18 +293,8 @@ def _write(out: Path, crs: str, rows: list[dict[str, Any]]) -> None:
         "class": object,
         "confidence": np.int32,
         "novelty": np.float64,
+        "why": object,
     }
-    columns = [np.array([row[name] for row in rows], kind) for name, kind in {**kinds, "why": object}.items()]
-    shapes = shapely.points([row["x"] for row in rows], [row["y"] for row in rows])
-    part = out.with_name(f"{out.stem}.part.gpkg")
-    try:
-        discard(part)
-        pyogrio.raw.write(
-            part, shapely.to_wkb(shapes), columns, [*kinds, "why"], layer=LAYER, driver="GPKG",
-            geometry_type="Point", crs=crs,
-            dataset_options={"VERSION": "1.2"},  # what the GDAL of QGIS 3.22 knows
-        )  # fmt: skip
-        part.replace(out)
-    except (RuntimeError, OSError) as error:  # pyogrio's own errors are RuntimeErrors
-        discard(part)
-        raise storage_error(out, error) from None
+    columns = {name: np.array([row[name] for row in rows], kind) for name, kind in kinds.items()}
+    x, y = (np.array([row[axis] for row in rows], np.float64) for axis in ("x", "y"))
+    write_points(out, LAYER, x, y, columns, crs)
