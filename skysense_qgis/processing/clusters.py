@@ -48,7 +48,7 @@ class ClustersAlgorithm(EmbeddingAlgorithm):
         integer = QgsProcessingParameterNumber.Integer
         self.addParameter(
             QgsProcessingParameterNumber(
-                CLASSES, "Clusters", integer, defaultValue=8, minValue=2, maxValue=255
+                CLASSES, "Number of clusters", integer, defaultValue=8, minValue=2, maxValue=255
             )
         )
         self.add_advanced(QgsProcessingParameterNumber(SEED, "Seed", integer, defaultValue=0, minValue=0))

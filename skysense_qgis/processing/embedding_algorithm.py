@@ -27,7 +27,7 @@ EMBEDDING, LABELS = "EMBEDDING", "LABELS"
 def add_embedding(algorithm: SkySenseAlgorithm, optional: bool = False) -> None:
     """Add the parameter of the embedding."""
     algorithm.addParameter(
-        QgsProcessingParameterRasterLayer(EMBEDDING, "Embedding (made by skysense embed)", optional=optional)
+        QgsProcessingParameterRasterLayer(EMBEDDING, "Embedding (made by “Embed a scene”)", optional=optional)
     )
 
 
@@ -76,7 +76,7 @@ class EmbeddingAlgorithm(MapAlgorithm):
             found = embedding_path(self, parameters, context)
         except RowError as error:
             return str(error)
-        return "" if found else "Choose the embedding, which skysense embed has made."
+        return "" if found else "Choose the embedding, which “Embed a scene” has made."
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback

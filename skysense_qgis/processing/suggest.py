@@ -31,7 +31,7 @@ POINTS, OUTPUT, FOUND = "POINTS", "OUTPUT", "FOUND"
 _HELP = """Suggests places to draw next, the most useful first: points where the map is least sure over a neighbourhood of 15 x 15 \
 pixels, spread over the map. The map's confidence layer (…_confidence.tif) must lie beside it.
 
-With an embedding of the scene (skysense embed) and the polygons drawn so far, places count more that are unlike anything \
+With an embedding of the scene (“Embed a scene”) and the polygons drawn so far, places count more that are unlike anything \
 labelled: there a map can be sure and wrong.
 
 Go to each point, draw a polygon of what is truly there, train and map again. Fields: rank, class_id and class (what the map \
