@@ -13,7 +13,7 @@ from skysense.finetune.collect import collect, gather
 from skysense.finetune.features import Block, FeatureExtractor, TileFeatures
 from skysense.finetune.labels import LabelledPolygons, PixelLabels, choose_labels, read_labels
 from skysense.finetune.scores import score_map
-from skysense.finetune.train import hr_bands, series_anchors
+from skysense.finetune.session import hr_bands, series_anchors
 from skysense.inference.canvas import TileCanvas, classify
 from skysense.inference.resample import OutputSampler
 from skysense.inference.smooth import SmoothProbabilities, grown

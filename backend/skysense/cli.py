@@ -15,7 +15,7 @@ import skysense
 from skysense import cli_areas, cli_embed, cli_explore, cli_pretrain, cli_probe
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.jobs.control import JobControl
-from skysense.jobs.recipe import Options, Recipe, load_recipe
+from skysense.jobs.recipe import TARGETS, Options, Recipe, load_recipe
 
 EXIT_DONE, EXIT_DEFECT, EXIT_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 
@@ -95,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the backbone, or a trained model whose backbone to use; default: the built-in one",
     )
     sub.add_argument("--out", type=Path, required=True, metavar="M.safetensors")
+    sub.add_argument(
+        "--target",
+        default="classes",
+        choices=TARGETS,
+        help="what the labels teach: " + "; ".join(f"{name} ({text})" for name, text in TARGETS.items()),
+    )
     sub.add_argument("--mode", default="head", help="what is trained: head (on frozen features)")
     sub.add_argument("--standalone", action="store_true", help="put the backbone into the file as well")
     sub.add_argument(
@@ -257,6 +263,7 @@ def _finetune(args: argparse.Namespace) -> Result:
                     "device": args.device,
                     "resume": args.resume,
                     "seed": args.seed,
+                    "target": args.target,
                     "mode": args.mode,
                     "fusion_stride": args.fusion_stride,
                     "precision": args.precision,

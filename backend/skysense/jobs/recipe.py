@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 Task = Literal["finetune", "predict", "embed", "pretrain"]
 FORMAT = 1
+#: What labels teach, and what a map of the model then shows.
+TARGETS = {
+    "classes": "the class of every pixel",
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Options:
     Attributes:
         device: "auto", "cpu", "cuda" or "cuda:n".
         seed: of the head's training.
+        target: what the labels teach: see `TARGETS`.
         mode: what is trained; "head" = a head on frozen features.
         fusion_stride: 1, 2 or 4: the fusion transformer runs on every, every 2nd, every 4th 10 m pixel.
         precision: "float32", or "bfloat16": several times faster where the processor or GPU computes in it, a
@@ -39,6 +44,7 @@ class Options:
 
     device: str = "auto"
     seed: int = 0
+    target: str = "classes"
     mode: str = "head"
     fusion_stride: int = 1
     precision: str | None = None
@@ -219,6 +225,8 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         raise InputError(f"fusion_stride is {values['fusion_stride']!r}", "recipe", "Use 1, 2 or 4")
     if values.get("precision") not in (None, "float32", "bfloat16"):
         raise InputError(f"precision is {values['precision']!r}", "recipe", "Use float32 or bfloat16")
+    if values.get("target", "classes") not in TARGETS:
+        raise InputError(f"target is {values['target']!r}", "recipe", f"Use one of {', '.join(TARGETS)}")
     if values.get("mode", "head") != "head":
         raise InputError(f"the training mode {values['mode']!r} is not built yet", "recipe", 'Use "head"')
     if not isinstance(values.get("standalone", False), bool):

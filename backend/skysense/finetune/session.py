@@ -1,0 +1,179 @@
+"""A scene made ready for a training, whatever is trained: its grids, its backbone, its features, and the model file at the end."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import skysense
+from skysense.finetune.features import FeatureExtractor
+from skysense.finetune.labels import Labels, choose_labels
+from skysense.finetune.series import Anchors, day_number
+from skysense.jobs.control import JobControl
+from skysense.jobs.recipe import Recipe
+from skysense.jobs.sidecar import write_recipe
+from skysense.model.backbone import Backbone, open_backbone
+from skysense.model.device import pick_device
+from skysense.model.modelfile import save_model, save_standalone
+from skysense.model.regions import match_note
+from skysense.raster.layout import Layout, plan_layout
+from skysense.raster.reader import SceneReader
+from skysense.raster.tiles import Tiling, plan_tiles
+from skysense.scene.acquisition import Scene
+from skysense.scene.sensors import SENSORS, Modality
+from skysense.scene.validate import check
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a training works with.
+
+    Attributes:
+        recipe: what is asked for.
+        scene: with what its file leaves open found out.
+        layout, tiling: its grids and tiles.
+        labels: file, layer and field of what is learned.
+        device: where the model runs.
+        backbone: the model, and precision: of its numbers ("float32" or "bfloat16").
+    """
+
+    recipe: Recipe
+    scene: Scene
+    layout: Layout
+    tiling: Tiling
+    labels: Labels
+    device: torch.device
+    backbone: Backbone
+    precision: str
+
+    @cached_property
+    def anchors(self) -> dict[Modality, Anchors]:
+        """The columns of each modality's series."""
+        return series_anchors(self.scene)
+
+    @cached_property
+    def hr_bands(self) -> tuple[str, ...]:
+        """The HR bands that the head sees."""
+        return hr_bands(self.scene)
+
+    @property
+    def encoded(self) -> tuple[Modality, ...]:
+        """The modalities that the model sees."""
+        return self.backbone.useful(self.layout.modalities)
+
+    def extractor(self, reader: SceneReader, control: JobControl) -> FeatureExtractor:
+        """Makes the features of the scene's tiles; what the user must know of them is told in notes."""
+        if warning := self.backbone.warning_for(self.layout.modalities):
+            control.note(warning)
+        for modality in set(self.backbone.weak) & set(self.layout.modalities):
+            control.note(
+                f"{SENSORS[modality].title}: the built-in model does not look at it, since maps are better from its bands and "
+                "texture alone. Other base models do."
+            )
+        extractor = FeatureExtractor(
+            self.backbone.in_precision(self.precision),
+            reader,
+            self.layout,
+            self.tiling,
+            self.anchors,
+            self.hr_bands,
+            self.recipe.options.fusion_stride,
+            self.encoded,
+        )
+        if note := match_note(extractor.geo_matches(self.tiling.over(self.layout.area))):
+            control.note(note)
+        return extractor
+
+    def header(self) -> dict[str, Any]:
+        """The part of the model file's header that does not depend on what is learned.
+
+        Raises:
+            InputError: the file is to hold the backbone, and that one's licence does not allow it.
+        """
+        standalone = self.recipe.options.standalone
+        return {
+            "version": skysense.__version__,
+            "target": self.recipe.options.target,
+            "backbone": self.backbone.embedded_header() if standalone else self.backbone.header(),
+            "inputs": {
+                "modalities": list(self.layout.modalities),
+                "encoded": list(self.encoded),
+                "series": {
+                    m: {"bands": list(a.bands), "days": list(a.days)} for m, a in self.anchors.items()
+                },
+                "hr_bands": list(self.hr_bands),
+                "fusion_stride": self.recipe.options.fusion_stride,
+                "precision": self.precision,
+                "normalisation": {
+                    m: {"mean": list(SENSORS[m].mean), "std": list(SENSORS[m].std)}
+                    for m in self.layout.modalities
+                },
+            },
+            "licence": "The head belongs to whoever trained it; the backbone's licence is named with the backbone.",
+        }
+
+    def save(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
+        """Write the model file, and the recipe beside it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        output = self.recipe.output
+        if self.recipe.options.standalone:
+            save_standalone(output, header, tensors, self.backbone.model.state_dict())
+        else:
+            save_model(output, header, tensors)
+        write_recipe(self.recipe)
+        return output
+
+
+def open_session(recipe: Recipe, control: JobControl) -> Session:
+    """Check what is to be trained on, and open the backbone.
+
+    Raises:
+        InputError: the scene, the labels' file or the backbone cannot be used.
+    """
+    control.progress(0.0, "Checking the scene")
+    scene = recipe.open_scene()
+    check(scene)
+    chosen = recipe.labels or {}
+    labels = choose_labels(
+        scene, Path(chosen["path"]) if chosen else None, chosen.get("field"), chosen.get("layer")
+    )
+    layout = plan_layout(scene)
+    device = pick_device(recipe.options.device)
+    return Session(
+        recipe,
+        scene,
+        layout,
+        plan_tiles(layout),
+        labels,
+        device,
+        open_backbone(recipe.model, device),
+        recipe.options.precision or "float32",
+    )
+
+
+def series_anchors(scene: Scene) -> dict[Modality, Anchors]:
+    """The columns of each modality's series: the bands and dates that the scene has."""
+    found: dict[Modality, Anchors] = {}
+    for modality in ("s2", "s1"):
+        acquisitions = scene.modality(modality)  # type: ignore[arg-type]
+        if acquisitions:
+            bands = tuple(
+                band for band in SENSORS[modality].bands if any(band in item.bands for item in acquisitions)
+            )
+            days = sorted({day_number(item.date) for item in acquisitions})
+            found[modality] = Anchors(bands, tuple(days))  # type: ignore[index]
+    return found
+
+
+def hr_bands(scene: Scene) -> tuple[str, ...]:
+    """The HR bands that the head sees."""
+    acquisitions = scene.modality("hr")
+    return tuple(
+        band for band in (*SENSORS["hr"].bands, "NIR") if any(band in item.bands for item in acquisitions)
+    )

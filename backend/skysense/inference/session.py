@@ -1,0 +1,186 @@
+"""A scene and a trained model made ready for mapping, whatever the model gives."""
+
+import platform
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+import skysense
+from skysense.errors import InputError
+from skysense.finetune.features import Block, FeatureExtractor
+from skysense.finetune.series import Anchors
+from skysense.inference.journal import manifest, open_journal
+from skysense.jobs.control import JobControl
+from skysense.jobs.recipe import Recipe
+from skysense.jobs.sidecar import write_json, write_recipe
+from skysense.model.backbone import Backbone, backbone_of
+from skysense.model.device import pick_device
+from skysense.model.modelfile import ModelFile, load_model
+from skysense.model.regions import RegionMatch, match_note
+from skysense.raster.layout import Layout, plan_layout
+from skysense.raster.reader import SceneReader
+from skysense.raster.tiles import Tiling, plan_tiles
+from skysense.scene.acquisition import Scene
+from skysense.scene.sensors import SENSORS, Modality
+from skysense.scene.validate import check
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a mapping works with.
+
+    Attributes:
+        recipe: what is asked for; scene: as the user gave it.
+        model: the trained model, and path: its file.
+        backbone: the one that it names; device: where it runs; precision: of its numbers.
+        layout, tiling: of the scene's modalities that the model was trained with.
+    """
+
+    recipe: Recipe
+    scene: Scene
+    model: ModelFile
+    path: Path
+    backbone: Backbone
+    device: torch.device
+    precision: str
+    layout: Layout
+    tiling: Tiling
+
+    @property
+    def modalities(self) -> list[Modality]:
+        """Those that the model was trained with."""
+        found: list[Modality] = self.model.header["inputs"]["modalities"]
+        return found
+
+    def extractor(self, reader: SceneReader) -> FeatureExtractor:
+        """Makes the features that the model's head sees."""
+        inputs = self.model.header["inputs"]
+        return FeatureExtractor(
+            self.backbone.in_precision(self.precision),
+            reader,
+            self.layout,
+            self.tiling,
+            {m: Anchors(tuple(a["bands"]), tuple(a["days"])) for m, a in inputs["series"].items()},
+            tuple(inputs["hr_bands"]),
+            self.recipe.options.fusion_stride,
+            tuple(inputs.get("encoded", inputs["modalities"])),
+        )
+
+    def matches(self, extractor: FeatureExtractor, control: JobControl) -> list[RegionMatch]:
+        """Which region's prototypes serve each tile; what the user must know of it is told in a note."""
+        matches = extractor.geo_matches(self.tiling.over(self.layout.area))
+        if note := match_note(matches):
+            control.note(note)
+        return matches
+
+    def check_fits(self, blocks: tuple[Block, ...], extractor: FeatureExtractor) -> None:
+        """Raises InputError where a head's features are not those that this version computes."""
+        if set(blocks) != set(extractor.blocks):
+            raise InputError(
+                "was trained by another version of SkySense, on other features",
+                self.path.name,
+                "Train it again",
+            )
+
+    def open_journal(self) -> Path:
+        """The folder of the run's chunks, empty unless an interrupted run of the very same input is resumed.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        settings = {
+            "model": self.model.sha256,
+            "output": repr(self.layout.output),
+            "fusion_stride": self.recipe.options.fusion_stride,
+            "precision": self.precision,
+        }
+        return open_journal(self.recipe.output, manifest(self.scene, settings), self.recipe.options.resume)
+
+    def metadata(self) -> dict[str, str]:
+        """What a result says of itself: functions of the recipe and the model only."""
+        backbone = self.model.header["backbone"]
+        return {
+            "SKYSENSE_VERSION": skysense.__version__,
+            "SKYSENSE_MODEL_SHA256": self.model.sha256,
+            "SKYSENSE_BACKBONE": f"{backbone['preset']}, {backbone['weights']}",
+            "SKYSENSE_MODALITIES": ",".join(self.modalities),
+        }
+
+    def write_log(self, matches: list[RegionMatch], seconds: float) -> Path:
+        """Write the recipe and the run's log (times, host and versions: what must not be in a result itself) beside the result.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        output = self.recipe.output
+        write_recipe(self.recipe)
+        path = output.with_name(output.name + ".run.json")
+        geo = Counter(match.source for match in matches)
+        log = {
+            "recipe": self.recipe.to_json(),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "seconds": round(seconds, 3),
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "skysense": skysense.__version__,
+        }
+        write_json(path, log | ({"geo_context": dict(geo)} if geo else {}))
+        return path
+
+
+def open_session(recipe: Recipe, control: JobControl) -> Session:
+    """Check the scene against the model, and open the model's backbone.
+
+    Raises:
+        InputError: the scene does not fit the model, or one of them cannot be used.
+    """
+    control.progress(0.0, "Checking the scene")
+    if recipe.model is None:
+        raise InputError("no model is chosen", "model", "Train one first, or choose a model file")
+    scene = recipe.open_scene()
+    check(scene)
+    model = load_model(recipe.model)
+    device = pick_device(recipe.options.device)
+    backbone = backbone_of(model.header, recipe.model, device)
+    inputs = model.header["inputs"]
+    if warning := backbone.warning_for(inputs["modalities"]):
+        control.note(warning)
+    layout = plan_layout(
+        _only(scene, inputs["modalities"], recipe.model.name),
+        area=recipe.options.area,
+        area_crs=recipe.options.area_crs,
+    )
+    return Session(
+        recipe,
+        scene,
+        model,
+        recipe.model,
+        backbone,
+        device,
+        recipe.options.precision or str(inputs.get("precision", "float32")),
+        layout,
+        plan_tiles(layout),
+    )
+
+
+def _only(scene: Scene, modalities: list[Modality], model: str) -> Scene:
+    """The scene with just the modalities that the model was trained on.
+
+    Raises:
+        InputError: the scene lacks one of them.
+    """
+    for modality in modalities:
+        if not scene.modality(modality):
+            raise InputError(
+                f"the model {model} was trained with {SENSORS[modality].title} imagery, and the scene has none",
+                scene.name,
+                f"Add {SENSORS[modality].title} layers, or train a model on what the scene has",
+            )
+    kept = tuple(item for item in scene.acquisitions if item.modality in modalities)
+    return replace(scene, acquisitions=kept)
