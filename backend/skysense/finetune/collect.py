@@ -30,8 +30,9 @@ def collect(
     source: str,
     seed: int,
     control: JobControl,
+    most: tuple[int, int] = (PIXELS_PER_POLYGON, PIXELS_PER_CLASS),
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], tuple[Block, ...]]:
-    """Features of the labelled pixels, at most `PIXELS_PER_POLYGON` of a polygon and `PIXELS_PER_CLASS` of a class.
+    """Features of the labelled pixels, drawn at random where there are many.
 
     What is left out (polygons beside the imagery or on empty pixels, pixels of two classes) is told in notes. Memory does not
     grow with the area: see `balanced`.
@@ -39,6 +40,7 @@ def collect(
     Args:
         source: the labels as the user knows them, for errors.
         seed: of the drawing.
+        most: pixels that are drawn of a polygon and of a class.
 
     Returns:
         Features (N, F), class ids (N,), polygon numbers (N,), and the blocks of the columns.
@@ -80,17 +82,17 @@ def collect(
         if not len(valid):
             continue
         seen.update(np.unique(pixels.polygons[valid]).tolist())
-        chosen = valid[balanced(pixels.ids[valid], pixels.polygons[valid], order[valid])]
+        chosen = valid[balanced(pixels.ids[valid], pixels.polygons[valid], order[valid], most)]
         x = gather(features, extractor.blocks, rows[chosen], cols[chosen])
         drawn = _Sample(x, pixels.ids[chosen], pixels.polygons[chosen], order[chosen])
-        sample = drawn if sample is None else sample.joined(drawn)
+        sample = drawn if sample is None else sample.joined(drawn, most)
     outside = sorted(set(range(len(labels.labels.ids))) - set(inside.tolist()))
     _tell(labels, outside, sorted(found - seen), disputes, control)
     if sample is None:
         raise InputError(
             f"the {total} labelled pixels all lie where the imagery is empty or cloudy on every date"
             if total
-            else "every labelled pixel is claimed by two classes"
+            else f"every labelled pixel is claimed by two {'classes' if labels.labels.names else 'values'}"
             if disputes
             else "no labelled pixel lies inside the imagery",
             source,
@@ -103,7 +105,7 @@ def collect(
     few = {
         labels.labels.names[int(k)]: n
         for k, n in zip(*np.unique(sample.ids, return_counts=True))
-        if n < _FEW_PIXELS
+        if n < _FEW_PIXELS and int(k) in labels.labels.names
     }
     if few:
         listed = ", ".join(f"{name!r} ({count})" for name, count in few.items())
@@ -120,20 +122,23 @@ class _Sample:
     polygons: NDArray[np.int64]
     order: NDArray[np.float64]
 
-    def joined(self, other: "_Sample") -> "_Sample":
+    def joined(self, other: "_Sample", most: tuple[int, int]) -> "_Sample":
         """Both, drawn from again."""
-        both = [
+        x, ids, polygons, order = (
             np.concatenate((getattr(self, name), getattr(other, name)))
             for name in ("x", "ids", "polygons", "order")
-        ]
-        keep = balanced(*both[1:])
-        return _Sample(*(values[keep] for values in both))
+        )
+        keep = balanced(ids, polygons, order, most)
+        return _Sample(x[keep], ids[keep], polygons[keep], order[keep])
 
 
 def balanced(
-    ids: NDArray[np.int64], polygons: NDArray[np.int64], order: NDArray[np.float64]
+    ids: NDArray[np.int64],
+    polygons: NDArray[np.int64],
+    order: NDArray[np.float64],
+    most: tuple[int, int] = (PIXELS_PER_POLYGON, PIXELS_PER_CLASS),
 ) -> NDArray[np.int64]:
-    """Draw at most `PIXELS_PER_POLYGON` pixels of a polygon and `PIXELS_PER_CLASS` of a class, as many of each polygon as can be.
+    """Draw at most so many pixels of a polygon and of a class, as many of each polygon as can be.
 
     A class takes the first pixel of each of its polygons, then the second of each, until it has enough: large polygons do not
     crowd out small ones. What is not drawn from some pixels is not drawn from these and more either, so drawing tile by tile
@@ -142,6 +147,7 @@ def balanced(
     Args:
         ids, polygons: (N,) class and polygon of each pixel.
         order: (N,) random numbers: the pixels of a polygon are drawn from the smallest on.
+        most: of a polygon, and of a class.
 
     Returns:
         Places of the drawn pixels, ascending.
@@ -152,8 +158,8 @@ def balanced(
     rank[by_polygon] = np.arange(len(ids)) - np.repeat(starts, np.diff(starts, append=len(ids)))
     kept = []
     for class_id in np.unique(ids):
-        places = np.flatnonzero((ids == class_id) & (rank < PIXELS_PER_POLYGON))
-        kept.append(places[np.lexsort((order[places], rank[places]))[:PIXELS_PER_CLASS]])
+        places = np.flatnonzero((ids == class_id) & (rank < most[0]))
+        kept.append(places[np.lexsort((order[places], rank[places]))[: most[1]]])
     return np.sort(np.concatenate(kept))
 
 
@@ -171,10 +177,12 @@ def _tell(
         (unseen, "where the imagery is empty or cloudy on every date"),
     ):
         if numbers:
-            of = Counter(names[int(labels.labels.ids[number])] for number in numbers)
-            listed = ", ".join(f"{count} of {name!r}" for name, count in sorted(of.items()))
-            control.note(f"Polygons that lie {what} and were left out: {listed}.")
-    if disputes:
+            of = Counter(names.get(int(labels.labels.ids[number]), "") for number in numbers)
+            listed = ", ".join(f"{count} of {name!r}" for name, count in sorted(of.items()) if name)
+            control.note(f"Polygons that lie {what} and were left out: {listed or len(numbers)}.")
+    if disputes and not names:
+        control.note(f"Pixels in polygons of two values at once, which were left out: {disputes.total()}.")
+    elif disputes:
         listed = ", ".join(
             f"{count} of {names[one]!r} and {names[other]!r}"
             for (one, other), count in sorted(disputes.items())

@@ -115,7 +115,7 @@ def fit_head(
     classes = np.unique(ids)
     target = torch.from_numpy(np.searchsorted(classes, ids))
     x = torch.from_numpy(features).double()
-    mean, scale = _standardise(x, blocks)
+    mean, scale = standardise(x, blocks)
     # Single precision is enough for sums that the identity's share keeps well conditioned, and twice as fast.
     x = ((x - mean) / scale).float()
     weight, bias = (part.double() for part in discriminants(x, target, len(classes)))
@@ -129,7 +129,7 @@ def fit_head(
     given = [nothing.clone() for _ in repeats]
     voted = [nothing.clone() for _ in repeats]
     values = features[:, np.concatenate([np.full(block.dim, block.spectral) for block in blocks])]
-    with_trees = values.shape[1] > 0 and all(block.name != "hr.bands" for block in blocks)
+    with_trees = values.shape[1] > 0 and not any(block.name.endswith("hr.bands") for block in blocks)
     for number, folds in enumerate(repeats):
         for train, test in folds:
             w, b = discriminants(x[train], target[train], len(classes))
@@ -151,7 +151,7 @@ def fit_head(
     return head, [torch.softmax((s + gain * v) / temperature, 1).numpy() for s, v in zip(given, voted)]
 
 
-def _standardise(x: Tensor, blocks: tuple[Block, ...]) -> tuple[Tensor, Tensor]:
+def standardise(x: Tensor, blocks: tuple[Block, ...]) -> tuple[Tensor, Tensor]:
     """Mean and scale per feature: after (x - mean) / scale all features of the model have `MODEL_VARIANCE` together, and all
     spectral values 1; within either group each feature has the same."""
     mean, std = x.mean(0), x.std(0)

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio.features
@@ -29,8 +30,8 @@ class LabelledPolygons:
     Attributes:
         polygons: (N,) shapely points, polygons and multipolygons in the CRS asked for, each a group of its own; empty where
             that CRS cannot hold the place.
-        ids: (N,) class ids, 1..255.
-        names: class name by id.
+        ids: (N,) class ids, 1..255; or numbers from 1 on of what else the polygons stand for (see `values`).
+        names: class name by id; empty where the ids are not of classes.
         source: the layer as the user knows it.
         notes: sentences on what was left out or decided.
     """
@@ -75,16 +76,7 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
     Raises:
         InputError: the layer cannot be read, has no such field, no polygons or points, lines, no CRS, or only one class.
     """
-    where = f"labels {labels.path.name}"
-    columns, geometry, source_crs = read_layer(labels.path, labels.layer, where)
-    if labels.field not in columns:
-        raise InputError(
-            f"has no field {labels.field!r} (its fields: {', '.join(columns) or 'none'})",
-            where,
-            "Choose the field that holds the class",
-        )
-    if not len(geometry):
-        raise InputError("has no features", where, "Draw a few polygons for each class, then train")
+    where, columns, geometry, source_crs = open_labels(labels, "class")
     shapes, rows = single_shapes(geometry, where)
     drawn = np.unique(rows)
     table = {name: [values[row] for row in drawn] for name, values in columns.items()}
@@ -103,18 +95,43 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
         )
     keep = id_of[rows] > 0
     shapes, ids = shapes[keep], id_of[rows][keep]
-    first = _first_of_equals(shapes, ids)
-    notes = _left_out(len(geometry) - len(drawn), int((id_of[drawn] == 0).sum()), len(ids) - len(first))
+    first = first_of_equals(shapes, ids)
+    notes = left_out(
+        len(geometry) - len(drawn), int((id_of[drawn] == 0).sum()), len(ids) - len(first), "class"
+    )
     moved = transform(shapes[first], source_crs, crs, where)
     return LabelledPolygons(moved, ids[first], classes.names, where, (*classes.notes, *notes))
 
 
-def _left_out(shapeless: int, unnamed: int, repeated: int) -> list[str]:
+def open_labels(labels: Labels, what: str) -> tuple[str, dict[str, list[Any]], NDArray[np.object_], str]:
+    """The label layer as the user knows it, its fields by name, its geometries as WKB or None, and its CRS.
+
+    Args:
+        what: the field holds, for errors.
+
+    Raises:
+        InputError: it cannot be read, has no CRS, no feature or no such field.
+    """
+    where = f"labels {labels.path.name}"
+    columns, geometry, crs = read_layer(labels.path, labels.layer, where)
+    if labels.field not in columns:
+        raise InputError(
+            f"has no field {labels.field!r} (its fields: {', '.join(columns) or 'none'})",
+            where,
+            f"Choose the field that holds the {what}",
+        )
+    if not len(geometry):
+        raise InputError("has no features", where, f"Draw a few polygons for each {what}, then train")
+    return where, columns, geometry, crs
+
+
+def left_out(shapeless: int, unnamed: int, repeated: int, what: str) -> list[str]:
+    """A note on features that were left out; `what` is missing in the `unnamed` ones."""
     reasons = [
         f"{count} {reason}"
         for count, reason in (
             (shapeless, "without a usable geometry"),
-            (unnamed, "without a class"),
+            (unnamed, f"without a {what}"),
             (repeated, "that another one repeats"),
         )
         if count
@@ -122,7 +139,7 @@ def _left_out(shapeless: int, unnamed: int, repeated: int) -> list[str]:
     return [f"Features of the labels that were left out: {', '.join(reasons)}."] if reasons else []
 
 
-def _first_of_equals(shapes: NDArray[np.object_], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+def first_of_equals(shapes: NDArray[np.object_], ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Places without those that repeat an earlier geometry of the same class: held out, a twin would tell its label."""
     seen: dict[tuple[bytes, int], int] = {}
     for place, (wkb, class_id) in enumerate(zip(shapely.to_wkb(shapely.normalize(shapes)), ids.tolist())):
@@ -162,11 +179,11 @@ class PixelLabels:
 
     def within(self, grid: Grid) -> tuple[LabelledPixels, Counter[tuple[int, int]]]:
         """The labelled pixels of a grid (same CRS), and how many were left out because two classes claim them, by pair of ids."""
-        numbers, ids = np.zeros(grid.shape, np.int32), np.zeros(grid.shape, np.uint8)
+        numbers, ids = np.zeros(grid.shape, np.int32), np.zeros(grid.shape, np.int32)
         disputed = np.zeros(grid.shape, bool)
         disputes: Counter[tuple[int, int]] = Counter()
         for number in self.meeting(grid):
-            rows, cols = self._claims(int(number), grid)
+            rows, cols = self.claims(int(number), grid)
             own, before = int(self.labels.ids[number]), ids[rows, cols]
             clash = (before > 0) & (before != own) & ~disputed[rows, cols]
             for other, count in Counter(before[clash].tolist()).items():
@@ -179,7 +196,7 @@ class PixelLabels:
         polygons = numbers[rows, cols].astype(np.int64) - 1
         return LabelledPixels(rows, cols, self.labels.ids[polygons], polygons), disputes
 
-    def _claims(self, number: int, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def claims(self, number: int, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows and columns of the grid's pixels that one polygon labels by itself."""
         shape, point = self._inside(number, grid.gsd)
         (left, top), (right, bottom) = (grid.place(*corner) for corner in _corners(shape))

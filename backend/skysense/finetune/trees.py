@@ -3,22 +3,30 @@
 Geurts, Ernst and Wehenkel 2006, Extremely randomized trees. They see spectral values and their neighbourhoods only: on the
 labelled scenes the model's features add nothing to them, and everything to their cost.
 
-Shape legend: N pixels, F features, K classes, T trees, M nodes of all trees.
+Trees of classes hold the classes' probabilities at a leaf; trees of numbers hold the mean of the numbers there and the mean of
+their squares, so that they tell the spread as well (Meinshausen 2006, Quantile regression forests, has the whole distribution).
+
+Shape legend: N pixels, F features, K classes (of numbers: 2), T trees, M nodes of all trees.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from torch import Tensor
 
 TREES = 100
 _LEAF, _DEPTH = 2, 12
 #: Pixels of a class that they see: enough for a class's variety, and soon fitted.
 _PIXELS_PER_CLASS = 200
+#: Of numbers: pixels that they see in all, and the share of the features that a node chooses from.
+_PIXELS_WITH_VALUES = 4_000
+_SEEN = 0.1
 #: Added to each probability: a class that no tree votes for is unlikely, not impossible.
 _FLOOR = 1e-3
 _ROWS = 20_000  # pixels that are taken down the trees at a time
@@ -32,7 +40,7 @@ class Trees:
         feature: (M,) int32 column that a node looks at.
         threshold: (M,) float32; up to it the way goes to `left`, beyond to `right`.
         left, right: (M,) int32 nodes.
-        probability: (M, K) float32 of the classes at a leaf.
+        probability: (M, K) float32 of the classes at a leaf; of numbers their mean there and that of their squares.
         roots: (T,) int32 nodes.
         depth: () int32, nodes from a root to the deepest leaf.
     """
@@ -58,9 +66,14 @@ class Trees:
 
     def scores(self, x: Tensor) -> Tensor:
         """Logarithm of the trees' mean probability (N, K) of the classes at features (N, F)."""
-        return torch.cat([self._scores(part) for part in x.split(_ROWS)])
+        mean = self.means(x)
+        return ((mean + _FLOOR) / (1 + _FLOOR * mean.shape[1])).log()
 
-    def _scores(self, x: Tensor) -> Tensor:
+    def means(self, x: Tensor) -> Tensor:
+        """Mean over the trees of what their leaves hold (N, K), at features (N, F)."""
+        return torch.cat([self._means(part) for part in x.split(_ROWS)])
+
+    def _means(self, x: Tensor) -> Tensor:
         values, features = x.contiguous().view(-1), x.shape[1]
         row = torch.arange(0, len(x) * features, features, device=x.device).repeat_interleave(len(self.roots))
         children = torch.stack([self.left, self.right], 1).view(-1)
@@ -69,8 +82,7 @@ class Trees:
             value = values.index_select(0, row + self.feature.index_select(0, node))
             beyond = value > self.threshold.index_select(0, node)
             node = children.index_select(0, 2 * node + beyond).long()
-        mean = F.embedding_bag(node.view(len(x), -1), self.probability, mode="mean")
-        return ((mean + _FLOOR) / (1 + _FLOOR * mean.shape[1])).log()
+        return F.embedding_bag(node.view(len(x), -1), self.probability, mode="mean")
 
 
 def fit_trees(x: NDArray[np.float32], target: NDArray[np.int64], classes: int, seed: int = 0) -> Trees:
@@ -81,23 +93,49 @@ def fit_trees(x: NDArray[np.float32], target: NDArray[np.int64], classes: int, s
     ensemble = ExtraTreesClassifier(
         TREES, min_samples_leaf=_LEAF, max_depth=_DEPTH, class_weight="balanced", random_state=seed, n_jobs=-1
     ).fit(x[chosen], target[chosen])
+
+    def shares(tree: Any) -> NDArray[np.float32]:
+        value = np.zeros((tree.node_count, classes), np.float32)
+        value[:, ensemble.classes_] = tree.value[:, 0] / tree.value[:, 0].sum(1, keepdims=True)
+        return value
+
+    return _as_tensors(ensemble.estimators_, shares)
+
+
+def fit_value_trees(
+    x: NDArray[np.float32], values: NDArray[np.float64], weights: NDArray[np.float64], seed: int = 0
+) -> Trees:
+    """Fit to pixels (N, F) and their numbers (N,), whose mean should be near 0 and whose spread near 1."""
+    random = np.random.default_rng(seed)
+    chosen = np.sort(random.permutation(len(x))[:_PIXELS_WITH_VALUES])
+    ensemble = ExtraTreesRegressor(
+        TREES, min_samples_leaf=_LEAF, max_depth=_DEPTH, max_features=_SEEN, random_state=seed, n_jobs=-1
+    ).fit(x[chosen], values[chosen], weights[chosen])
+
+    def moments(tree: Any) -> NDArray[np.float32]:
+        mean = tree.value[:, 0, 0]  # the impurity is the variance
+        return np.stack([mean, mean**2 + tree.impurity], 1).astype(np.float32)
+
+    return _as_tensors(ensemble.estimators_, moments)
+
+
+def _as_tensors(members: list[Any], held: Callable[[Any], NDArray[np.float32]]) -> Trees:
+    """Fitted trees of scikit-learn; `held` gives what each node of one holds, (nodes, K)."""
     parts: dict[str, list[NDArray[np.generic]]] = {
         name: [] for name in ("feature", "threshold", "left", "right", "probability", "roots")
     }
     first = 0
-    for member in ensemble.estimators_:
+    for member in members:
         tree = member.tree_
         own = np.arange(tree.node_count)
         leaf = tree.children_left < 0
-        value = np.zeros((tree.node_count, classes), np.float32)
-        value[:, ensemble.classes_] = tree.value[:, 0] / tree.value[:, 0].sum(1, keepdims=True)
         parts["feature"].append(np.where(leaf, 0, tree.feature).astype(np.int32))
         parts["threshold"].append(tree.threshold.astype(np.float32))
         parts["left"].append((first + np.where(leaf, own, tree.children_left)).astype(np.int32))
         parts["right"].append((first + np.where(leaf, own, tree.children_right)).astype(np.int32))
-        parts["probability"].append(value)
+        parts["probability"].append(held(tree))
         parts["roots"].append(np.array([first], np.int32))
         first += tree.node_count
-    depth = max(member.get_depth() for member in ensemble.estimators_)
+    depth = max(member.get_depth() for member in members)
     joined = {name: torch.from_numpy(np.concatenate(arrays)) for name, arrays in parts.items()}
     return Trees(**joined, depth=torch.tensor(depth, dtype=torch.int32))

@@ -11,8 +11,39 @@ import torch
 from torch import Tensor
 
 from skysense.finetune.collect import gather
-from skysense.finetune.features import FeatureMap, TileFeatures, over_core
+from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
 from skysense.finetune.head import Head
+
+
+class LinearPainter:
+    """Applies weights to features, block by block.
+
+    Args:
+        blocks: of the weights' columns; weight: (K, F); bias: (K,).
+    """
+
+    def __init__(self, blocks: tuple[Block, ...], weight: Tensor, bias: Tensor, device: torch.device) -> None:
+        self._bias = bias.to(device)
+        parts = torch.split(weight.to(device), [block.dim for block in blocks], dim=1)
+        self._weights = {block.name: part for block, part in zip(blocks, parts, strict=True)}
+
+    def __call__(self, features: TileFeatures, side: int) -> Tensor:
+        """weight @ features + bias, (K, S, S)."""
+        total = self._bias[:, None, None].expand(-1, side, side).clone()
+        for name, weight in self._weights.items():
+            feature = features.maps.get(name)
+            if feature is None:
+                continue
+            flat = feature.values.flatten(1)
+            scored = (weight @ flat).unflatten(1, feature.values.shape[1:])
+            total += over_core(FeatureMap(scored, feature.stride, feature.origin), side)
+        return total
+
+
+def at_every_pixel(features: TileFeatures, blocks: tuple[Block, ...], side: int) -> Tensor:
+    """Features (S * S, F) of a tile's core, row by row, on the CPU."""
+    rows, cols = np.divmod(np.arange(side * side), side)
+    return torch.from_numpy(gather(features, blocks, rows, cols))
 
 
 class TileScorer:
@@ -23,9 +54,7 @@ class TileScorer:
     """
 
     def __init__(self, head: Head, device: torch.device) -> None:
-        self._bias = head.bias.to(device)
-        parts = torch.split(head.weight.to(device), [block.dim for block in head.blocks], dim=1)
-        self._weights = {block.name: part for block, part in zip(head.blocks, parts, strict=True)}
+        self._linear = LinearPainter(head.blocks, head.weight, head.bias, device)
         self._trees, self._gain, self._seen = (
             head.trees and head.trees.to(device),
             head.gain,
@@ -35,16 +64,8 @@ class TileScorer:
     @torch.inference_mode()
     def __call__(self, features: TileFeatures, side: int) -> Tensor:
         """Scores before the temperature, (K, S, S)."""
-        total = self._bias[:, None, None].expand(-1, side, side).clone()
-        for name, weight in self._weights.items():
-            feature = features.maps.get(name)
-            if feature is None:
-                continue
-            flat = feature.values.flatten(1)
-            scored = (weight @ flat).unflatten(1, feature.values.shape[1:])
-            total += over_core(FeatureMap(scored, feature.stride, feature.origin), side)
+        total = self._linear(features, side)
         if self._trees is not None:
-            rows, cols = np.divmod(np.arange(side * side), side)
-            x = torch.from_numpy(gather(features, self._seen, rows, cols)).to(total.device)
+            x = at_every_pixel(features, self._seen, side).to(total.device)
             total += self._gain * self._trees.scores(x).T.reshape(-1, side, side)
         return total

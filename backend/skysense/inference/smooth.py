@@ -1,9 +1,9 @@
-"""Class probabilities of a pixel from its neighbourhood: what a map shows.
+"""Class probabilities, or values, of a pixel from its neighbourhood: what a map shows.
 
 Neighbours mostly belong to the same field, roof or water, so the mean of their probabilities errs less than a single pixel's
 does: on the labelled scenes it brings 1 to 2 points of mIoU, with single pixels of another class gone.
 
-Shape legend: K classes, h x w pixels of a window.
+Shape legend: K classes or values, h x w pixels of a window.
 """
 
 from typing import Protocol
@@ -27,28 +27,31 @@ class Canvas(Protocol):
     def window(self, window: Window, control: JobControl) -> tuple[Tensor, Tensor]: ...
 
 
-class SmoothProbabilities:
-    """Probabilities on any window, averaged over the valid pixels around each.
+class Smooth:
+    """Values on any window, averaged over the valid pixels around each.
 
     Args:
-        canvas: class scores, on `grown(area)` at least.
+        canvas: values, on `grown(area)` at least.
         area: the pixels that are mapped; outside of it nothing is valid.
-        temperature: see `finetune.head.Head`.
     """
 
-    def __init__(self, canvas: Canvas, area: Window, temperature: float) -> None:
-        self._canvas, self._area, self._temperature = canvas, area, temperature
+    def __init__(self, canvas: Canvas, area: Window) -> None:
+        self._canvas, self._area = canvas, area
+
+    def averaged(self, values: Tensor) -> Tensor:
+        """What is averaged of the canvas's values (K, h, w)."""
+        return values
 
     def window(self, window: Window, control: JobControl) -> tuple[Tensor, Tensor]:
-        """Probabilities (K, h, w) and validity (h, w) of a window.
+        """Values (K, h, w) and validity (h, w) of a window.
 
         Raises:
             Cancelled: between two tiles.
         """
         if not window.height or not window.width:
             return self._canvas.window(window, control)
-        scores, valid = self._canvas.window(grown(window), control)
-        mean = local_mean(torch.softmax(scores / self._temperature, 0), valid, WINDOW)
+        values, valid = self._canvas.window(grown(window), control)
+        mean = local_mean(self.averaged(values), valid, WINDOW)
         inner = slice(REACH, REACH + window.height), slice(REACH, REACH + window.width)
         mapped = valid[inner].clone()
         kept = window.intersect(self._area)
@@ -57,6 +60,22 @@ class SmoothProbabilities:
             top, left = kept.row - window.row, kept.col - window.col
             inside[top : top + kept.height, left : left + kept.width] = True
         return mean[:, *inner], mapped & inside
+
+
+class SmoothProbabilities(Smooth):
+    """Probabilities on any window, averaged over the valid pixels around each.
+
+    Args:
+        canvas, area: as of `Smooth`, the canvas with class scores.
+        temperature: see `finetune.head.Head`.
+    """
+
+    def __init__(self, canvas: Canvas, area: Window, temperature: float) -> None:
+        super().__init__(canvas, area)
+        self._temperature = temperature
+
+    def averaged(self, values: Tensor) -> Tensor:
+        return torch.softmax(values / self._temperature, 0)
 
 
 def grown(window: Window) -> Window:

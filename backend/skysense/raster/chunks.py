@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class ChunkFiles:
     @classmethod
     def of(cls, folder: Path, chunk: Chunk) -> "ChunkFiles":
         """The files of a chunk in the folder of a map's chunks."""
-        stem = f"r{chunk.window.row:07d}_c{chunk.window.col:07d}"
+        stem = _stem(chunk)
         return cls(chunk.window, folder / f"{stem}_class.tif", folder / f"{stem}_conf.tif")
 
     @property
@@ -73,6 +74,27 @@ def _global_corner(layout: Layout) -> tuple[int, int]:
     return -round(row), -round(col)
 
 
+def value_path(folder: Path, chunk: Chunk, name: str) -> Path:
+    """Where a chunk of numbers lies in the folder of a map's chunks; `name` tells what they are."""
+    return folder / f"{_stem(chunk)}_{name}.tif"
+
+
+def _stem(chunk: Chunk) -> str:
+    return f"r{chunk.window.row:07d}_c{chunk.window.col:07d}"
+
+
+def write_values(path: Path, grid: Grid, values: NDArray[np.float32] | NDArray[np.uint8]) -> None:
+    """Write a chunk of numbers aside and rename it.
+
+    Args:
+        values: (height, width); float32 with NaN, or uint8 with 0, where there is nothing.
+
+    Raises:
+        StorageError: it cannot be written; nothing half-written is left.
+    """
+    _write(path, grid, values, None)
+
+
 def write_chunk(
     files: ChunkFiles,
     grid: Grid,
@@ -92,7 +114,7 @@ def write_chunk(
     _write(files.classes, grid, classes, legend)
 
 
-def _write(path: Path, grid: Grid, values: NDArray[np.uint8], legend: list[MapClass] | None) -> None:
+def _write(path: Path, grid: Grid, values: NDArray[Any], legend: list[MapClass] | None) -> None:
     part = path.with_name(path.name + ".part")
     # GDAL makes the file in memory and Python writes it: GDAL keeps silent about some full disks, Python does
     # not.
@@ -108,11 +130,12 @@ def _write(path: Path, grid: Grid, values: NDArray[np.uint8], legend: list[MapCl
         raise storage_error(path, error) from None
 
 
-def _encode(grid: Grid, values: NDArray[np.uint8], legend: list[MapClass] | None) -> bytes:
+def _encode(grid: Grid, values: NDArray[Any], legend: list[MapClass] | None) -> bytes:
     """A chunk's GeoTIFF."""
+    real = values.dtype == np.float32
     profile = {
-        "driver": "GTiff", "width": grid.width, "height": grid.height, "count": 1, "dtype": "uint8",
-        "nodata": 0, "crs": grid.crs, "transform": grid.transform, "compress": "deflate", "tiled": True,
+        "driver": "GTiff", "width": grid.width, "height": grid.height, "count": 1, "dtype": values.dtype.name,
+        "nodata": np.nan if real else 0, "predictor": 3 if real else 1, "crs": grid.crs, "transform": grid.transform, "compress": "deflate", "tiled": True,
         "blockxsize": _BLOCK, "blockysize": _BLOCK,
     }  # fmt: skip
     with MemoryFile() as memory:
@@ -124,5 +147,5 @@ def _encode(grid: Grid, values: NDArray[np.uint8], legend: list[MapClass] | None
             # Seen from afar, a growing map is mostly chunks.
             factors = [factor for factor in (2, 4, 8) if min(grid.shape) // factor >= _SMALLEST_OVERVIEW]
             if factors:
-                out.build_overviews(factors, Resampling.nearest)
+                out.build_overviews(factors, Resampling.average if real else Resampling.nearest)
         return bytes(memory.getbuffer())

@@ -23,8 +23,9 @@ from rasterio.io import MemoryFile
 from skysense.errors import StorageError
 from skysense.raster.grid import Grid, Window
 
-Kind = Literal["class", "confidence"]
+Kind = Literal["class", "confidence", "value"]
 
+_OVERVIEWS: dict[Kind, str] = {"class": "MODE", "confidence": "NEAREST", "value": "AVERAGE"}
 #: Blocks of the finished map, and pixels that are checked at a time.
 _BLOCK = 512
 _CHECKED_ROWS = 1024
@@ -68,27 +69,29 @@ def merge_chunks(
     """Merge chunk files into one COG, written aside and renamed: an old map stays until the new one is whole.
 
     Args:
-        parts: each chunk's window on `grid` and its file; what no chunk covers is 0, not mapped.
+        parts: each chunk's window on `grid` and its file; what no chunk covers is 0 (of values: NaN), not mapped.
         out: the map; its folder must exist.
         grid: of the whole map.
-        legend: the classes, for the colour table and the metadata item `SKYSENSE_CLASSES`.
+        legend: the classes, for the colour table and the metadata item `SKYSENSE_CLASSES`; empty where there are none.
         metadata: items of the default domain beside that one.
-        kind: a class map has a colour table and overviews by majority; a confidence map is grey.
+        kind: a class map has a colour table and overviews by majority; a confidence map is grey; values are float32
+            with NaN where there are none, and overviews by mean.
 
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
     """
     part = out.with_name(f"{out.stem}.part{out.suffix or '.tif'}")
-    metadata = {**metadata, "SKYSENSE_CLASSES": class_names(legend)}
+    if legend:
+        metadata = {**metadata, "SKYSENSE_CLASSES": class_names(legend)}
     ordered = sorted(parts, key=lambda item: (item[0].row, item[0].col))
-    vrt = _vrt(ordered, grid, legend if kind == "class" else None, metadata)
+    vrt = _vrt(ordered, grid, legend if kind == "class" else None, metadata, real=kind == "value")
     try:
         # Without PAM no .aux.xml appears beside the map.
         with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(vrt.encode(), filename="map.vrt") as source:
             rasterio.shutil.copy(
                 source.name, part, driver="COG", compress="DEFLATE", blocksize=_BLOCK,
-                overview_resampling="MODE" if kind == "class" else "NEAREST", overview_compress="DEFLATE",
-                bigtiff="IF_SAFER", num_threads=1,
+                predictor="FLOATING_POINT" if kind == "value" else "NO", overview_resampling=_OVERVIEWS[kind],
+                overview_compress="DEFLATE", bigtiff="IF_SAFER", num_threads=1,
             )  # fmt: skip
         check_whole(part)
         os.replace(part, out)
@@ -122,6 +125,7 @@ def _vrt(
     grid: Grid,
     legend: Sequence[MapClass] | None,
     metadata: dict[str, str],
+    real: bool = False,
 ) -> str:
     """VRT XML of the whole map (GDAL, "VRT driver")."""
     root = Xml.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
@@ -133,8 +137,8 @@ def _vrt(
     items = Xml.SubElement(root, "Metadata")
     for key, value in sorted(metadata.items()):
         Xml.SubElement(items, "MDI", key=key).text = value
-    band = Xml.SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
-    Xml.SubElement(band, "NoDataValue").text = "0"
+    band = Xml.SubElement(root, "VRTRasterBand", dataType="Float32" if real else "Byte", band="1")
+    Xml.SubElement(band, "NoDataValue").text = "nan" if real else "0"
     Xml.SubElement(band, "ColorInterp").text = "Palette" if legend is not None else "Gray"
     if legend is not None:
         table = Xml.SubElement(band, "ColorTable")
@@ -147,8 +151,8 @@ def _vrt(
         width, height = str(window.width), str(window.height)
         # Told beforehand, so that GDAL opens a chunk only when it reads it.
         Xml.SubElement(
-            source, "SourceProperties", RasterXSize=width, RasterYSize=height, DataType="Byte",
-            BlockXSize="256", BlockYSize="256",
+            source, "SourceProperties", RasterXSize=width, RasterYSize=height,
+            DataType="Float32" if real else "Byte", BlockXSize="256", BlockYSize="256",
         )  # fmt: skip
         Xml.SubElement(source, "SrcRect", xOff="0", yOff="0", xSize=width, ySize=height)
         Xml.SubElement(
