@@ -17,6 +17,7 @@ from skysense.model.fuse import CellWindow, fuse_tile
 from skysense.model.fusion import TransformerEncoder
 from skysense.model.geocontext import GeoContext
 from skysense.model.inputs import Features, Inputs, Series, channel_statistics
+from skysense.model.sparse import fuse_cells
 from skysense.model.swin_v2 import SwinTransformerV2
 from skysense.model.tokens import (
     PATCH,
@@ -122,22 +123,52 @@ class SkySense(nn.Module):
         if size is None:
             return Features(hr=hr_maps)
         window = CellWindow(fusion_stride, crop, *size)
-        encoded = {
-            modality: self.encode_series(modality, series)
-            for modality in SERIES
-            if (series := inputs.series(modality)) is not None
-        }
+        encoded, hr_cells = self._encode(inputs, hr_maps, window)
         features = Features(hr=hr_maps)
-        hr_cells = (
-            None
-            if hr_maps is None or inputs.hr_per_base is None
-            else self._hr_cells(hr_maps[-1], inputs, window)
-        )
         features.fused, features.fused_valid = self._fuse(hr_cells, encoded, inputs.region, window)
         if series_maps:
             for modality, patches in encoded.items():
                 setattr(features, modality, self.upsample(modality, patches)[..., : size[0], : size[1]])
         return features
+
+    def forward_at(
+        self, inputs: Inputs, rows: Tensor, cols: Tensor, *, fusion_stride: int = 1
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...] | None]:
+        """Features of a few 10 m pixels of one tile: those of `forward`, without fusing the rest.
+
+        Args:
+            inputs: of one tile, with something to fuse.
+            rows, cols: (N,) int64 pixels of the whole tile.
+            fusion_stride: 2 or 4: the features are those of the cell that holds the pixel, not interpolated.
+
+        Returns:
+            (N, D), zeros where no token is valid; validity (N,); and the Swin maps, see `encode_hr`, or None.
+        """
+        size = _base_size(inputs)
+        assert size is not None
+        hr_maps = None if inputs.hr is None else self.encode_hr(inputs.hr, inputs.hr_valid)
+        window = CellWindow(fusion_stride, 0, *size)
+        encoded, hr_cells = self._encode(inputs, hr_maps, window)
+        like = _like(hr_cells, encoded)
+        sources = self._sources(hr_cells, encoded, self._folded(encoded, window), 0, window)
+        rows, cols = (places.to(like.device) // fusion_stride for places in (rows, cols))
+        fused, valid = fuse_cells(self.fusion, sources, rows, cols, window.per_patch, like)
+        if self.geo_context is not None:
+            fused = self.geo_context(fused, self.geo_context.matches(inputs.region, 1)[0]) * valid[:, None]
+        return fused, valid, hr_maps
+
+    def _encode(
+        self, inputs: Inputs, hr_maps: tuple[Tensor, ...] | None, window: CellWindow
+    ) -> tuple[dict[Modality, PatchSeries], tuple[Tensor, Tensor | None] | None]:
+        """What is fused: the series' patch tokens, and HR tokens of all cells with their validity."""
+        encoded = {
+            modality: self.encode_series(modality, series)
+            for modality in SERIES
+            if (series := inputs.series(modality)) is not None
+        }
+        if hr_maps is None or inputs.hr_per_base is None:
+            return encoded, None
+        return encoded, self._hr_cells(hr_maps[-1], inputs, window)
 
     def _fuse(
         self,
@@ -146,31 +177,44 @@ class SkySense(nn.Module):
         region: Tensor | None,
         window: CellWindow,
     ) -> tuple[Tensor, Tensor]:
-        like = (
-            next(iter(encoded.values())).patches
-            if encoded
-            else cast(tuple[Tensor, Tensor | None], hr_cells)[0]
-        )
+        like = _like(hr_cells, encoded)
         matches = None if self.geo_context is None else self.geo_context.matches(region, len(like))
-        folds = {modality: self._fold(modality, window.stride) for modality in encoded} if self.fast else {}
+        folds = self._folded(encoded, window)
         tiles = []
         # Tile by tile: a tile's features then depend on no other tile of the batch, and its cloudy dates cost
         # nothing.
         for b in range(len(like)):
-            sources: list[TokenSource] = []
-            if hr_cells is not None:
-                cells, valid = hr_cells[0][b], None if hr_cells[1] is None else hr_cells[1][b]
-                if valid is None or bool(valid.any()):
-                    sources.append(MapTokens(cells, valid, window.per_patch))
-            for modality, series in encoded.items():
-                source = self._series_tokens(modality, series, b, window.stride, folds.get(modality))
-                if source is not None:
-                    sources.append(source)
+            sources = self._sources(hr_cells, encoded, folds, b, window)
             fused, valid = fuse_tile(self.fusion, sources, window, like)
             if self.geo_context is not None and matches is not None:
                 fused = self.geo_context(fused, matches[b]) * valid[..., None]
             tiles.append((fused, valid))
         return window.to_pixels(torch.stack([f for f, _ in tiles]), torch.stack([v for _, v in tiles]))
+
+    def _sources(
+        self,
+        hr_cells: tuple[Tensor, Tensor | None] | None,
+        encoded: dict[Modality, PatchSeries],
+        folds: dict[Modality, tuple[Tensor, Tensor]],
+        b: int,
+        window: CellWindow,
+    ) -> list[TokenSource]:
+        """The modalities that have a valid token in tile b."""
+        sources: list[TokenSource] = []
+        if hr_cells is not None:
+            cells, valid = hr_cells[0][b], None if hr_cells[1] is None else hr_cells[1][b]
+            if valid is None or bool(valid.any()):
+                sources.append(MapTokens(cells, valid, window.per_patch))
+        for modality, series in encoded.items():
+            source = self._series_tokens(modality, series, b, window.stride, folds.get(modality))
+            if source is not None:
+                sources.append(source)
+        return sources
+
+    def _folded(
+        self, encoded: dict[Modality, PatchSeries], window: CellWindow
+    ) -> dict[Modality, tuple[Tensor, Tensor]]:
+        return {modality: self._fold(modality, window.stride) for modality in encoded} if self.fast else {}
 
     def _fold(self, modality: Modality, stride: int) -> tuple[Tensor, Tensor]:
         """See `UPHead.fold`."""
@@ -244,6 +288,13 @@ class SkySense(nn.Module):
             return None
         mean, std = channel_statistics(modality, like)
         return -mean / std
+
+
+def _like(hr_cells: tuple[Tensor, Tensor | None] | None, encoded: dict[Modality, PatchSeries]) -> Tensor:
+    """A tensor of the features' dtype and device."""
+    return (
+        next(iter(encoded.values())).patches if encoded else cast(tuple[Tensor, Tensor | None], hr_cells)[0]
+    )
 
 
 def _vit(config: VitConfig, modality: Modality) -> VisionTransformer:
