@@ -188,9 +188,9 @@ def _method(report: dict[str, Any]) -> list[str]:
     return [
         "<h2>How this was measured</h2>",
         f"<p>The polygons were dealt into groups, {times}; each group was mapped by a training that had not seen it. Polygons that "
-        "nearly touch were kept in one group. Each polygon counts once, whatever its size: its pixels resemble each other. Because "
-        "a few polygons without an error prove little, every class was given one more, imagined polygon, half of it mapped "
-        "right; so the figures err to the careful side. The ranges come from weighing the polygons at random, 1,000 times.</p>",
+        "nearly touch were kept in one group. Each polygon counts once, whatever its size: its pixels resemble each other. The "
+        "ranges come from weighing the polygons at random, 1,000 times; because a few polygons without an error prove little, an "
+        "imagined one, half of it mapped right, is weighed with them.</p>",
         '<p class="small">What this cannot see: places unlike every polygon, and mixed pixels on the edges of fields and roofs, '
         "which few people draw. For areas that others rely on, check a random sample of the map.</p>",
     ]

@@ -29,10 +29,15 @@ def verdict(report: dict[str, Any]) -> str:
     """How good the map will be."""
     if report["oa"] is None:
         return "Nothing can be judged yet: at least two classes need three polygons or more."
-    return (
+    told = (
         f"About {percent(report['oa'])} of the map's pixels will show the right class; with a chance of 90 % it is "
         f"{between(report['intervals']['oa'])}."
     )
+    unjudged = sum(item["intervals"] is None for item in report["classes"])
+    if not unjudged:
+        return told
+    which, them = ("the one class", "it") if unjudged == 1 else (f"the {unjudged} classes", "them")
+    return f"{told} That leaves out {which} that cannot be judged; the map may well be worse on {them}."
 
 
 def against_forest(report: dict[str, Any]) -> str:

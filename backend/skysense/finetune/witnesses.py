@@ -4,25 +4,27 @@ A polygon of 4,000 pixels is one witness: its pixels resemble each other, so it 
 computed from the matrix of the shares in which a class's polygons are mapped as each class, and classes weigh as much as they
 have polygons.
 
-With few witnesses a perfect record proves little: of three polygons that were mapped without error a fourth may well not be.
-To each class's polygons an imagined one is therefore added, half of it mapped right and half as the other classes, which is
-Jeffreys' prior for a proportion (Brown, Cai and DasGupta 2001, Interval estimation for a binomial proportion, Statistical
-Science 16). Intervals are of the Bayesian bootstrap (Rubin 1981, Annals of Statistics 9): the polygons of each class are
-weighted at random, Dirichlet(1, ..., 1, 1/2, 1/2) with the two halves last. Where every polygon is all right or all wrong,
-that is Jeffreys' interval.
+The figures are the witnesses' own. With few of them a perfect record proves little: of three polygons that were mapped without
+error a fourth may well not be. So for the intervals an imagined polygon is added, half of it mapped right and half as the other
+classes, which is Jeffreys' prior for a proportion (Brown, Cai and DasGupta 2001, Interval estimation for a binomial proportion,
+Statistical Science 16): one to each class for the figures of single classes, and one to all classes together, shared out alike,
+for the figures of the map. One to each would pull the map's figures down by as much as a class's, however many classes there are,
+while the mean over them becomes surer: of worlds of six classes that are nearly all right, the intervals hold the truth in half.
+Intervals are of the Bayesian bootstrap (Rubin 1981, Annals of Statistics 9): the polygons of each class are weighted at random,
+Dirichlet(1, ..., 1, a, a) with the two imagined parts last. Where every polygon is all right or all wrong, that is Jeffreys'
+interval.
 
 Shape legend: P polygons, K classes that can be given, J of them that are judged, D draws.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skysense.finetune.scores import Scores
 
-#: What an interval holds with a chance of 90 %.
+#: The chance with which an interval holds the truth.
 LEVEL = 0.9
 OVERALL = ("oa", "macro_f1", "miou")
 OF_CLASS = ("precision", "recall", "f1", "iou")
@@ -45,29 +47,33 @@ class Witnesses:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Figures by name, `OVERALL` and `OF_CLASS`: the value, that of the polygons without an imagined one, and the draws'.
+    """Figures by name, `OVERALL` and `OF_CLASS`: the witnesses' own, and the draws'.
 
     Attributes:
-        value, plain: of `OVERALL` (), of `OF_CLASS` (J,); plain is NaN where it is undefined.
+        value: of `OVERALL` (), of `OF_CLASS` (J,); the precision of a class that nothing is mapped as is 0.
         draws: of `OVERALL` (D,), of `OF_CLASS` (D, J).
     """
 
     value: dict[str, NDArray[np.float64]]
-    plain: dict[str, NDArray[np.float64]]
     draws: dict[str, NDArray[np.float64]]
 
     def interval(self, name: str) -> NDArray[np.float64]:
-        """(2,) or (2, J): the lower and the upper end of the 90 % interval, which always holds the plain figure.
+        """(2,) or (2, J): the ends of the 90 % interval of a figure, see `interval`."""
+        return interval(self.value[name], self.draws[name])
 
-        Without an error the upper end is 1, and without a hit the lower end 0, as Brown, Cai and DasGupta advise.
-        """
-        low, high = interval(self.draws[name])
-        return np.stack((np.fmin(low, self.plain[name]), np.fmax(high, self.plain[name])))
+    def difference(self, other: "Judgement", name: str) -> tuple[float, NDArray[np.float64]]:
+        """Of one of `OVERALL`, this map's minus another's on the same polygons: the figure and the ends (2,) of its interval."""
+        value = self.value[name] - other.value[name]
+        return float(value), interval(value, self.draws[name] - other.draws[name])
 
 
-def interval(draws: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(2, ...) ends of the central 90 % of draws (D, ...)."""
-    return np.asarray(np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))
+def interval(value: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, ...) ends of the central 90 % of draws (D, ...), moved out where they do not hold the figure (...) itself.
+
+    Without an error the upper end is thus 1, and without a hit the lower end 0, as Brown, Cai and DasGupta advise.
+    """
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return np.stack((np.minimum(low, value), np.maximum(high, value)))
 
 
 def judge_witnesses(*maps: Witnesses, seed: int = 0) -> list[Judgement]:
@@ -76,48 +82,48 @@ def judge_witnesses(*maps: Witnesses, seed: int = 0) -> list[Judgement]:
     Args:
         maps: equal in `true`.
     """
-    true = maps[0].true
-    judged, counts = np.unique(true, return_counts=True)
-    weights = [
-        _weights(int(count), np.random.default_rng((seed, int(k)))) for k, count in zip(judged, counts)
-    ]
+    judged = np.unique(maps[0].true)
+    names = {OVERALL: _PRIOR / len(judged), OF_CLASS: _PRIOR}
     out = []
     for item in maps:
-        # (2 + D, J, K), each row times the class's polygons
-        matrices = np.stack(
-            [count * (w @ _atoms(item, int(k))) for k, count, w in zip(judged, counts, weights)], axis=1
-        )
-        figures = [_figures(matrix, judged) for matrix in matrices]
-        names = (*OVERALL, *OF_CLASS)
-        out.append(
-            Judgement(
-                {name: np.asarray(figures[0][name]) for name in names},
-                {name: np.asarray(figures[1][name]) for name in names},
-                {name: np.array([figure[name] for figure in figures[2:]]) for name in names},
-            )
-        )
+        value = _figures(_matrices(item, judged, None, seed)[0], judged, (*OVERALL, *OF_CLASS))
+        draws: dict[str, NDArray[np.float64]] = {}
+        for group, prior in names.items():
+            found = [_figures(matrix, judged, group) for matrix in _matrices(item, judged, prior, seed)]
+            draws |= {name: np.array([figures[name] for figures in found]) for name in group}
+        out.append(Judgement({name: np.nan_to_num(figure) for name, figure in value.items()}, draws))
     return out
 
 
-def _weights(polygons: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """(2 + D, polygons + 2): weights of the value, of the plain figure, and of the draws; the imagined halves are last."""
-    alone = np.append(np.ones(polygons), [0, 0])
-    concentration = np.append(np.ones(polygons), [_PRIOR, _PRIOR])
-    return np.vstack(
-        (concentration / concentration.sum(), alone / polygons, random.dirichlet(concentration, _DRAWS))
-    )
+def _matrices(
+    item: Witnesses, judged: NDArray[np.int64], prior: float | None, seed: int
+) -> NDArray[np.float64]:
+    """(D, J, K): in each draw the shares in which a class is mapped as each, times the number of its polygons.
+
+    Args:
+        prior: weight of either half of the class's imagined polygon; None: of the polygons as they are, D = 1.
+    """
+    rows = []
+    for k in judged.tolist():
+        own = item.shares[item.true == k]
+        right = np.eye(own.shape[1])[k]
+        if prior is None:
+            weights = np.full((1, len(own) + 2), 1 / len(own))
+            weights[:, -2:] = 0
+        else:
+            concentration = np.append(np.ones(len(own)), [prior, prior])
+            weights = np.random.default_rng((seed, k)).dirichlet(concentration, _DRAWS)
+        # The imagined halves: all right, and all mapped as the other classes alike.
+        rows.append(len(own) * weights @ np.vstack((own, right, (1 - right) / (len(right) - 1))))
+    return np.stack(rows, axis=1)
 
 
-def _atoms(item: Witnesses, k: int) -> NDArray[np.float64]:
-    """(polygons of class k + 2, K): their shares, then all right, then all mapped as the other classes alike."""
-    right = np.eye(item.shares.shape[1])[k]
-    return np.vstack((item.shares[item.true == k], right, (1 - right) / (len(right) - 1)))
-
-
-def _figures(matrix: NDArray[np.float64], judged: NDArray[np.int64]) -> dict[str, Any]:
+def _figures(
+    matrix: NDArray[np.float64], judged: NDArray[np.int64], names: tuple[str, ...]
+) -> dict[str, NDArray[np.float64]]:
     """Figures of a matrix (J, K) of true and given classes; what is given to a class that is not judged is wrong."""
     given = matrix[:, judged]
     confusion = np.column_stack((matrix.sum(1) - given.sum(1), given))
     # Weights instead of counts of pixels: the formulas are the same.
     found = Scores(tuple(judged.tolist()), confusion)  # type: ignore[arg-type]
-    return {name: getattr(found, name) for name in (*OVERALL, *OF_CLASS)}
+    return {name: np.asarray(getattr(found, name)) for name in names}

@@ -108,16 +108,15 @@ def test_the_report_by_hand():
     assert report["confusion"]["ids"] == [1, 2]
     assert report["confusion"]["counts"] == [[4, 1, 1], [1, 5, 0]]
     assert np.allclose(report["confusion"]["shares"], [[4 / 6, 1 / 6, 1 / 6], [1 / 6, 5 / 6, 0]])
-    # Three polygons and an imagined one, which is half right and else alike the two other classes.
-    matrix = np.array([[2 + 0.5, 0.5 + 0.25], [0.5 + 0.25, 2.5 + 0.5]]) / 4
+    matrix = np.array([[2, 0.5], [0.5, 2.5]])
     one, two, three = report["classes"]
-    assert (one["recall"], two["recall"]) == pytest.approx(np.diagonal(matrix))
+    assert (one["recall"], two["recall"]) == pytest.approx(np.diagonal(matrix) / 3)
     assert (one["precision"], two["precision"]) == pytest.approx(np.diagonal(matrix) / matrix.sum(0))
-    assert one["iou"] == pytest.approx(2.5 / 4 / (1 + 0.75 / 4))
+    assert one["iou"] == pytest.approx(2 / (3 + 0.5))
     assert report["miou"] == pytest.approx((one["iou"] + two["iou"]) / 2)
     assert report["macro_f1"] == pytest.approx((one["f1"] + two["f1"]) / 2)
-    assert report["oa"] == pytest.approx((2.5 + 3) / 8)
-    assert report["forest"]["oa"] == pytest.approx((3.5 / 4 + 2 / 4) / 2)
+    assert report["oa"] == pytest.approx(4.5 / 6)
+    assert report["forest"]["oa"] == pytest.approx((3 + 1.5) / 6)
     assert report["forest"]["difference"]["oa"]["value"] == pytest.approx(0)
     for found, figures in ((report, ("oa", "macro_f1", "miou")), (two, ("precision", "recall", "f1", "iou"))):
         for name in figures:
@@ -137,10 +136,11 @@ def test_repeats_are_pooled():
     right, wrong = given(ids, ids)[:, :2], given(ids, 3 - ids)[:, :2]
     report = judge(ids, polygons, [right, wrong, wrong], right)
     assert report["confusion"]["counts"] == [[6, 12, 0], [12, 6, 0]]
-    assert report["oa"] == pytest.approx((3 / 3 + 0.5) / 4)
-    assert report["forest"]["oa"] == pytest.approx(3.5 / 4)
-    assert report["forest"]["difference"]["oa"]["value"] == pytest.approx(-0.5)
-    assert report["forest"]["difference"]["oa"]["interval"][1] < 0
+    assert report["oa"] == pytest.approx(1 / 3)
+    assert report["forest"]["oa"] == 1
+    difference = report["forest"]["difference"]["oa"]
+    assert difference["value"] == pytest.approx(-2 / 3)
+    assert difference["interval"][0] <= difference["value"] < difference["interval"][1] < 0
 
 
 def test_a_large_polygon_is_one_witness():
@@ -148,7 +148,7 @@ def test_a_large_polygon_is_one_witness():
     polygons = np.array([0] * 1000 + [1, 2] + [3, 4, 5])
     predicted = np.array([1] * 1000 + [2, 2] + [2, 2, 2])
     report = judge(ids, polygons, [given(ids, predicted)[:, :2]], given(ids, predicted)[:, :2])
-    assert report["classes"][0]["recall"] == pytest.approx((1 + 0.5) / 4)
+    assert report["classes"][0]["recall"] == pytest.approx(1 / 3)
 
 
 def test_confidence_is_held_against_how_often_it_is_right():

@@ -92,10 +92,9 @@ def test_a_report_is_four_files_that_agree(tmp_path):
         ["1", "wheat", "6", "60", "yes"], ["2", "barley", "6", "60", "yes"], ["3", "<hemp> & more", "1", "10", "no"],
     ]  # fmt: skip
     wheat = dict(zip(header, rows[0]))
-    # Six polygons of 70 % and an imagined one, which is half right.
-    assert float(wheat["recall"]) == pytest.approx((6 * 0.7 + 0.5) / 7, abs=1e-4)
-    assert float(wheat["forest_recall"]) == pytest.approx((6 * 0.5 + 0.5) / 7, abs=1e-4)
-    assert float(wheat["recall_low"]) < float(wheat["recall"]) < float(wheat["recall_high"])
+    assert float(wheat["recall"]) == pytest.approx(0.7, abs=1e-4)
+    assert float(wheat["forest_recall"]) == pytest.approx(0.5, abs=1e-4)
+    assert float(wheat["recall_low"]) < float(wheat["recall"]) <= float(wheat["recall_high"])
     assert rows[2][5:] == [""] * (len(header) - 5)
 
 
@@ -107,7 +106,7 @@ def test_the_page_is_whole_in_itself_and_shows_the_figures(tmp_path):
     text = "".join(outline.text)
     assert "Training report: A & B" in text and "<hemp> & more" in text
     assert f"{100 * report['miou']:.0f} %" in text and f"{100 * report['forest']['miou']:.0f} %" in text
-    assert text.count("cannot be judged") == 2  # in the table and in the steps
+    assert text.count("cannot be judged") == 3  # in the verdict, the table and the steps
     # Two bars a class that is judged: F1 of the model and of the forest.
     widths = [float(width) for width in re.findall(r'<rect [^>]*width="([0-9.]+)"', page)]
     f1 = [item["f1"] for pair in zip(report["classes"], report["forest"]["classes"]) for item in pair]
@@ -187,7 +186,14 @@ def test_the_confidence_is_called_what_it_is():
 def test_the_verdict_gives_the_range():
     report = made((0.3, 0), (0, 0))
     low, high = report["intervals"]["oa"]
-    assert verdict(report) == (
+    given = (
         f"About {100 * report['oa']:.0f} % of the map's pixels will show the right class; with a chance of 90 % it is "
         f"{100 * low:.0f} to {100 * high:.0f} %."
     )
+    assert verdict(report) == (
+        f"{given} That leaves out the one class that cannot be judged; the map may well be worse on it."
+    )
+    assert "leaves out the 2 classes" in verdict(
+        {**report, "classes": [*report["classes"], report["classes"][2]]}
+    )
+    assert verdict({**report, "classes": report["classes"][:2]}) == given

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
+from skysense.finetune import witnesses
 from skysense.finetune.scores import scores
 from skysense.finetune.witnesses import LEVEL, Witnesses, judge_witnesses
 
@@ -9,28 +10,29 @@ def _judge(true, shares, **options):
     return judge_witnesses(Witnesses(np.array(true), np.array(shares, float)), **options)[0]
 
 
-def test_values_are_those_of_the_polygons_and_one_half_right_one():
-    # Three polygons of class 0: 1, 1 and 1/2 right; three of class 1: all right. Of four witnesses each: 3/4 and 7/8.
+def test_values_are_those_of_the_polygons():
+    # Three polygons of class 0: 1, 1 and 1/2 right; three of class 1: all right.
     found = _judge([0, 0, 0, 1, 1, 1], [[1, 0], [1, 0], [0.5, 0.5], [0, 1], [0, 1], [0, 1]])
-    assert found.value["recall"] == pytest.approx([3 / 4, 7 / 8])
-    assert found.value["precision"] == pytest.approx([0.75 / (0.75 + 0.125), 0.875 / (0.875 + 0.25)])
-    assert found.value["oa"] == pytest.approx((3 / 4 + 7 / 8) / 2)
-    assert found.value["iou"] == pytest.approx([0.75 / (1 + 0.125), 0.875 / (1 + 0.25)])
+    assert found.value["recall"] == pytest.approx([5 / 6, 1])
+    assert found.value["precision"] == pytest.approx([1, 6 / 7])
+    assert found.value["oa"] == pytest.approx(11 / 12)
+    assert found.value["iou"] == pytest.approx([5 / 6, 6 / 7])
     assert found.value["macro_f1"] == pytest.approx(found.value["f1"].mean())
     assert found.value["miou"] == pytest.approx(found.value["iou"].mean())
 
 
 def test_classes_weigh_as_much_as_they_have_polygons():
-    shares = [[1, 0]] * 9 + [[1, 0]] * 3  # class 1 is never found
-    found = _judge([0] * 9 + [1] * 3, shares)
-    assert found.value["oa"] == pytest.approx((9 * 9.5 / 10 + 3 * 0.5 / 4) / 12)
+    found = _judge([0] * 9 + [1] * 3, [[1, 0]] * 9 + [[1, 0]] * 3)  # class 1 is never found
+    assert found.value["oa"] == pytest.approx(9 / 12)
+    assert found.value["precision"].tolist() == pytest.approx([9 / 12, 0])
+    assert found.interval("precision")[0, 1] == 0 < found.interval("precision")[1, 1]
 
 
 def test_what_is_given_to_a_class_that_is_not_judged_is_wrong():
     found = _judge([0, 0, 0, 1, 1, 1], [[0.5, 0, 0.5]] * 3 + [[0, 1, 0]] * 3)
-    assert found.value["recall"][0] == pytest.approx((3 * 0.5 + 0.5) / 4)
+    assert found.value["recall"][0] == pytest.approx(0.5)
     # None of it lowers the precision of another class.
-    assert found.value["precision"][1] == pytest.approx((3.5 / 4) / (3.5 / 4 + 0.25 / 4))
+    assert found.value["precision"][1] == 1
 
 
 def test_many_polygons_leave_the_figures_of_the_pixels():
@@ -43,14 +45,53 @@ def test_many_polygons_leave_the_figures_of_the_pixels():
     assert found.value["macro_f1"] == pytest.approx(f1_score(true, given, average="macro"), abs=1e-3)
 
 
+def _jeffreys(right, wrong):
+    """The 90 % interval of Beta(right + 1/2, wrong + 1/2), by its own sampling."""
+    draws = np.random.default_rng(1).beta(right + 0.5, wrong + 0.5, 200_000)
+    return pytest.approx(np.quantile(draws, [0.05, 0.95]), abs=0.03)
+
+
 @pytest.mark.parametrize("polygons", [3, 5, 20])
-def test_without_an_error_the_interval_is_jeffreys(polygons):
-    found = _judge(np.repeat([0, 1], polygons), np.eye(2)[np.repeat([0, 1], polygons)])
-    # Of Beta(n + 1/2, 1/2), by its own sampling.
-    beta = np.random.default_rng(1).beta(polygons + 0.5, 0.5, 200_000)
-    low, high = np.quantile(found.draws["recall"][:, 0], [0.05, 0.95])
-    assert (low, high) == pytest.approx(np.quantile(beta, [0.05, 0.95]), abs=0.02)
-    assert found.interval("oa")[0] < 1 == found.interval("oa")[1]
+def test_where_polygons_are_all_right_or_all_wrong_the_intervals_are_jeffreys(polygons):
+    true = np.repeat([0, 1, 2], polygons)
+    perfect = _judge(true, np.eye(3)[true])
+    assert np.quantile(perfect.draws["recall"][:, 0], [0.05, 0.95]) == _jeffreys(polygons, 0)
+    # Of all classes together there is one imagined polygon, not one for each.
+    assert np.quantile(perfect.draws["oa"], [0.05, 0.95]) == _jeffreys(3 * polygons, 0)
+    assert perfect.interval("oa")[0] < 1 == perfect.interval("oa")[1] == perfect.value["oa"]
+    # One of each class is wrong.
+    given = np.where(np.arange(3 * polygons) % polygons == 0, (true + 1) % 3, true)
+    found = _judge(true, np.eye(3)[given])
+    assert found.interval("recall")[:, 0] == _jeffreys(polygons - 1, 1)
+
+
+def _worlds(classes, polygons, alpha, beta, count=150):
+    """Judgements of drawings from worlds whose polygons are right to shares of Beta(alpha, beta), with errors of any class."""
+    random = np.random.default_rng((classes, polygons))
+    true = np.repeat(np.arange(classes), polygons)
+    own = np.eye(classes, dtype=bool)[true]
+    for world in range(count):
+        right = random.beta(alpha, beta, len(true))
+        shares = np.zeros(own.shape)
+        shares[own] = right
+        wrong = random.dirichlet(np.full(classes - 1, 0.3), len(true))
+        shares[~own] = ((1 - right)[:, None] * wrong).ravel()
+        yield _judge(true, shares, seed=world)
+
+
+@pytest.mark.parametrize(("classes", "polygons"), [(2, 5), (4, 3), (6, 5)])
+@pytest.mark.parametrize(("alpha", "beta"), [(9.7, 0.3), (2, 0.7)])  # 97 % and 74 % right on average
+def test_the_figures_of_the_map_are_not_biased_and_their_intervals_hold(
+    classes, polygons, alpha, beta, monkeypatch
+):
+    monkeypatch.setattr(witnesses, "_DRAWS", 200)
+    mean = alpha / (alpha + beta)
+    # Of every class: errors spread alike, so that as much is wrongly gained as is lost.
+    truth = mean / (2 - mean)
+    found = list(_worlds(classes, polygons, alpha, beta))
+    assert np.mean([item.value["miou"] for item in found]) == pytest.approx(truth, abs=0.02)
+    low, high = np.array([item.interval("miou") for item in found]).T
+    assert np.mean((low <= truth) & (truth <= high)) >= 0.78
 
 
 @pytest.mark.parametrize(("polygons", "least"), [(4, 0.84), (30, 0.84)])
