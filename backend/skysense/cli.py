@@ -393,6 +393,10 @@ def _show_descriptions(result: Result) -> str:
 
 def _show_model(result: Result) -> str:
     report = result["report"]
+    if "field" in result:
+        from skysense.finetune.value_report import summary
+
+        return "\n".join(filter(None, (result["model"], summary(report, result["field"]), result["page"])))
     text = f"{result['model']}\n{len(result['classes'])} classes, {report['n_polygons']} polygons, "
     text += f"{report['n_pixels']} pixels; {report['scored_on']}"
     if report["oa"] is not None:
@@ -406,7 +410,8 @@ def _show_model(result: Result) -> str:
 
 
 def _show_map(result: Result) -> str:
-    return f"{result['map']}\n{result['confidence']}\n{result['seconds']:.1f} s"
+    files = [result.get(name) for name in ("map", "confidence", "uncertainty")]
+    return "\n".join([*filter(None, files), f"{result['seconds']:.1f} s"])
 
 
 def _show_scores(result: Result) -> str:

@@ -77,13 +77,14 @@ def write_report(
         folder / "report.json",
         {"scene": scene, "facts": dict(told), "classes": [dict(item) for item in classes], "report": report},
     )
-    write_aside(folder / "classes.csv", _csv(_class_rows(report, names)))
-    write_aside(folder / "confusion.csv", _csv(_confusion_rows(report, names)))
+    write_aside(folder / "classes.csv", csv_bytes(_class_rows(report, names)))
+    write_aside(folder / "confusion.csv", csv_bytes(_confusion_rows(report, names)))
     write_aside(folder / PAGE, page(report, classes, scene, told).encode())
     return folder / PAGE
 
 
-def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
+def csv_bytes(rows: Sequence[Sequence[Any]]) -> bytes:
+    """A table as spreadsheets read it."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     # With a mark of its encoding, without which spreadsheets spoil names beyond ASCII.

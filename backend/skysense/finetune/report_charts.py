@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, which most colour-blind people can tell apart.
 """
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 MODEL, FOREST, INK, GRID = "#0072b2", "#d55e00", "#222222", "#dddddd"
@@ -79,6 +80,43 @@ def reliability_curve(bins: Sequence[dict[str, Any]]) -> str:
     parts.append(f'<text x="{x(0.5)}" y="{y(0) + 42}" text-anchor="middle">confidence of the map</text>')
     parts.append(
         f'<text x="12" y="{y(0.5)}" text-anchor="middle" transform="rotate(-90 12 {y(0.5)})">share that is right</text>'
+    )
+    return "".join([*parts, "</svg>"])
+
+
+def scatter(
+    points: Sequence[tuple[float, float, str]], low: float, high: float, labels: tuple[str, str]
+) -> str:
+    """Points in a square whose both axes reach from `low` to `high`; on the dashed diagonal both are equal.
+
+    Args:
+        points: x, y and colour.
+        labels: of the x and the y axis; plain text.
+    """
+    span = high - low or 1.0
+
+    def x(value: float) -> float:
+        return _MARGIN + 12 + _SIDE * (value - low) / span
+
+    def y(value: float) -> float:
+        return 10 + _SIDE * (1 - (value - low) / span)
+
+    parts = [_open(_MARGIN + _SIDE + 40, _SIDE + 62, f"{labels[1]} by {labels[0]}")]
+    for tick in (low + span * share for share in (0, 0.25, 0.5, 0.75, 1)):
+        parts.append(
+            f'<path d="M{x(tick):.0f} {y(low)}V{y(high)}M{x(low)} {y(tick):.0f}H{x(high)}" stroke="{GRID}"/>'
+        )
+        parts.append(f'<text x="{x(tick):.0f}" y="{y(low) + 18}" text-anchor="middle">{tick:.3g}</text>')
+        parts.append(f'<text x="{x(low) - 6}" y="{y(tick) + 4:.0f}" text-anchor="end">{tick:.3g}</text>')
+    parts.append(f'<path d="M{x(low)} {y(low)}L{x(high)} {y(high)}" stroke="{INK}" stroke-dasharray="5 4"/>')
+    parts += [
+        f'<circle cx="{x(across):.1f}" cy="{y(up):.1f}" r="3.5" fill="{colour}" fill-opacity="0.7"/>'
+        for across, up, colour in points
+    ]
+    middle = low + span / 2
+    parts.append(
+        f'<text x="{x(middle)}" y="{y(low) + 42}" text-anchor="middle">{escape(labels[0])}</text>'
+        f'<text x="12" y="{y(middle)}" text-anchor="middle" transform="rotate(-90 12 {y(middle)})">{escape(labels[1])}</text>'
     )
     return "".join([*parts, "</svg>"])
 

@@ -63,8 +63,13 @@ def page(
         *_confusion(report, names, colours),
         *_reliability(report),
         *_method(report),
-        *_facts(facts),
+        *facts_table(facts),
     ]
+    return document(title, body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A whole HTML page; the title and the body's lines are HTML already."""
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
@@ -196,7 +201,8 @@ def _method(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def _facts(facts: Mapping[str, str]) -> list[str]:
+def facts_table(facts: Mapping[str, str]) -> list[str]:
+    """What was trained, as HTML; facts as of `report.facts`."""
     if not facts:
         return []
     rows = [

@@ -24,9 +24,9 @@ TREES = 100
 _LEAF, _DEPTH = 2, 12
 #: Pixels of a class that they see: enough for a class's variety, and soon fitted.
 _PIXELS_PER_CLASS = 200
-#: Of numbers: pixels that they see in all, and the share of the features that a node chooses from.
+#: Of numbers: pixels that they see in all, and the share of the features that a node chooses from, or their least number.
 _PIXELS_WITH_VALUES = 4_000
-_SEEN = 0.1
+_SEEN, _SEEN_AT_LEAST = 0.1, 8
 #: Added to each probability: a class that no tree votes for is unlikely, not impossible.
 _FLOOR = 1e-3
 _ROWS = 20_000  # pixels that are taken down the trees at a time
@@ -108,8 +108,9 @@ def fit_value_trees(
     """Fit to pixels (N, F) and their numbers (N,), whose mean should be near 0 and whose spread near 1."""
     random = np.random.default_rng(seed)
     chosen = np.sort(random.permutation(len(x))[:_PIXELS_WITH_VALUES])
+    seen = min(x.shape[1], max(_SEEN_AT_LEAST, int(_SEEN * x.shape[1])))
     ensemble = ExtraTreesRegressor(
-        TREES, min_samples_leaf=_LEAF, max_depth=_DEPTH, max_features=_SEEN, random_state=seed, n_jobs=-1
+        TREES, min_samples_leaf=_LEAF, max_depth=_DEPTH, max_features=seen, random_state=seed, n_jobs=-1
     ).fit(x[chosen], values[chosen], weights[chosen])
 
     def moments(tree: Any) -> NDArray[np.float32]:

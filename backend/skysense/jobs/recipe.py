@@ -19,6 +19,7 @@ FORMAT = 1
 #: What labels teach, and what a map of the model then shows.
 TARGETS = {
     "classes": "the class of every pixel",
+    "values": "a number for every pixel",
 }
 
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from skysense.errors import InputError
 from skysense.jobs.control import JobControl
-from skysense.jobs.recipe import Recipe
+from skysense.jobs.recipe import TARGETS, Recipe
 
 
 def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
@@ -14,6 +15,10 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     """
     # torch is imported here, in the job, and not when the worker starts.
     if recipe.task == "finetune":
+        if recipe.options.target == "values":
+            from skysense.finetune.train_values import finetune_values
+
+            return finetune_values(recipe, control)
         from skysense.finetune.train import finetune
 
         return finetune(recipe, control)
@@ -25,6 +30,31 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         from skysense.pretrain.run import run_pretrain
 
         return run_pretrain(recipe, control)
+    target = _target(recipe)
+    if target == "values":
+        from skysense.inference.predict_values import predict_values
+
+        return predict_values(recipe, control)
     from skysense.inference.predict import predict
 
     return predict(recipe, control)
+
+
+def _target(recipe: Recipe) -> str:
+    """What the model to map with was trained for (see `recipe.TARGETS`); models of before there were targets: classes.
+
+    Raises:
+        InputError: the model cannot be read, or this version does not know what it is for.
+    """
+    from skysense.model.modelfile import read_header
+
+    if recipe.model is None:
+        return "classes"  # whose mapping says that a model is missing
+    target = str(read_header(recipe.model).get("target", "classes"))
+    if target not in TARGETS:
+        raise InputError(
+            f"was trained for {target!r}, which this version does not know",
+            recipe.model.name,
+            "Update SkySense",
+        )
+    return target

@@ -65,6 +65,7 @@ def merge_chunks(
     legend: Sequence[MapClass],
     metadata: dict[str, str],
     kind: Kind,
+    description: str = "",
 ) -> None:
     """Merge chunk files into one COG, written aside and renamed: an old map stays until the new one is whole.
 
@@ -76,6 +77,7 @@ def merge_chunks(
         metadata: items of the default domain beside that one.
         kind: a class map has a colour table and overviews by majority; a confidence map is grey; values are float32
             with NaN where there are none, and overviews by mean.
+        description: of the band.
 
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
@@ -84,7 +86,9 @@ def merge_chunks(
     if legend:
         metadata = {**metadata, "SKYSENSE_CLASSES": class_names(legend)}
     ordered = sorted(parts, key=lambda item: (item[0].row, item[0].col))
-    vrt = _vrt(ordered, grid, legend if kind == "class" else None, metadata, real=kind == "value")
+    vrt = _vrt(
+        ordered, grid, legend if kind == "class" else None, metadata, description, real=kind == "value"
+    )
     try:
         # Without PAM no .aux.xml appears beside the map.
         with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(vrt.encode(), filename="map.vrt") as source:
@@ -125,6 +129,7 @@ def _vrt(
     grid: Grid,
     legend: Sequence[MapClass] | None,
     metadata: dict[str, str],
+    description: str = "",
     real: bool = False,
 ) -> str:
     """VRT XML of the whole map (GDAL, "VRT driver")."""
@@ -138,6 +143,8 @@ def _vrt(
     for key, value in sorted(metadata.items()):
         Xml.SubElement(items, "MDI", key=key).text = value
     band = Xml.SubElement(root, "VRTRasterBand", dataType="Float32" if real else "Byte", band="1")
+    if description:
+        Xml.SubElement(band, "Description").text = description
     Xml.SubElement(band, "NoDataValue").text = "nan" if real else "0"
     Xml.SubElement(band, "ColorInterp").text = "Palette" if legend is not None else "Gray"
     if legend is not None:
