@@ -114,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("scene", metavar="SCENE", help="scene.json or its folder")
     sub.add_argument("--model", type=Path, required=True, metavar="M.safetensors")
     sub.add_argument("--out", type=Path, required=True, metavar="OUT.tif")
+    sub.add_argument("--polygons", metavar="GPKG", help="polygons to classify, with a model of whole polygons")
+    sub.add_argument("--polygons-layer", metavar="NAME", help="layer inside that file, when it has several")
     sub.add_argument("--area", type=float, nargs=4, metavar=("XMIN", "YMIN", "XMAX", "YMAX"))
     sub.add_argument("--area-crs", metavar="EPSG:n", help="CRS of --area")
     sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
@@ -293,6 +295,8 @@ def _predict(args: argparse.Namespace) -> Result:
                 precision=args.precision,
                 area=tuple(args.area) if args.area else None,
                 area_crs=args.area_crs,
+                polygons=args.polygons and str(Path.cwd() / args.polygons),
+                polygons_layer=args.polygons_layer,
             ),
         )
     )
@@ -410,7 +414,7 @@ def _show_model(result: Result) -> str:
 
 
 def _show_map(result: Result) -> str:
-    files = [result.get(name) for name in ("map", "confidence", "uncertainty")]
+    files = [result.get(name) for name in ("map", "confidence", "uncertainty", "polygons")]
     return "\n".join([*filter(None, files), f"{result['seconds']:.1f} s"])
 
 

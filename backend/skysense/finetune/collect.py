@@ -87,7 +87,7 @@ def collect(
         drawn = _Sample(x, pixels.ids[chosen], pixels.polygons[chosen], order[chosen])
         sample = drawn if sample is None else sample.joined(drawn, most)
     outside = sorted(set(range(len(labels.labels.ids))) - set(inside.tolist()))
-    _tell(labels, outside, sorted(found - seen), disputes, control)
+    tell_left_out(labels, outside, sorted(found - seen), disputes, control)
     if sample is None:
         raise InputError(
             f"the {total} labelled pixels all lie where the imagery is empty or cloudy on every date"
@@ -163,7 +163,7 @@ def balanced(
     return np.sort(np.concatenate(kept))
 
 
-def _tell(
+def tell_left_out(
     labels: PixelLabels,
     outside: list[int],
     unseen: list[int],

@@ -25,8 +25,20 @@ def read_layer(
     Raises:
         InputError: it cannot be read, or has no geometry or no CRS.
     """
+    meta, geometry, values = read_table(path, layer, where)
+    columns = {
+        str(name): [_plain(value) for value in column]
+        for name, column in zip(meta["fields"], values, strict=True)
+    }
+    return columns, geometry, meta["crs"] or ""
+
+
+def read_table(
+    path: Path, layer: str | None, where: str
+) -> tuple[dict[str, Any], NDArray[np.object_], list[NDArray[Any]]]:
+    """The same as arrays: what the layer says of itself (pyogrio: "crs", "fields", "dtypes", "geometry_type"), WKB, and values."""
     if not path.exists():
-        raise InputError("does not exist", str(path), "Choose the label layer again")
+        raise InputError("does not exist", str(path), "Choose the layer again")
     try:
         # A GeoPackage with styles saved by QGIS has a table of them, without geometry.
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
@@ -43,11 +55,7 @@ def read_layer(
         raise InputError("is a table without geometry", where, "Choose a layer of polygons or points")
     if len(geometry) and not meta["crs"]:
         raise InputError("has no coordinate system", where, "Assign its CRS in Layer Properties, Source")
-    columns = {
-        str(name): [_plain(value) for value in column]
-        for name, column in zip(meta["fields"], values, strict=True)
-    }
-    return columns, geometry, meta["crs"] or ""
+    return meta, geometry, list(values)
 
 
 def single_shapes(geometry: NDArray[np.object_], where: str) -> tuple[NDArray[np.object_], NDArray[np.int64]]:

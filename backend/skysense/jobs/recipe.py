@@ -20,6 +20,7 @@ FORMAT = 1
 TARGETS = {
     "classes": "the class of every pixel",
     "values": "a number for every pixel",
+    "polygons": "the class of every polygon as a whole, such as a parcel",
 }
 
 
@@ -41,6 +42,8 @@ class Options:
         resume: go on with the finished chunks of an earlier, interrupted run.
         standalone: the fine-tuned file holds its backbone too, where that one's licence allows it.
         report: the folder that a training writes its report to; None = none.
+        polygons: the vector file with the polygons that a model of polygons classifies.
+        polygons_layer: the layer in it, where it has several.
     """
 
     device: str = "auto"
@@ -55,6 +58,8 @@ class Options:
     resume: bool = False
     standalone: bool = False
     report: str | None = None
+    polygons: str | None = None
+    polygons_layer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +241,10 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         if not isinstance(values["report"], str) or not values["report"]:
             raise InputError(f"report is {values['report']!r}", "recipe", "Write the path of a folder")
         values["report"] = str(root / values["report"])
+    if values.get("polygons") is not None:
+        if not isinstance(values["polygons"], str) or not values["polygons"]:
+            raise InputError(f"polygons is {values['polygons']!r}", "recipe", "Write the path of a vector file")
+        values["polygons"] = str(root / values["polygons"])
     if not isinstance(values.get("seed", 0), int) or values.get("seed", 0) < 0:
         raise InputError(f"seed is {values['seed']!r}", "recipe", "Use a whole number, 0 or more")
     return Options(**values)

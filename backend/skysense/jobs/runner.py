@@ -19,6 +19,10 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             from skysense.finetune.train_values import finetune_values
 
             return finetune_values(recipe, control)
+        if recipe.options.target == "polygons":
+            from skysense.finetune.train_polygons import finetune_polygons
+
+            return finetune_polygons(recipe, control)
         from skysense.finetune.train import finetune
 
         return finetune(recipe, control)
@@ -31,10 +35,20 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
 
         return run_pretrain(recipe, control)
     target = _target(recipe)
+    if recipe.options.polygons is not None and target != "polygons":
+        raise InputError(
+            "maps every pixel, and polygons are given to classify",
+            "the model" if recipe.model is None else recipe.model.name,
+            "Train a model for whole polygons (--target polygons), or leave the polygons out",
+        )
     if target == "values":
         from skysense.inference.predict_values import predict_values
 
         return predict_values(recipe, control)
+    if target == "polygons":
+        from skysense.inference.predict_polygons import predict_polygons
+
+        return predict_polygons(recipe, control)
     from skysense.inference.predict import predict
 
     return predict(recipe, control)

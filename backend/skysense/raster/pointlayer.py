@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
 
-from skysense.raster.maps import discard, storage_error
+from skysense.raster.vectorfile import write_layer
 
 
 def write_points(
@@ -25,15 +24,4 @@ def write_points(
     Raises:
         StorageError: it cannot be written.
     """
-    part = out.with_name(f"{out.stem}.part.gpkg")
-    try:
-        discard(part)
-        pyogrio.raw.write(
-            part, shapely.to_wkb(shapely.points(x, y)), list(columns.values()), list(columns), layer=layer,
-            driver="GPKG", geometry_type="Point", crs=crs,
-            dataset_options={"VERSION": "1.2"},  # what the GDAL of QGIS 3.22 knows
-        )  # fmt: skip
-        part.replace(out)
-    except (RuntimeError, OSError) as error:  # pyogrio's own errors are RuntimeErrors
-        discard(part)
-        raise storage_error(out, error) from None
+    write_layer(out, layer, shapely.to_wkb(shapely.points(x, y)), "Point", columns, crs)

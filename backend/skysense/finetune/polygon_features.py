@@ -1,0 +1,116 @@
+"""Features of whole polygons: the mean of their pixels' features, and how much these differ inside.
+
+Shape legend: N pixels of a polygon in a tile, F features of a pixel.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skysense.finetune.collect import gather
+from skysense.finetune.features import Block, FeatureExtractor
+from skysense.finetune.labels import PixelLabels
+from skysense.jobs.control import JobControl
+from skysense.raster.layout import Layout
+from skysense.raster.tiles import Tile, Tiling
+
+MEAN, STD = "mean.", "std."
+#: Pixels whose features are in memory at a time.
+_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class PolygonFeatures:
+    """One polygon.
+
+    Attributes:
+        number: of the polygon.
+        pixels: how many of its pixels were seen.
+        values: (2F,) float32, means and standard deviations over those pixels, in the order of `polygon_blocks`.
+    """
+
+    number: int
+    pixels: int
+    values: NDArray[np.float32]
+
+
+def polygon_blocks(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The blocks of a polygon's features from those of a pixel's."""
+    return tuple(Block(prefix + block.name, block.dim) for prefix in (MEAN, STD) for block in blocks)
+
+
+def pixel_blocks(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The other way."""
+    return tuple(
+        Block(block.name.removeprefix(MEAN), block.dim) for block in blocks if block.name.startswith(MEAN)
+    )
+
+
+def polygon_features(
+    extractor: FeatureExtractor, tiling: Tiling, layout: Layout, labels: PixelLabels, control: JobControl
+) -> Iterator[PolygonFeatures]:
+    """Features of each polygon of which at least one pixel was seen, as soon as its last tile is done.
+
+    A polygon's pixels are those that it would label by itself (see `labels.PixelLabels`), whatever else overlaps it. Memory holds
+    the polygons that reach into tiles still to come, not all.
+
+    Raises:
+        Cancelled: between two tiles.
+    """
+    tiles = [(tile, labels.meeting(layout.compute.grid(tile.core))) for tile in tiling.over(layout.area)]
+    tiles = [(tile, numbers) for tile, numbers in tiles if len(numbers)]
+    last = {int(number): place for place, (_, numbers) in enumerate(tiles) for number in numbers}
+    sums: dict[int, _Sums] = defaultdict(_Sums)
+    for place, (tile, numbers) in enumerate(tiles):
+        control.progress(place / len(tiles), "Computing features")
+        _add(sums, extractor, layout, labels, tile, numbers)
+        for number in numbers.tolist():
+            if last[number] == place and number in sums:
+                yield sums.pop(number).features(number)
+
+
+class _Sums:
+    """Pixels, sum and sum of squares so far."""
+
+    def __init__(self) -> None:
+        self.pixels = 0
+        self.total: NDArray[np.float64] = np.zeros(0)
+        self.squares: NDArray[np.float64] = np.zeros(0)
+
+    def add(self, x: NDArray[np.float32]) -> None:
+        """Add pixels (N, F)."""
+        own = x.astype(np.float64)
+        total, squares = own.sum(0), (own * own).sum(0)
+        self.total = self.total + total if self.pixels else total
+        self.squares = self.squares + squares if self.pixels else squares
+        self.pixels += len(x)
+
+    def features(self, number: int) -> PolygonFeatures:
+        mean = self.total / self.pixels
+        std = np.sqrt(np.maximum(self.squares / self.pixels - mean * mean, 0))
+        return PolygonFeatures(number, self.pixels, np.concatenate((mean, std)).astype(np.float32))
+
+
+def _add(
+    sums: dict[int, _Sums],
+    extractor: FeatureExtractor,
+    layout: Layout,
+    labels: PixelLabels,
+    tile: Tile,
+    numbers: NDArray[np.int64],
+) -> None:
+    window = tile.core.intersect(layout.area)
+    assert window is not None
+    grid = layout.compute.grid(window)
+    features = extractor.features(extractor.read(tile))
+    for number in numbers.tolist():
+        rows, cols = labels.claims(number, grid)
+        rows, cols = rows + window.row - tile.core.row, cols + window.col - tile.core.col
+        seen = features.valid[rows, cols]
+        rows, cols = rows[seen], cols[seen]
+        for first in range(0, len(rows), _ROWS):
+            part = slice(first, first + _ROWS)
+            sums[number].add(gather(features, extractor.blocks, rows[part], cols[part]))

@@ -1,0 +1,97 @@
+"""Features of whole polygons against those of all pixels at once."""
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from label_files import square
+from skysense.finetune.features import FeatureExtractor
+from skysense.finetune.labels import LabelledPolygons, PixelLabels
+from skysense.finetune.polygon_features import pixel_blocks, polygon_blocks, polygon_features
+from skysense.inference.canvas import TileCanvas
+from skysense.inference.embed import FeaturePainter
+from skysense.jobs.control import JobControl
+from skysense.model.presets import seeded_model
+from skysense.raster.layout import plan_layout
+from skysense.raster.reader import SceneReader
+from skysense.raster.tiles import plan_tiles
+from skysense.scene.scenefile import load_scene
+from skysense.synthetic.landscape import make_landscape
+
+CONTROL = JobControl(lambda event: None)
+#: The third is whole pixels alone and crosses a tile's edge, the fifth is beside the imagery, the sixth where it is empty.
+SHAPES = [
+    square(2, 2, 3, 3),
+    shapely.MultiPolygon([square(10, 10, 2, 2), square(30, 40, 3, 1)]),
+    square(3, 20, 20, 22),
+    square(2, 2, 3, 3),
+    square(200, 2, 3, 3),
+    square(60, 2, 3, 3),
+    square(46, 30, 6, 2),
+]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """The features of `SHAPES` by number, and those of all 64 x 64 pixels (F, 64, 64); the 16 columns in the east are empty."""
+    path = make_landscape(tmp_path_factory.mktemp("scene"), size_m=640, hr_gsd_m=10, n_s2=2, n_s1=0)
+    data = json.loads(path.read_text())
+    data["acquisitions"] = [row for row in data["acquisitions"] if row["modality"] == "s2"]
+    path.write_text(json.dumps(data))
+    for row in data["acquisitions"]:
+        with rasterio.open(path.parent / row["path"], "r+") as image:
+            values = image.read()
+            values[:, :, 48:] = 0
+            image.write(values)
+    scene = load_scene(path)
+    layout = plan_layout(scene)
+    tiling = plan_tiles(layout)
+    shapes = np.array(SHAPES, object)
+    labels = PixelLabels(LabelledPolygons(shapes, np.ones(len(shapes), np.int64), {}, "shapes"))
+    with SceneReader(scene) as reader:
+        extractor = FeatureExtractor(seeded_model("tiny"), reader, layout, tiling, {}, (), spectral=False)
+        items = list(polygon_features(extractor, tiling, layout, labels, CONTROL))
+        blocks = extractor.blocks
+        painter = FeaturePainter(blocks, 1)
+        canvas = TileCanvas(extractor, painter, tiling, layout.area, sum(b.dim for b in blocks))
+        dense, _ = canvas.window(layout.area, CONTROL)
+        canvas.close()
+    assert len({tile.row for tile in tiling.over(layout.area)}) > 1  # else nothing crosses an edge
+    return {item.number: item for item in items}, dense.numpy(), blocks
+
+
+def expected(dense, places):
+    """Mean and standard deviation over rows x columns."""
+    pixels = np.concatenate([dense[:, rows, cols].reshape(len(dense), -1) for rows, cols in places], 1)
+    return np.concatenate((pixels.mean(1), pixels.std(1)))
+
+
+@pytest.mark.parametrize(
+    ("number", "places"),
+    [
+        (0, [np.s_[2:5, 2:5]]),
+        (1, [np.s_[10:12, 10:12], np.s_[40:41, 30:33]]),
+        (2, [np.s_[21:41, 4:22]]),
+        (3, [np.s_[2:5, 2:5]]),
+        (6, [np.s_[30:32, 46:48]]),
+    ],
+)
+def test_a_polygon_is_the_mean_and_the_spread_of_its_valid_pixels(found, number, places):
+    items, dense, blocks = found
+    item = items[number]
+    assert item.pixels == sum((rows.stop - rows.start) * (cols.stop - cols.start) for rows, cols in places)
+    assert item.values.shape == (2 * sum(block.dim for block in blocks),)
+    np.testing.assert_allclose(item.values, expected(dense, places), atol=2e-3)
+
+
+def test_what_was_not_seen_has_no_features(found):
+    assert sorted(found[0]) == [0, 1, 2, 3, 6]
+
+
+def test_blocks_of_polygons_and_of_pixels(found):
+    blocks = found[2]
+    both = polygon_blocks(blocks)
+    assert [block.name for block in both] == ["mean.fused", "std.fused"]
+    assert pixel_blocks(both) == blocks
