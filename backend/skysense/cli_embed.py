@@ -58,6 +58,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
                 "resume": args.resume,
                 "fusion_stride": args.fusion_stride,
                 "precision": args.precision,
+                "verify": args.verify,
                 "area": args.area,
                 "area_crs": args.area_crs,
             },

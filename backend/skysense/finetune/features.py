@@ -10,7 +10,8 @@ Shape legend: C features of a block, h x w its map, H x W compute pixels of a ti
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from skysense.raster.neighbourhood import local_mean
 from skysense.raster.reader import SceneReader, Stack
 from skysense.raster.tiles import Tile, Tiling
 from skysense.scene.sensors import SENSORS, Modality
+
+if TYPE_CHECKING:
+    from skysense.finetune.store import FeatureStore
 
 #: Windows (in 10 m pixels, odd) whose means stand beside each value of a series.
 _SERIES_WINDOWS = (3, 5)
@@ -63,12 +67,24 @@ def plain_values(blocks: tuple[Block, ...]) -> NDArray[np.bool_]:
     return np.concatenate(parts)
 
 
+#: The block of HR values: as large as the imagery and soon made, it is never kept, and stays in full precision.
+_HR_BANDS = "hr.bands"
+#: The largest number in half precision.
+_LARGEST = 65504.0
+
+
 @dataclass(frozen=True)
 class TileInput:
-    """What is read for one tile: a stack per modality, clouds already invalid."""
+    """What is read for one tile.
+
+    Attributes:
+        stacks: a stack per modality, clouds already invalid; of a tile whose features are known only what they lack.
+        known: features that need not be computed.
+    """
 
     tile: Tile
     stacks: dict[Modality, Stack]
+    known: "TileFeatures | None" = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,11 @@ class TileFeatures:
     maps: dict[str, FeatureMap]
     valid: NDArray[np.bool_]
 
+    def on(self, device: torch.device) -> "TileFeatures":
+        """The same on a device."""
+        moved = {name: replace(m, values=m.values.to(device)) for name, m in self.maps.items()}
+        return replace(self, maps=moved)
+
 
 class FeatureExtractor:
     """Turns tiles of a scene into features.
@@ -108,6 +129,7 @@ class FeatureExtractor:
         encoded: the modalities that the model sees; None: all of the scene. Of the others the head has spectral values only.
         spectral: False leaves the spectral blocks out: the model's own features alone.
         hr_bands: HR bands that the head sees ("R", "G", "B" and "NIR" if the training scene had it).
+        store: where features are found and kept; None: nowhere.
     """
 
     def __init__(
@@ -121,11 +143,12 @@ class FeatureExtractor:
         fusion_stride: int = 1,
         encoded: tuple[Modality, ...] | None = None,
         spectral: bool = True,
+        store: "FeatureStore | None" = None,
     ) -> None:
         self._model, self._reader, self._layout, self._tiling = model, reader, layout, tiling
         self._anchors, self._hr_bands, self._fusion_stride = anchors, hr_bands, fusion_stride
         self._encoded = layout.modalities if encoded is None else encoded
-        self._spectral = spectral
+        self._spectral, self.store = spectral, store
         weight = next(model.parameters())
         self._device, self._dtype = weight.device, weight.dtype
 
@@ -136,8 +159,8 @@ class FeatureExtractor:
         if self._spectral:
             width = 1 + len(_SERIES_WINDOWS)
             blocks = [Block(f"{modality}.series", width * a.dim) for modality, a in self._anchors.items()]
-            if "hr" in self._layout.modalities:
-                blocks.append(Block("hr.bands", 3 * len(self._hr_bands)))
+            if self._sees_hr:
+                blocks.append(Block(_HR_BANDS, 3 * len(self._hr_bands)))
         config = self._model.config
         if "hr" in self._encoded:
             stages = range(len(config.hr.depths))
@@ -147,6 +170,11 @@ class FeatureExtractor:
         return tuple(sorted(blocks, key=lambda block: block.name))
 
     @property
+    def _sees_hr(self) -> bool:
+        """Whether the head has HR values."""
+        return self._spectral and bool(self._hr_bands) and "hr" in self._layout.modalities
+
+    @property
     def _fuses(self) -> bool:
         return bool(set(self._encoded) - {"hr"})
 
@@ -154,9 +182,25 @@ class FeatureExtractor:
         """Read one tile; safe to call from several threads."""
         base = self._layout.base.grid(tile.window)
         compute = self._tiling.compute_grid(tile)
-        return TileInput(
-            tile, {m: self._reader.read(m, compute if m == "hr" else base) for m in self._layout.modalities}
+        known = self.store.load(tile) if self.store else None
+        wanted = self._layout.modalities if known is None else ("hr",) if self._sees_hr else ()
+        stacks: dict[Modality, Stack] = {
+            m: self._reader.read(m, compute if m == "hr" else base) for m in wanted
+        }
+        return TileInput(tile, stacks, known)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the kept features of one tile take, about."""
+        side, scale = self._tiling.core // self._tiling.scale, self._tiling.scale
+        fine = sum(block.dim for block in self.blocks if not block.name.startswith("hr."))
+        stages = sum(
+            block.dim * (self._tiling.side * scale // 2 ** (number + 2)) ** 2
+            for number, block in enumerate(
+                b for b in self.blocks if b.name.startswith("hr.") and not b.spectral
+            )
         )
+        return 2 * (fine * side**2 + stages)
 
     def geo_matches(self, tiles: Iterable[Tile]) -> list[RegionMatch]:
         """Which region's prototypes serve each tile; empty where the model has no geo-context or fuses nothing."""
@@ -175,9 +219,28 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def features(self, data: TileInput) -> TileFeatures:
-        """Compute the blocks of one tile; a modality that saw nothing here has none."""
+        """The blocks of one tile, computed and kept where they are not known; a modality that saw nothing here has none.
+
+        All but HR values are rounded to half precision, so that it does not matter whether they were known.
+        """
+        known = data.known and data.known.on(self._device)
+        if known is None:
+            known = self._computed(data)
+            if self.store:
+                self.store.save(known)
+        picture = data.stacks.get("hr") if self._sees_hr else None
+        if picture is None or not picture.valid.any():
+            return known
+        margin = self._tiling.margin * self._tiling.scale
+        values = FeatureMap(self._texture(picture), 1, margin)
+        return TileFeatures(known.tile, {**known.maps, _HR_BANDS: values}, known.valid)
+
+    def _computed(self, data: TileInput) -> TileFeatures:
+        """All blocks but HR values."""
         scale = self._tiling.scale
         margin = self._tiling.margin * scale
+        # With HR, one 10 m pixel more than the core, so that the scores can be interpolated at its edge.
+        halo = 1 if scale > 1 else 0
         seen = np.zeros((self._tiling.side * scale,) * 2, bool)
         maps: dict[str, FeatureMap] = {}
         inputs = Inputs()
@@ -189,12 +252,10 @@ class FeatureExtractor:
                 for name, tensor in self._tensors(modality, stack).items():
                     setattr(inputs, name, tensor)
             seen |= valid if modality == "hr" else valid.repeat(scale, 0).repeat(scale, 1)
-            if not self._spectral:
-                continue
-            if modality == "hr":
-                maps["hr.bands"] = FeatureMap(self._texture(stack), 1, margin)
-            else:
-                maps[f"{modality}.series"] = FeatureMap(self._series(modality, stack), scale, margin)
+            if self._spectral and modality != "hr":
+                inner = slice(self._tiling.margin - halo, self._tiling.side - self._tiling.margin + halo)
+                series = self._series(modality, stack)[:, inner, inner]
+                maps[f"{modality}.series"] = _rounded(series, scale, halo * scale)
         core = slice(margin, seen.shape[0] - margin)
         seen = seen[core, core]
         if not seen.any():
@@ -207,16 +268,12 @@ class FeatureExtractor:
             inputs.hr_per_base = scale if inputs.hr is not None else None
             if self._model.geo_context is not None:
                 inputs.region = torch.tensor([self._place(data.tile)], dtype=torch.float64)
-            # With HR, one pixel more than the core, so that the scores can be interpolated at its edge.
-            halo = 1 if scale > 1 else 0
             out = self._model(inputs, crop=self._tiling.margin - halo, fusion_stride=self._fusion_stride)
             assert out.fused is not None
-            maps["fused"] = FeatureMap(out.fused[0].float(), scale, halo * scale)
+            maps["fused"] = _rounded(out.fused[0], scale, halo * scale)
             stages = out.hr or ()
         for number, stage in enumerate(stages, start=1):
-            maps[f"hr.{number}"] = FeatureMap(
-                stage[0].float(), self._tiling.side * scale // stage.shape[-1], margin
-            )
+            maps[f"hr.{number}"] = _rounded(stage[0], self._tiling.side * scale // stage.shape[-1], margin)
         return TileFeatures(data.tile, maps, seen)
 
     def _tensors(self, modality: Modality, stack: Stack) -> dict[str, Tensor]:
@@ -278,6 +335,10 @@ class FeatureExtractor:
         mean = local_mean(values, valid, _TEXTURE_WINDOW)
         square = local_mean(values * values, valid, _TEXTURE_WINDOW)
         return torch.cat([values, mean, (square - mean * mean).clamp_min(0).sqrt()])
+
+
+def _rounded(values: Tensor, stride: int, origin: int) -> FeatureMap:
+    return FeatureMap(values.float().clamp(-_LARGEST, _LARGEST).half().float(), stride, origin)
 
 
 def at_pixels(feature: FeatureMap, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Tensor:

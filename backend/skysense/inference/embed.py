@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 import skysense
-from skysense.finetune.features import Block, FeatureExtractor, FeatureMap, TileFeatures, over_core
+from skysense.finetune.extraction import open_extractor
+from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
+from skysense.finetune.session import series_anchors
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.journal import close_journal, manifest, open_journal
 from skysense.jobs.control import JobControl
@@ -74,20 +76,23 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     }
     parts = open_journal(recipe.output, manifest(scene, settings), options.resume)
     with SceneReader(scene) as reader:
-        extractor = FeatureExtractor(
-            backbone.in_precision(precision),
+        # The same features as a training's, so that either finds what the other has kept.
+        extractor = open_extractor(
+            scene,
             reader,
-            layout,
             tiling,
-            {},
+            backbone,
+            precision,
+            options,
+            layout.modalities,
+            series_anchors(scene),
             (),
-            options.fusion_stride,
-            spectral=False,
         )
         if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
             control.note(note)
         # In a fused scene the HR stages are left out: F_fus has seen them.
-        blocks = tuple(block for block in extractor.blocks if cells.kind == "hr" or block.name == "fused")
+        encoded = [block for block in extractor.blocks if not block.spectral]
+        blocks = tuple(block for block in encoded if cells.kind == "hr" or block.name == "fused")
         dims = sum(block.dim for block in blocks)
         painter = FeaturePainter(blocks, cells.stride)
         canvas = TileCanvas(extractor, painter, tiling, cells.area, dims, cells.stride)

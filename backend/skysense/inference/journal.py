@@ -9,6 +9,7 @@ from typing import Any
 import skysense
 from skysense.errors import StorageError
 from skysense.jobs.sidecar import write_json
+from skysense.raster.identity import scene_identity
 from skysense.scene.acquisition import Scene
 
 
@@ -18,17 +19,7 @@ def manifest(scene: Scene, settings: dict[str, Any]) -> dict[str, Any]:
     Args:
         settings: what they depend on beside the scene and its files.
     """
-    files = {}
-    for acquisition in scene.acquisitions:
-        for reference in acquisition.bands.values():
-            status = reference.path.stat()
-            files[str(reference.path)] = [status.st_size, status.st_mtime_ns]
-    return {
-        "version": skysense.__version__,
-        "scene": [repr(item) for item in scene.acquisitions],
-        "files": files,
-        **settings,
-    }
+    return {"version": skysense.__version__, "scene": scene_identity(scene), **settings}
 
 
 def open_journal(output: Path, content: dict[str, Any], resume: bool) -> Path:

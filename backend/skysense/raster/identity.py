@@ -1,0 +1,68 @@
+"""Which imagery a result was made from: a digest that changes when a file or what is said of it does."""
+
+import hashlib
+import json
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from skysense.errors import InputError
+from skysense.raster.handles import open_raster
+from skysense.scene.acquisition import Acquisition, Scene
+
+#: Bytes at either end of a file that are looked at: headers, tables of tiles, and the newest writing lie there.
+_END = 64 * 1024
+
+
+def scene_identity(scene: Scene, whole: bool = False) -> str:
+    """Hex SHA-256 over the scene's acquisitions and their files, wherever these lie.
+
+    Of each file, and of those that it draws on (a VRT's sources, masks and overviews beside it), counts its size, its time of
+    change in nanoseconds and the SHA-256 of its first and last 64 KB. Of `.aux.xml` files beside it, which QGIS writes when it shows
+    an image, counts what they say of the values.
+
+    Args:
+        whole: all bytes count instead of the time of change and the ends: slow, and the same for a copy.
+
+    Raises:
+        InputError: a file is gone or cannot be opened.
+    """
+
+    @cache
+    def identity(path: Path) -> list[Any]:
+        with open_raster(path) as dataset:
+            files = sorted(Path(name) for name in dataset.files if not name.endswith(".aux.xml"))
+            said = repr((dataset.nodatavals, dataset.scales, dataset.offsets, dataset.descriptions))
+        return [said, *([file.name, *_file_identity(file, whole)] for file in files or [path])]
+
+    entries = [_entry(item, identity) for item in scene.acquisitions]
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
+def _entry(item: Acquisition, identity: Any) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "bands": {name: [identity(band.path), band.index] for name, band in item.bands.items()},
+        "mask": item.mask and identity(item.mask),
+    }
+    for part in fields(item):
+        if part.name not in ("path", "bands", "mask", "extra", "assumed"):
+            entry[part.name] = repr(getattr(item, part.name))
+    return entry
+
+
+def _file_identity(path: Path, whole: bool) -> tuple[int | str, ...]:
+    try:
+        status = path.stat()
+        with path.open("rb") as file:
+            if whole:
+                return status.st_size, hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256(file.read(_END))
+            if status.st_size > _END:
+                file.seek(max(status.st_size - _END, _END))
+                digest.update(file.read(_END))
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror})", str(path), "Check that the file is still there"
+        ) from None
+    return status.st_size, status.st_mtime_ns, digest.hexdigest()
