@@ -99,6 +99,7 @@ def fit_head(
     ids: NDArray[np.int64],
     repeats: list[list[Fold]],
     blocks: tuple[Block, ...],
+    trees: bool = True,
 ) -> tuple[Head, list[NDArray[np.float32]]]:
     """Fit the head, and one for each fold that has not seen the fold's polygons.
 
@@ -107,6 +108,7 @@ def fit_head(
         ids: (N,) class ids, at least two different ones.
         repeats: see `judging.repeated_folds`; the temperatures are fitted on them.
         blocks: widths add up to F.
+        trees: False leaves them out.
 
     Returns:
         The head, fitted to everything, and for each repeat the probabilities (N, K) that held-out pixels are given, NaN for
@@ -129,14 +131,14 @@ def fit_head(
     given = [nothing.clone() for _ in repeats]
     voted = [nothing.clone() for _ in repeats]
     values = features[:, np.concatenate([np.full(block.dim, block.spectral) for block in blocks])]
-    with_trees = values.shape[1] > 0 and not any(block.name.endswith("hr.bands") for block in blocks)
+    with_trees = trees and values.shape[1] > 0 and not any(block.name.endswith("hr.bands") for block in blocks)
     for number, folds in enumerate(repeats):
         for train, test in folds:
             w, b = discriminants(x[train], target[train], len(classes))
             given[number][test] = x[test] @ w.T + b
             if with_trees:
-                trees = fit_trees(values[train], target[train].numpy(), len(classes))
-                voted[number][test] = trees.scores(torch.from_numpy(values[test]))
+                grown = fit_trees(values[train], target[train].numpy(), len(classes))
+                voted[number][test] = grown.scores(torch.from_numpy(values[test]))
     lines, votes, truth = torch.cat(given), torch.cat(voted), target.repeat(len(repeats))
     tested = ~lines[:, 0].isnan()
     temperature = _fit_temperature(lines[tested], truth[tested])

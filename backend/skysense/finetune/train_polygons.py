@@ -15,7 +15,7 @@ from skysense.finetune.features import plain_values
 from skysense.finetune.head import fit_head
 from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge, repeated_folds
 from skysense.finetune.labels import LabelledPolygons, PixelLabels, read_labels
-from skysense.finetune.polygon_features import PolygonFeatures, polygon_blocks, polygon_features
+from skysense.finetune.polygon_features import PolygonFeatures, polygon_features
 from skysense.finetune.report import facts, open_folder, write_report
 from skysense.finetune.session import open_session
 from skysense.jobs.control import JobControl
@@ -52,7 +52,7 @@ def finetune_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         found = list(
             polygon_features(extractor, session.tiling, session.layout, labels, control.share(0.05, 0.9))
         )
-        blocks = polygon_blocks(extractor.blocks)
+        blocks = extractor.blocks
     _tell(labels, session.layout, found, control)
     found.sort(key=lambda item: item.number)
     numbers = np.array([item.number for item in found], np.int64)
@@ -66,7 +66,7 @@ def finetune_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     x = np.stack([item.values for item in found])
     control.progress(0.9, "Fitting the head")
     repeats = repeated_folds(ids, numbers, polygons.polygons, session.layout.compute.gsd)
-    head, held_out = fit_head(x, ids, repeats, blocks)
+    head, held_out = fit_head(x, ids, repeats, blocks, trees=False)
     control.progress(0.95, "Judging it on polygons held out")
     report = judge(ids, numbers, held_out, forest_probabilities(x[:, plain_values(blocks)], ids, repeats[0]))
     _count_pixels(report, ids, np.array([item.pixels for item in found], np.int64))

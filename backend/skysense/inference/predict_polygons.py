@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from skysense.errors import InputError
 from skysense.finetune.head import Head
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
-from skysense.finetune.polygon_features import PolygonFeatures, pixel_blocks, polygon_features
+from skysense.finetune.polygon_features import PolygonFeatures, polygon_features
 from skysense.finetune.shapes import read_table, single_shapes, transform
 from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
@@ -80,7 +80,7 @@ def predict_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     with SceneReader(session.scene, session.layout) as reader:
         extractor = session.extractor(reader)
         matches = session.matches(extractor, control)
-        session.check_fits(pixel_blocks(head.blocks), extractor)
+        session.check_fits(head.blocks, extractor)
         for item in polygon_features(
             extractor, session.tiling, session.layout, labels, control.share(0, 0.97)
         ):
@@ -125,11 +125,7 @@ def predict_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
 @torch.inference_mode()
 def class_probabilities(head: Head, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """(P, K) calibrated probabilities of the head's classes at features (P, F)."""
-    rows = torch.from_numpy(x)
-    scores = rows @ head.weight.T + head.bias
-    if head.trees is not None:
-        spectral = torch.cat([torch.full((block.dim,), block.spectral) for block in head.blocks])
-        scores += head.gain * head.trees.scores(rows[:, spectral])
+    scores = torch.from_numpy(x) @ head.weight.T + head.bias
     found: NDArray[np.float32] = torch.softmax(scores / head.temperature, 1).numpy()
     return found
 
