@@ -12,10 +12,10 @@ from types import FrameType
 from typing import Any
 
 import skysense
-from skysense import cli_areas, cli_embed, cli_explore, cli_pretrain, cli_probe
+from skysense import cli_areas, cli_cache, cli_change, cli_embed, cli_explore, cli_pretrain, cli_probe
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.jobs.control import JobControl
-from skysense.jobs.recipe import TARGETS, Options, Recipe, load_recipe
+from skysense.jobs.recipe import TARGETS, Options, Recipe, load_recipe, parse_split
 
 EXIT_DONE, EXIT_DEFECT, EXIT_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 
@@ -78,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
             help="of the model's numbers; bfloat16 is faster where the hardware computes in it",
         )
         sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+        sub.add_argument(
+            "--verify",
+            action="store_true",
+            help="read all of the imagery to know whether kept features are of it, not its files' times and ends alone",
+        )
 
     sub = command(
         "describe", _describe, _show_descriptions, "what a file or folder holds: sensor, date, bands, CRS"
@@ -102,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what the labels teach: " + "; ".join(f"{name} ({text})" for name, text in TARGETS.items()),
     )
     sub.add_argument("--mode", default="head", help="what is trained: head (on frozen features)")
+    sub.add_argument("--split", metavar="YYYY-MM-DD", help="for changes: the first day of the second period")
     sub.add_argument("--standalone", action="store_true", help="put the backbone into the file as well")
     sub.add_argument(
         "--report", metavar="DIR", help="write a page, tables and JSON on how good the model is into a folder"
@@ -114,7 +120,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("scene", metavar="SCENE", help="scene.json or its folder")
     sub.add_argument("--model", type=Path, required=True, metavar="M.safetensors")
     sub.add_argument("--out", type=Path, required=True, metavar="OUT.tif")
-    sub.add_argument("--polygons", metavar="GPKG", help="polygons to classify, with a model of whole polygons")
+    sub.add_argument(
+        "--split",
+        metavar="YYYY-MM-DD",
+        help="with a model of changes: the first day of the second period; default: that of the training",
+    )
+    sub.add_argument(
+        "--polygons", metavar="GPKG", help="polygons to classify, with a model of whole polygons"
+    )
     sub.add_argument("--polygons-layer", metavar="NAME", help="layer inside that file, when it has several")
     sub.add_argument("--area", type=float, nargs=4, metavar=("XMIN", "YMIN", "XMAX", "YMAX"))
     sub.add_argument("--area-crs", metavar="EPSG:n", help="CRS of --area")
@@ -122,10 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     running(sub)
 
     cli_embed.add(command, running, _run)
+    cli_change.add(command, running, _run)
     cli_probe.add(command, _showing)
     cli_areas.add(command, _showing)
     cli_explore.add(command, _showing)
     cli_pretrain.add(command, _run)
+    cli_cache.add(command)
 
     sub = command("evaluate", _evaluate, _show_scores, "score a map on a labelled scene's truth")
     sub.add_argument("scene", type=Path, metavar="SCENE")
@@ -271,6 +286,8 @@ def _finetune(args: argparse.Namespace) -> Result:
                     "precision": args.precision,
                     "standalone": args.standalone,
                     "report": args.report,
+                    "split": args.split,
+                    "verify": args.verify,
                 },
             },
             Path.cwd(),
@@ -293,8 +310,10 @@ def _predict(args: argparse.Namespace) -> Result:
                 resume=args.resume,
                 fusion_stride=args.fusion_stride,
                 precision=args.precision,
+                verify=args.verify,
                 area=tuple(args.area) if args.area else None,
                 area_crs=args.area_crs,
+                split=args.split and parse_split(args.split),
                 polygons=args.polygons and str(Path.cwd() / args.polygons),
                 polygons_layer=args.polygons_layer,
             ),

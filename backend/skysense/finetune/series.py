@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_DAYS_A_YEAR = 365.2425
+DAYS_A_YEAR = 365.2425
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def whole_years_between(days: NDArray[np.int64], anchors: NDArray[np.int64]) -> 
 
     A head trained on one year's series is so applied to the same seasons of another year.
     """
-    years = round(float(days.mean() - anchors.mean()) / _DAYS_A_YEAR)
-    return round(years * _DAYS_A_YEAR)
+    years = round(float(days.mean() - anchors.mean()) / DAYS_A_YEAR)
+    return round(years * DAYS_A_YEAR)
 
 
 def interpolate(

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 import skysense
+from skysense.finetune.extraction import open_extractor
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.labels import Labels, choose_labels
+from skysense.finetune.periods import Periods, common_anchors, open_pair, split_scene
 from skysense.finetune.series import Anchors, day_number
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
@@ -50,14 +52,28 @@ class Session:
     precision: str
 
     @cached_property
+    def periods(self) -> Periods | None:
+        """The scene before and after a date, where changes are learned."""
+        options = self.recipe.options
+        return (
+            split_scene(self.scene, options.split, self.layout.modalities)
+            if options.target == "changes"
+            else None
+        )
+
+    @cached_property
     def anchors(self) -> dict[Modality, Anchors]:
         """The columns of each modality's series."""
-        return series_anchors(self.scene)
+        if self.periods is None:
+            return series_anchors(self.scene)
+        return common_anchors(series_anchors(self.periods.first), series_anchors(self.periods.second))
 
     @cached_property
     def hr_bands(self) -> tuple[str, ...]:
         """The HR bands that the head sees."""
-        return hr_bands(self.scene)
+        if self.periods is None:
+            return hr_bands(self.scene)
+        return tuple(b for b in hr_bands(self.periods.first) if b in hr_bands(self.periods.second))
 
     @property
     def encoded(self) -> tuple[Modality, ...]:
@@ -73,16 +89,26 @@ class Session:
                 f"{SENSORS[modality].title}: the built-in model does not look at it, since maps are better from its bands and "
                 "texture alone. Other base models do."
             )
-        extractor = FeatureExtractor(
-            self.backbone.in_precision(self.precision),
-            reader,
-            self.layout,
-            self.tiling,
-            self.anchors,
-            self.hr_bands,
-            self.recipe.options.fusion_stride,
-            self.encoded,
-        )
+
+        def make(scene: Scene, reader: SceneReader, anchors: dict[Modality, Anchors]) -> FeatureExtractor:
+            return open_extractor(
+                scene,
+                reader,
+                self.tiling,
+                self.backbone,
+                self.precision,
+                self.recipe.options,
+                self.encoded,
+                anchors,
+                self.hr_bands,
+            )
+
+        if self.periods is None:
+            extractor = make(self.scene, reader, self.anchors)
+        else:
+            extractor = open_pair(make, self.periods, reader, self.anchors)
+            if self.periods.season_note:
+                control.note(self.periods.season_note)
         if note := match_note(extractor.geo_matches(self.tiling.over(self.layout.area))):
             control.note(note)
         return extractor
@@ -105,6 +131,7 @@ class Session:
                     m: {"bands": list(a.bands), "days": list(a.days)} for m, a in self.anchors.items()
                 },
                 "hr_bands": list(self.hr_bands),
+                **({"split": self.recipe.options.split} if self.periods else {}),
                 "fusion_stride": self.recipe.options.fusion_stride,
                 "precision": self.precision,
                 "normalisation": {

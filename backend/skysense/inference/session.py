@@ -4,13 +4,16 @@ import platform
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 import skysense
 from skysense.errors import InputError
+from skysense.finetune.extraction import open_extractor, tell_size
 from skysense.finetune.features import Block, FeatureExtractor
+from skysense.finetune.periods import Periods, open_pair, split_scene
 from skysense.finetune.series import Anchors
 from skysense.inference.journal import manifest, open_journal
 from skysense.jobs.control import JobControl
@@ -58,22 +61,44 @@ class Session:
     def extractor(self, reader: SceneReader) -> FeatureExtractor:
         """Makes the features that the model's head sees."""
         inputs = self.model.header["inputs"]
-        return FeatureExtractor(
-            self.backbone.in_precision(self.precision),
-            reader,
-            self.layout,
-            self.tiling,
-            {m: Anchors(tuple(a["bands"]), tuple(a["days"])) for m, a in inputs["series"].items()},
-            tuple(inputs["hr_bands"]),
-            self.recipe.options.fusion_stride,
-            tuple(inputs.get("encoded", inputs["modalities"])),
-        )
+
+        def make(scene: Scene, reader: SceneReader, anchors: dict[Modality, Anchors]) -> FeatureExtractor:
+            return open_extractor(
+                scene,
+                reader,
+                self.tiling,
+                self.backbone,
+                self.precision,
+                self.recipe.options,
+                tuple(inputs.get("encoded", inputs["modalities"])),
+                anchors,
+                tuple(inputs["hr_bands"]),
+            )
+
+        anchors: dict[Modality, Anchors] = {
+            m: Anchors(tuple(a["bands"]), tuple(a["days"])) for m, a in inputs["series"].items()
+        }
+        if self.periods is None:
+            return make(self.scene, reader, anchors)
+        return open_pair(make, self.periods, reader, anchors)
+
+    @cached_property
+    def periods(self) -> Periods | None:
+        """The scene before and after a date, where the model maps changes: the user's date, else the training's."""
+        header = self.model.header
+        if header.get("target") != "changes":
+            return None
+        split = self.recipe.options.split or header["inputs"]["split"]
+        return split_scene(self.scene, split, self.layout.modalities)
 
     def matches(self, extractor: FeatureExtractor, control: JobControl) -> list[RegionMatch]:
         """Which region's prototypes serve each tile; what the user must know of it is told in a note."""
         matches = extractor.geo_matches(self.tiling.over(self.layout.area))
         if note := match_note(matches):
             control.note(note)
+        if self.periods and self.periods.season_note:
+            control.note(self.periods.season_note)
+        tell_size(extractor, self.tiling, control)
         return matches
 
     def check_fits(self, blocks: tuple[Block, ...], extractor: FeatureExtractor) -> None:
@@ -96,6 +121,7 @@ class Session:
             "output": repr(self.layout.output),
             "fusion_stride": self.recipe.options.fusion_stride,
             "precision": self.precision,
+            **({"split": str(self.periods.split)} if self.periods else {}),
         }
         return open_journal(self.recipe.output, manifest(self.scene, settings), self.recipe.options.resume)
 
@@ -107,6 +133,7 @@ class Session:
             "SKYSENSE_MODEL_SHA256": self.model.sha256,
             "SKYSENSE_BACKBONE": f"{backbone['preset']}, {backbone['weights']}",
             "SKYSENSE_MODALITIES": ",".join(self.modalities),
+            **({"SKYSENSE_SPLIT": str(self.periods.split)} if self.periods else {}),
         }
 
     def write_log(self, matches: list[RegionMatch], seconds: float) -> Path:

@@ -3,6 +3,7 @@
 Standard library only, so that it can be read and checked without torch.
 """
 
+import datetime
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,13 +15,14 @@ from skysense.jobs.pretrain_options import PretrainOptions, option_names, parse_
 if TYPE_CHECKING:
     from skysense.scene.acquisition import Scene
 
-Task = Literal["finetune", "predict", "embed", "pretrain"]
+Task = Literal["finetune", "predict", "embed", "change", "pretrain"]
 FORMAT = 1
 #: What labels teach, and what a map of the model then shows.
 TARGETS = {
     "classes": "the class of every pixel",
     "values": "a number for every pixel",
     "polygons": "the class of every polygon as a whole, such as a parcel",
+    "changes": "what changed at every pixel between two periods, as a class",
 }
 
 
@@ -42,8 +44,10 @@ class Options:
         resume: go on with the finished chunks of an earlier, interrupted run.
         standalone: the fine-tuned file holds its backbone too, where that one's licence allows it.
         report: the folder that a training writes its report to; None = none.
+        split: "YYYY-MM-DD", the first day of the second of two periods that are compared.
         polygons: the vector file with the polygons that a model of polygons classifies.
         polygons_layer: the layer in it, where it has several.
+        verify: read the imagery's files in whole to know whether kept features are theirs, not their ends and times alone.
     """
 
     device: str = "auto"
@@ -58,8 +62,10 @@ class Options:
     resume: bool = False
     standalone: bool = False
     report: str | None = None
+    split: str | None = None
     polygons: str | None = None
     polygons_layer: str | None = None
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Recipe:
     """One job.
 
     Attributes:
-        task: "finetune", "predict", "embed" or "pretrain".
+        task: "finetune", "predict", "embed", "change" or "pretrain".
         scene: a scene file's path, or the scene's JSON with paths relative to `root`; None in a pretraining.
         root: the folder against which relative paths count.
         output: the model file, map or raster of features to write; of a pretraining the folder.
@@ -215,6 +221,18 @@ def _places(data: Any, root: Path) -> tuple[str | dict[str, Any], ...]:
     return tuple(_place(item, root, "data") for item in data)
 
 
+def parse_split(text: Any) -> str:
+    """A day as "YYYY-MM-DD".
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except (TypeError, ValueError):
+        raise InputError(f"split is {text!r}", "recipe", "Write a date as YYYY-MM-DD") from None
+
+
 def _parse_options(data: dict[str, Any], root: Path) -> Options:
     values = dict(data)
     if values.get("area") is not None:
@@ -237,13 +255,19 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         raise InputError(f"the training mode {values['mode']!r} is not built yet", "recipe", 'Use "head"')
     if not isinstance(values.get("standalone", False), bool):
         raise InputError(f"standalone is {values['standalone']!r}", "recipe", "Use true or false")
+    if not isinstance(values.get("verify", False), bool):
+        raise InputError(f"verify is {values['verify']!r}", "recipe", "Use true or false")
     if values.get("report") is not None:
         if not isinstance(values["report"], str) or not values["report"]:
             raise InputError(f"report is {values['report']!r}", "recipe", "Write the path of a folder")
         values["report"] = str(root / values["report"])
+    if values.get("split") is not None:
+        values["split"] = parse_split(values["split"])
     if values.get("polygons") is not None:
         if not isinstance(values["polygons"], str) or not values["polygons"]:
-            raise InputError(f"polygons is {values['polygons']!r}", "recipe", "Write the path of a vector file")
+            raise InputError(
+                f"polygons is {values['polygons']!r}", "recipe", "Write the path of a vector file"
+            )
         values["polygons"] = str(root / values["polygons"])
     if not isinstance(values.get("seed", 0), int) or values.get("seed", 0) < 0:
         raise InputError(f"seed is {values['seed']!r}", "recipe", "Use a whole number, 0 or more")

@@ -26,6 +26,10 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         from skysense.finetune.train import finetune
 
         return finetune(recipe, control)
+    if recipe.task == "change":
+        from skysense.inference.change import find_changes
+
+        return find_changes(recipe, control)
     if recipe.task == "embed":
         from skysense.inference.embed import embed
 
@@ -35,6 +39,12 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
 
         return run_pretrain(recipe, control)
     target = _target(recipe)
+    if recipe.options.split is not None and target != "changes":
+        raise InputError(
+            "looks at all dates together, and a date that splits them is given",
+            "the model" if recipe.model is None else recipe.model.name,
+            "Train a model for changes (--target changes), or leave the date out",
+        )
     if recipe.options.polygons is not None and target != "polygons":
         raise InputError(
             "maps every pixel, and polygons are given to classify",

@@ -6,6 +6,7 @@ for why a pixel's value does not depend on the window it is read in.
 Shape legend: T acquisitions, C bands, H x W pixels.
 """
 
+import copy
 import datetime
 import math
 import threading
@@ -117,6 +118,13 @@ class SceneReader:
     def close(self) -> None:
         """Close all files."""
         self._handles.close()
+
+    def part(self, scene: Scene) -> "SceneReader":
+        """A reader of some of the acquisitions, with the same bands; it shares this one's files and ends with it."""
+        other = copy.copy(self)
+        other._items = {modality: scene.modality(modality) for modality in self._layout.modalities}
+        other._sources = {}
+        return other
 
     @property
     def days(self) -> dict[Modality, tuple[int, ...]]:
