@@ -15,7 +15,7 @@ import skysense
 from skysense import cli_areas, cli_cache, cli_change, cli_embed, cli_explore, cli_pretrain, cli_probe
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.jobs.control import JobControl
-from skysense.jobs.recipe import TARGETS, Options, Recipe, load_recipe, parse_split
+from skysense.jobs.recipe import MODES, TARGETS, Options, Recipe, load_recipe, parse_split
 
 EXIT_DONE, EXIT_DEFECT, EXIT_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 
@@ -106,7 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=TARGETS,
         help="what the labels teach: " + "; ".join(f"{name} ({text})" for name, text in TARGETS.items()),
     )
-    sub.add_argument("--mode", default="head", help="what is trained: head (on frozen features)")
+    sub.add_argument(
+        "--mode",
+        default="head",
+        choices=MODES,
+        help="what is trained: " + "; ".join(f"{name} ({text})" for name, text in MODES.items()),
+    )
     sub.add_argument("--split", metavar="YYYY-MM-DD", help="for changes: the first day of the second period")
     sub.add_argument("--standalone", action="store_true", help="put the backbone into the file as well")
     sub.add_argument(

@@ -141,13 +141,13 @@ def fit_head(
                 voted[number][test] = grown.scores(torch.from_numpy(values[test]))
     lines, votes, truth = torch.cat(given), torch.cat(voted), target.repeat(len(repeats))
     tested = ~lines[:, 0].isnan()
-    temperature = _fit_temperature(lines[tested], truth[tested])
+    temperature = fit_temperature(lines[tested], truth[tested])
     if not with_trees:
         return replace(linear, temperature=temperature), [
             torch.softmax(s / temperature, 1).numpy() for s in given
         ]
-    gain = SHARE / (1 - SHARE) * temperature / _fit_temperature(votes[tested], truth[tested])
-    temperature = _fit_temperature((lines + gain * votes)[tested], truth[tested])
+    gain = SHARE / (1 - SHARE) * temperature / fit_temperature(votes[tested], truth[tested])
+    temperature = fit_temperature((lines + gain * votes)[tested], truth[tested])
     final = fit_trees(values, target.numpy(), len(classes))
     head = replace(linear, temperature=temperature, trees=final, gain=gain)
     return head, [torch.softmax((s + gain * v) / temperature, 1).numpy() for s, v in zip(given, voted)]
@@ -201,7 +201,7 @@ def discriminants(x: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tens
     return weight, torch.where(count > 0, bias, -torch.inf)
 
 
-def _fit_temperature(logits: Tensor, target: Tensor) -> float:
+def fit_temperature(logits: Tensor, target: Tensor) -> float:
     """The divisor of the scores that makes the held-out labels most likely (Guo et al. 2017, temperature scaling).
 
     At least 1: pixels of a polygon resemble each other, so a class's distribution claims more than it knows, never less. Labels

@@ -4,15 +4,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from skysense.errors import InputError
 from skysense.finetune.classes import map_classes
-from skysense.finetune.collect import collect
+from skysense.finetune.deep.fit import fit_adapted, forget
 from skysense.finetune.features import plain_values
-from skysense.finetune.head import fit_head
-from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge, repeated_folds
-from skysense.finetune.labels import PixelLabels, read_labels
+from skysense.finetune.fitted import fit_frozen
+from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge
+from skysense.finetune.labels import read_labels
 from skysense.finetune.report import facts, open_folder, write_report
 from skysense.finetune.session import open_session
 from skysense.jobs.control import JobControl
@@ -21,7 +18,7 @@ from skysense.raster.reader import SceneReader
 
 
 def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
-    """Train a head on the scene's labels and write the model file.
+    """Train a head on the scene's labels, adapt the backbone first where the recipe's mode says so, and write the model file.
 
     Returns:
         {"model", "classes", "report", "page" (of the written report, or None), "seconds"}.
@@ -35,34 +32,14 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         open_folder(folder)
     session = open_session(recipe, control)
     polygons = read_labels(session.labels, session.layout.base.crs, session.scene.root)
-    header = session.header()
+    session.header()  # what cannot be written is told before anything is computed
+    fit = fit_frozen if recipe.options.mode == "head" else fit_adapted
     with SceneReader(session.scene) as reader:
-        x, ids, groups, blocks = collect(
-            session.extractor(reader, control),
-            session.tiling,
-            session.layout,
-            PixelLabels(polygons),
-            polygons.source,
-            recipe.options.seed,
-            control,
-        )
-    missing = sorted(set(polygons.names) - set(np.unique(ids).tolist()))
-    for class_id in missing:
-        control.note(
-            f"The class {polygons.names[class_id]!r} has no polygon on valid pixels and was left out."
-        )
-    if len(np.unique(ids)) < 2:
-        raise InputError(
-            "only one class has polygons on valid pixels of the imagery",
-            polygons.source,
-            "Draw polygons of at least two classes inside the area",
-        )
-    control.progress(0.9, "Fitting the head")
-    repeats = repeated_folds(ids, groups, polygons.polygons, session.layout.compute.gsd)
-    head, held_out = fit_head(x, ids, repeats, blocks)
+        fitted = fit(session, reader, polygons, control)
+    session, head, ids = fitted.session, fitted.head, fitted.ids
     control.progress(0.93, "Judging it on polygons held out")
-    forest = forest_probabilities(x[:, plain_values(blocks)], ids, repeats[0])
-    report = judge(ids, groups, held_out, forest)
+    forest = forest_probabilities(fitted.x[:, plain_values(fitted.blocks)], ids, fitted.repeats[0])
+    report = judge(ids, fitted.polygons, fitted.held_out, forest)
     unjudged = [polygons.names[item["id"]] for item in report["classes"] if item["iou"] is None]
     if unjudged:
         control.note(
@@ -71,8 +48,10 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             else f"Nothing can be judged: two classes need {MIN_POLYGONS} polygons each, or more."
         )
     classes = map_classes({i: polygons.names[i] for i in head.ids}, recipe.options.colors)
-    header |= {"head": head.header(), "classes": [vars(item) for item in classes], "report": report}
-    session.save(header, head.tensors())
+    trained = {"head": head.header(), "classes": [vars(item) for item in classes], "report": report}
+    header = {**session.header(), **fitted.header, **trained}
+    session.save(header, {**head.tensors(), **fitted.tensors})
+    forget(recipe.output)
     page = None
     if folder is not None:
         told = facts(header, polygons.source)

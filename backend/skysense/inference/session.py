@@ -11,6 +11,7 @@ import torch
 
 import skysense
 from skysense.errors import InputError
+from skysense.finetune.deep.weights import adapted
 from skysense.finetune.extraction import open_extractor, tell_size
 from skysense.finetune.features import Block, FeatureExtractor
 from skysense.finetune.periods import Periods, open_pair, split_scene
@@ -175,6 +176,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
     model = load_model(recipe.model)
     device = pick_device(recipe.options.device)
     backbone = backbone_of(model.header, recipe.model, device)
+    backbone = adapted(backbone, model.header, model.tensors, recipe.model.name)
     inputs = model.header["inputs"]
     if warning := backbone.warning_for(inputs["modalities"]):
         control.note(warning)

@@ -24,6 +24,12 @@ TARGETS = {
     "polygons": "the class of every polygon as a whole, such as a parcel",
     "changes": "what changed at every pixel between two periods, as a class",
 }
+#: What a training trains, and what that costs on a usual computer.
+MODES = {
+    "head": "a head on frozen features: seconds",
+    "lora": "small additions to the model, and a head: minutes",
+    "full": "all of the model, and a head: minutes with the built-in model, hours with a large one, which needs a GPU",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Options:
         device: "auto", "cpu", "cuda" or "cuda:n".
         seed: of the head's training.
         target: what the labels teach: see `TARGETS`.
-        mode: what is trained; "head" = a head on frozen features.
+        mode: what is trained: see `MODES`.
         fusion_stride: 1, 2 or 4: the fusion transformer runs on every, every 2nd, every 4th 10 m pixel.
         precision: "float32", or "bfloat16": several times faster where the processor or GPU computes in it, a
             little coarser. None: float32 in training, what the model was trained with in mapping.
@@ -251,8 +257,14 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         raise InputError(f"precision is {values['precision']!r}", "recipe", "Use float32 or bfloat16")
     if values.get("target", "classes") not in TARGETS:
         raise InputError(f"target is {values['target']!r}", "recipe", f"Use one of {', '.join(TARGETS)}")
-    if values.get("mode", "head") != "head":
-        raise InputError(f"the training mode {values['mode']!r} is not built yet", "recipe", 'Use "head"')
+    if values.get("mode", "head") not in MODES:
+        raise InputError(f"mode is {values['mode']!r}", "recipe", f"Use one of {', '.join(MODES)}")
+    if values.get("mode", "head") != "head" and values.get("target", "classes") != "classes":
+        raise InputError(
+            f"the mode {values['mode']!r} learns classes only",
+            "recipe",
+            'Use the mode "head" for other targets',
+        )
     if not isinstance(values.get("standalone", False), bool):
         raise InputError(f"standalone is {values['standalone']!r}", "recipe", "Use true or false")
     if not isinstance(values.get("verify", False), bool):

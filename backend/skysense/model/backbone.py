@@ -1,12 +1,13 @@
 """The backbone that jobs use, and how a model file names it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from skysense.errors import InputError
 from skysense.model.checkpoint.backbonefile import Licence, holds_backbone, load_weights
@@ -36,6 +37,7 @@ class Backbone:
         path: the file that it was read from; None for the built-in model.
         left_initial: tensors that no checkpoint held, by part (`checkpoint.report.left_initial`).
         weak: modalities in which maps are known to be better without its features.
+        named: the "backbone" entry of the model that it was adapted from; None: it is as its file has it.
     """
 
     model: SkySense
@@ -47,13 +49,16 @@ class Backbone:
     path: Path | None = None
     left_initial: tuple[dict[str, Any], ...] = ()
     weak: tuple[Modality, ...] = ()
+    named: dict[str, Any] | None = None
 
     def in_precision(self, name: str) -> SkySense:
         """The model in "float32" or "bfloat16"."""
         return self.model if name == "float32" else _cast(self.model, getattr(torch, name))
 
     def header(self) -> dict[str, Any]:
-        """The model file's "backbone" entry."""
+        """The model file's "backbone" entry; of an adapted model the one that it was adapted from."""
+        if self.named is not None:
+            return self.named
         entry = {"preset": self.preset, "weights": self.weights, "sha256": self.sha256, "note": self.warning}
         if self.path is not None:
             entry |= {"path": str(self.path), "licence": self.licence.name}
@@ -92,18 +97,18 @@ class Backbone:
         return tuple(
             m
             for m in modalities
-            if m not in self.weak and not untrained & (_parts(m) | (set() if m == "hr" else {"fusion"}))
+            if m not in self.weak and not untrained & (parts_of(m) | (set() if m == "hr" else {"fusion"}))
         )
 
     def warning_for(self, modalities: Sequence[Modality]) -> str:
         """What the user must be told when it is used with these modalities, or ""."""
-        used = set[str]().union(*map(_parts, modalities)) | (
+        used = set[str]().union(*map(parts_of, modalities)) | (
             set() if tuple(modalities) == ("hr",) else {"fusion"}
         )
         untrained = used & set(untrained_parts(self.left_initial))
         if not untrained:
             return self.warning
-        titles = [SENSORS[m].title for m in modalities if _parts(m) & untrained]
+        titles = [SENSORS[m].title for m in modalities if parts_of(m) & untrained]
         if "fusion" in untrained:
             titles.append("fused")
         return (
@@ -114,14 +119,25 @@ class Backbone:
 
 @lru_cache(maxsize=1)
 def _cast(model: SkySense, dtype: torch.dtype) -> SkySense:
+    return with_weights(
+        model, {k: t.to(dtype) if t.is_floating_point() else t for k, t in model.state_dict().items()}
+    )
+
+
+def with_weights(model: SkySense, state: Mapping[str, Tensor]) -> SkySense:
+    """A model of the same shape in evaluation mode that has these very tensors, by the names of `state_dict`.
+
+    Raises:
+        RuntimeError: names or shapes are not those of the model.
+    """
     with torch.device("meta"):
         twin = SkySense(model.config).eval()
-    state = {k: t.to(dtype) if t.is_floating_point() else t for k, t in model.state_dict().items()}
     twin.load_state_dict(state, assign=True)
     return twin
 
 
-def _parts(modality: Modality) -> set[str]:
+def parts_of(modality: Modality) -> set[str]:
+    """First words of the names of the weights that are of one modality alone."""
     return {"backbone_gep"} if modality == "hr" else {f"backbone_{modality}", f"head_{modality}"}
 
 

@@ -85,7 +85,7 @@ def draw_crops(
         pick = rng.integers(len(rows))
         side = int(rng.integers(local.least, local.most + 1))
         crops.append(
-            _around((int(rows[pick]) + top, int(cols[pick]) + left), side, local.size, seen.shape, rng)
+            around((int(rows[pick]) + top, int(cols[pick]) + left), side, local.size, seen.shape, rng)
         )
     return crops
 
@@ -99,8 +99,8 @@ def _draw_pair(seen: NDArray[np.floating[Any]], frame: Frame, rng: np.random.Gen
         side = int(rng.integers(frame.least, frame.most + 1))
         least = max(frame.least, -int(-side // _MOST_RATIO))
         other = int(rng.integers(least, min(frame.most, int(side * _MOST_RATIO)) + 1))
-        first = _around(place, side, frame.size, seen.shape, rng)
-        second = _around(place, other, frame.size, seen.shape, rng)
+        first = around(place, side, frame.size, seen.shape, rng)
+        second = around(place, other, frame.size, seen.shape, rng)
         if 2 * overlap(first, second) < max(side, other) ** 2:
             continue
         share = min(float(first.cut(seen).mean()), float(second.cut(seen).mean()))
@@ -120,7 +120,7 @@ def overlap(first: Crop, second: Crop) -> int:
     return max(height, 0) * max(width, 0)
 
 
-def _around(
+def around(
     place: tuple[int, int], side: int, size: int, shape: tuple[int, ...], rng: np.random.Generator
 ) -> Crop:
     """A square of the window that holds the pixel `place`, turned at random."""

@@ -73,7 +73,7 @@ def make_sample(raw: RawWindow, config: PretrainConfig, rng: np.random.Generator
     if not seen.any():
         raise InputError("the window has no valid pixel", raw.scene, "Leave such places out")
     crops = draw_crops(seen, whole, local, config.local_views, rng)
-    views = tuple(_view(raw, crop, number, config, rng) for number, crop in enumerate(crops))
+    views = tuple(view_of(raw, crop, number, config, rng) for number, crop in enumerate(crops))
     return Sample(views, raw.place, raw.scene, raw.hr_per_base)
 
 
@@ -102,7 +102,12 @@ def _seen(raw: RawWindow) -> NDArray[np.float64]:
     return np.asarray(np.mean(shares, axis=0))
 
 
-def _view(raw: RawWindow, crop: Crop, number: int, config: PretrainConfig, rng: np.random.Generator) -> View:
+def view_of(raw: RawWindow, crop: Crop, number: int, config: PretrainConfig, rng: np.random.Generator) -> View:
+    """One view of a window: what the crop shows of each modality, disturbed; a modality is dropped now and then, never the last.
+
+    Args:
+        number: see `augment_optical.hr_view`.
+    """
     factor = raw.hr_per_base or 1
     present: list[Modality] = [
         modality

@@ -1,0 +1,1 @@
+"""Training by gradient: the backbone itself is adapted to a scene's labels before the head is fitted."""
