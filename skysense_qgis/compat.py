@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qgis.core import Qgis, QgsMapLayerProxyModel, QgsRasterLayerTemporalProperties
+from qgis.core import Qgis, QgsMapLayerProxyModel, QgsRasterLayerTemporalProperties, QgsUnitTypes
 
-#: Only these two differ; everything else in the plugin is spelt the same in all versions.
+#: Only these three differ; everything else in the plugin is spelt the same in all versions.
 if hasattr(Qgis, "RasterTemporalMode"):
     FIXED_RANGE = Qgis.RasterTemporalMode.FixedTemporalRange
 else:
@@ -14,3 +14,8 @@ if hasattr(Qgis, "LayerFilter"):
     LABEL_LAYERS = Qgis.LayerFilter.PolygonLayer | Qgis.LayerFilter.PointLayer
 else:
     LABEL_LAYERS = QgsMapLayerProxyModel.Filter.PolygonLayer | QgsMapLayerProxyModel.Filter.PointLayer
+
+if hasattr(Qgis, "DistanceUnit"):
+    METRES = Qgis.DistanceUnit.Meters
+else:
+    METRES = QgsUnitTypes.DistanceUnit.DistanceMeters

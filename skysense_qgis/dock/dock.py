@@ -28,6 +28,7 @@ from ..worker.messages import Failure
 from .acquisitions import AcquisitionsSection
 from .checking import SceneChecker
 from .export import LAYER_NAME, class_colors, export_labels
+from .following import Following, Task
 from .jobs import MAP, TRAIN, JobRunner, default_folder, make_run_folder, recipe
 from .labels import LabelsSection
 from .messages import PanelMessages
@@ -76,6 +77,7 @@ class SkySenseDock(QgsDockWidget):
         self.jobs = JobRunner(client, self)
         self.adaptation = AdaptDialog(client, self.jobs, self)
         self.results = ResultDisplay(QgsProject.instance(), self)
+        self.following = Following(client, iface.mapCanvas(), self._drawn, self)
         self._connect()
         self._restore()
 
@@ -124,6 +126,9 @@ class SkySenseDock(QgsDockWidget):
 
     def cancel(self) -> None:
         """What the button Cancel does."""
+        if self.following.busy:
+            self.run.follow_box.setChecked(False)
+            return
         self.run.set_cancelling()
         self.adaptation.cancelling()
         self.jobs.cancel()
@@ -134,6 +139,7 @@ class SkySenseDock(QgsDockWidget):
         project.readProject.disconnect(self._restore)
         project.writeProject.disconnect(self._store)
         project.cleared.disconnect(self._clear)
+        self.following.close_down()
         self.results.drop()
 
     # Building -------------------------------------------------------------------------------------------------------
@@ -182,6 +188,13 @@ class SkySenseDock(QgsDockWidget):
         self.run.map.connect(self.map)
         self.run.cancel.connect(self.cancel)
         self.run.adapt.connect(self.adapt)
+        self.run.follow.connect(self.following.switch)
+        self.run.base.changed.connect(self.following.touch)
+        self.labels.changed.connect(self.following.touch)
+        self.imagery.model.scene_changed.connect(self.following.touch)
+        self.following.started.connect(lambda: self.run.set_busy("Learning from what is drawn…"))
+        self.following.progressed.connect(self.run.set_progress)
+        self.following.ended.connect(self._looked)
         self.adaptation.start.connect(self._start_adapting)
         self.adaptation.cancel.connect(self.cancel)
         self.jobs.paused.connect(self.run.set_paused)
@@ -190,6 +203,8 @@ class SkySenseDock(QgsDockWidget):
         self.jobs.chunked.connect(self._grow)
         self.jobs.finished.connect(self._finished)
         self.jobs.failed.connect(self._failed)
+        for ended in (self.jobs.finished, self.jobs.failed):
+            ended.connect(lambda *_: self.following.poke())
         project = QgsProject.instance()
         project.readProject.connect(self._restore)
         project.writeProject.connect(self._store)
@@ -225,6 +240,7 @@ class SkySenseDock(QgsDockWidget):
         self._summary = str(result.get("summary") or "")
         self._show_summary()
         self._update_buttons()
+        self.following.poke()
 
     def _show_summary(self, *_: Any) -> None:
         """Under the table: what the scene is, and the selected row's reason or the first thing to look at."""
@@ -336,7 +352,21 @@ class SkySenseDock(QgsDockWidget):
             return
         self._launch(self.adaptation.form.recipe(scene if scene["acquisitions"] else None))
 
+    def _drawn(self) -> Task | None:
+        """What there is to learn from while the user draws; None: not yet."""
+        layer = self.labels.layer
+        if layer is None or self.jobs.busy or self._missing()[0]:
+            return None
+        root = Path(self._scene_root) if self._scene_root else None
+        return Task(self.scene(), root, self._title, layer, self.labels.field, self.run.base.path)
+
+    def _looked(self, said: str) -> None:
+        if not self.jobs.busy:
+            self.run.set_idle(said)
+            self._update_buttons()
+
     def _launch(self, job: dict[str, Any]) -> None:
+        self.following.give_way()
         self.run.set_busy("Starting…")
         self.jobs.start(job)
         self._update_buttons()
@@ -446,6 +476,8 @@ class SkySenseDock(QgsDockWidget):
         """A new project: start empty."""
         self._loading = True  # this is no change that would have to be saved
         self.results.drop()
+        self.run.follow_box.setChecked(False)
+        self.following.clear()
         self._scene_name, self._scene_root, self._scene_extra = "", "", {}
         self._errors, self._warnings, self._summary = [], [], ""
         self.imagery.model.clear()

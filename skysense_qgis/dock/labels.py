@@ -18,7 +18,7 @@ class LabelsSection(QWidget):
     """Chooses the labels.
 
     Signals:
-        changed: another layer, field or set of features.
+        changed: another layer, field or set of features, or one of them was edited.
         new_layer(QgsVectorLayer): the user asked for an empty label layer; it is in the project and being edited.
     """
 
@@ -129,16 +129,20 @@ class LabelsSection(QWidget):
         self._update()
 
     def _watch(self, layer: QgsVectorLayer | None) -> None:
-        """Follow the polygons of the chosen layer: the hint and the Train button depend on there being some."""
+        """Follow the polygons of the chosen layer: the hint and the Train button depend on there being some, maps on how they are."""
         if self._watched is not None:
-            self._watched.featureAdded.disconnect(self._update)
-            self._watched.featureDeleted.disconnect(self._update)
+            for edited in self._edits(self._watched):
+                edited.disconnect(self._update)
             self._watched.willBeDeleted.disconnect(self._unwatch)
         self._watched = layer
         if layer is not None:
-            layer.featureAdded.connect(self._update)
-            layer.featureDeleted.connect(self._update)
+            for edited in self._edits(layer):
+                edited.connect(self._update)
             layer.willBeDeleted.connect(self._unwatch)
+
+    @staticmethod
+    def _edits(layer: QgsVectorLayer) -> tuple[Any, ...]:
+        return (layer.featureAdded, layer.featureDeleted, layer.geometryChanged, layer.attributeValueChanged)
 
     def _unwatch(self) -> None:
         self._watched = None

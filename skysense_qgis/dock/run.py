@@ -7,6 +7,7 @@ from typing import Any
 from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtCore import Qt, QUrl, pyqtSignal
 from qgis.PyQt.QtWidgets import (
+    QCheckBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -32,6 +33,7 @@ class RunSection(QWidget):
 
     Signals:
         train, map, cancel, adapt: a button was pressed.
+        follow(bool): map while the user draws, or stop that.
         changed: another base model, trained model or output folder.
     """
 
@@ -39,6 +41,7 @@ class RunSection(QWidget):
     map = pyqtSignal()
     cancel = pyqtSignal()
     adapt = pyqtSignal()
+    follow = pyqtSignal(bool)
     changed = pyqtSignal()
 
     def __init__(self, client: WorkerClient, parent: QWidget | None = None) -> None:
@@ -49,6 +52,13 @@ class RunSection(QWidget):
         self.cancel_button = self._button("Cancel", "cancelButton", self.cancel)
         self.adapt_button = self._button("Adapt to my imagery…", "adaptButton", self.adapt)
         self.adapt_button.setToolTip("Let the base model look at your images, so that it fits them better")
+        self.follow_box = QCheckBox("Map what I see while I draw", self)
+        self.follow_box.setObjectName("followBox")
+        self.follow_box.setToolTip(
+            "After each edit of the labels the model learns again and the area in view is repainted, in seconds once it has been "
+            "looked at. Train makes the model to keep, with a report on how good it is."
+        )
+        self.follow_box.toggled.connect(self.follow)
         self.model = QgsFileWidget(self)
         self.model.setObjectName("modelPathWidget")
         self.model.setStorageMode(QgsFileWidget.StorageMode.GetFile)
@@ -94,6 +104,7 @@ class RunSection(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addLayout(buttons)
+        layout.addWidget(self.follow_box)
         layout.addLayout(progress)
         layout.addWidget(self.status)
         self.set_idle("")

@@ -1,6 +1,6 @@
 """Stands in for QGIS's main window, which tests have none of: a real QMainWindow behind QgisInterface's names."""
 
-from qgis.gui import QgisInterface
+from qgis.gui import QgisInterface, QgsMapCanvas
 from qgis.PyQt.QtWidgets import QMainWindow, QMenu, QToolBar
 
 
@@ -11,12 +11,16 @@ class Iface:
         self.window = QMainWindow()
         self.toolbar = QToolBar(self.window)
         self.menu = QMenu("Raster", self.window)
+        self.canvas = QgsMapCanvas(self.window)
         self.docks, self.factories = [], []
         unknown = [name for name in vars(Iface) if not name.startswith("_") and not hasattr(QgisInterface, name)]
         assert not unknown, unknown
 
     def mainWindow(self):
         return self.window
+
+    def mapCanvas(self):
+        return self.canvas
 
     def addRasterToolBarIcon(self, action):
         self.toolbar.addAction(action)
