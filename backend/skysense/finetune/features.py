@@ -92,14 +92,19 @@ class FeatureMap:
     """One block of one tile.
 
     Attributes:
-        values: (C, h, w) float32.
+        stored: (C, h, w), float16 or float32.
         stride: compute pixels per map pixel side.
         origin: compute pixels from the map's upper left corner to the core's (rows and columns alike).
     """
 
-    values: Tensor
+    stored: Tensor
     stride: int
     origin: int
+
+    @property
+    def values(self) -> Tensor:
+        """(C, h, w) float32."""
+        return self.stored.float() if self.stored.dtype == torch.float16 else self.stored
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ class TileFeatures:
 
     def on(self, device: torch.device) -> "TileFeatures":
         """The same on a device."""
-        moved = {name: replace(m, values=m.values.to(device)) for name, m in self.maps.items()}
+        moved = {name: replace(m, stored=m.stored.to(device)) for name, m in self.maps.items()}
         return replace(self, maps=moved)
 
 
@@ -338,7 +343,7 @@ class FeatureExtractor:
 
 
 def _rounded(values: Tensor, stride: int, origin: int) -> FeatureMap:
-    return FeatureMap(values.float().clamp(-_LARGEST, _LARGEST).half().float(), stride, origin)
+    return FeatureMap(values.float().clamp(-_LARGEST, _LARGEST).half(), stride, origin)
 
 
 def at_pixels(feature: FeatureMap, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Tensor:
@@ -350,9 +355,10 @@ def at_pixels(feature: FeatureMap, rows: NDArray[np.int64], cols: NDArray[np.int
     Returns:
         (N, C).
     """
-    values, device = feature.values, feature.values.device
     if feature.stride == 1:
-        return values[:, rows + feature.origin, cols + feature.origin].T
+        at = feature.stored[:, rows + feature.origin, cols + feature.origin].T
+        return at.float() if at.dtype == torch.float16 else at
+    values, device = feature.values, feature.stored.device
 
     def place(index: NDArray[np.int64], size: int) -> tuple[Tensor, Tensor, Tensor]:
         position = ((torch.from_numpy(index) + feature.origin + 0.5) / feature.stride - 0.5).clamp(

@@ -41,9 +41,13 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def repeated_folds(
-    ids: NDArray[np.int64], polygons: NDArray[np.int64], shapes: NDArray[np.object_], gsd: float
+    ids: NDArray[np.int64],
+    polygons: NDArray[np.int64],
+    shapes: NDArray[np.object_],
+    gsd: float,
+    repeats: int = REPEATS,
 ) -> list[list[Fold]]:
-    """`held_out_folds` of spatial blocks, dealt `REPEATS` times.
+    """`held_out_folds` of spatial blocks, dealt several times.
 
     Args:
         ids, polygons: (N,) class, and number of the polygon, of each pixel.
@@ -62,7 +66,7 @@ def repeated_folds(
             break
     number = len(np.unique(blocks[polygons[np.isin(ids, judged)]]))
     # As many folds as blocks: there is only one way to deal them.
-    drawings = range(1 if number <= _FOLDS else REPEATS)
+    drawings = range(1 if number <= _FOLDS else repeats)
     found = [held_out_folds(ids, polygons, blocks, drawing) for drawing in drawings]
     return [folds for folds in found if folds] or [[]]
 
@@ -177,15 +181,7 @@ def judge(
     classes = np.unique(ids)
     tested = ~np.isnan(held_out[0][:, 0])
     if not tested.any():
-        return {
-            **_overall(None),
-            "forest": {**_overall(None), "difference": None, "classes": []},
-            "scored_on": f"not scored: fewer than two classes have {MIN_POLYGONS} polygons",
-            **_counts(ids, polygons, None),
-            "repeats": 0,
-            "confusion": None,
-            "reliability": None,
-        }
+        return not_judged(ids, polygons, f"not scored: fewer than two classes have {MIN_POLYGONS} polygons")
     true = np.searchsorted(classes, ids[tested])
     probabilities = [item[tested] for item in held_out]
     _, first, polygon = np.unique(polygons[tested], return_index=True, return_inverse=True)
@@ -204,6 +200,23 @@ def judge(
         "repeats": len(held_out),
         "confusion": _confusion(true, probabilities, own, classes),
         "reliability": reliability(true, polygon, probabilities),
+    }
+
+
+def not_judged(ids: NDArray[np.int64], polygons: NDArray[np.int64], why: str) -> dict[str, Any]:
+    """A report as `judge` gives it that says how much was drawn and no more.
+
+    Args:
+        why: there are no figures; its "scored_on".
+    """
+    return {
+        **_overall(None),
+        "forest": {**_overall(None), "difference": None, "classes": []},
+        "scored_on": why,
+        **_counts(ids, polygons, None),
+        "repeats": 0,
+        "confusion": None,
+        "reliability": None,
     }
 
 

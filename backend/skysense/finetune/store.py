@@ -69,7 +69,7 @@ class FeatureStore:
                 places = json.loads(file.metadata()["maps"])
                 shape = json.loads(file.metadata()["shape"])
                 maps = {
-                    name: FeatureMap(file.get_tensor(name).float(), stride, origin)
+                    name: FeatureMap(file.get_tensor(name), stride, origin)
                     for name, (stride, origin) in places.items()
                 }
                 bits = file.get_tensor("valid").numpy()
@@ -86,7 +86,7 @@ class FeatureStore:
 
     def save(self, features: TileFeatures) -> None:
         """Keep a tile's features (values that half precision holds). A full disk is no reason to stop: then nothing is kept."""
-        tensors = {name: feature.values.half().cpu() for name, feature in features.maps.items()}
+        tensors = {name: feature.stored.half().cpu() for name, feature in features.maps.items()}
         tensors["valid"] = torch.from_numpy(np.packbits(features.valid))
         metadata = {
             "maps": json.dumps({name: [m.stride, m.origin] for name, m in features.maps.items()}),

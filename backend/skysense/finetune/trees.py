@@ -29,7 +29,7 @@ _PIXELS_WITH_VALUES = 4_000
 _SEEN, _SEEN_AT_LEAST = 0.1, 8
 #: Added to each probability: a class that no tree votes for is unlikely, not impossible.
 _FLOOR = 1e-3
-_ROWS = 20_000  # pixels that are taken down the trees at a time
+_ROWS = 1000  # pixels that are taken down the trees at a time: their features stay in the processor's caches
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,14 @@ class Trees:
 
     def _means(self, x: Tensor) -> Tensor:
         values, features = x.contiguous().view(-1), x.shape[1]
-        row = torch.arange(0, len(x) * features, features, device=x.device).repeat_interleave(len(self.roots))
+        row = torch.arange(0, len(x) * features, features, dtype=torch.int32, device=x.device)
+        row = row.repeat_interleave(len(self.roots))
         children = torch.stack([self.left, self.right], 1).view(-1)
-        node = self.roots.long().repeat(len(x))
+        node = self.roots.repeat(len(x))
         for _ in range(int(self.depth)):
             value = values.index_select(0, row + self.feature.index_select(0, node))
             beyond = value > self.threshold.index_select(0, node)
-            node = children.index_select(0, 2 * node + beyond).long()
+            node = children.index_select(0, 2 * node + beyond)
         return F.embedding_bag(node.view(len(x), -1), self.probability, mode="mean")
 
 
