@@ -10,8 +10,8 @@ from torch import Tensor
 from skysense.errors import InputError
 from skysense.finetune.collect import collect
 from skysense.finetune.features import Block
-from skysense.finetune.head import Head, fit_head
-from skysense.finetune.judging import Fold, repeated_folds
+from skysense.finetune.head import Head, asks_trees, fit_head, held_out_votes, spectral_columns
+from skysense.finetune.judging import REPEATS, Fold, repeated_folds
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
 from skysense.finetune.session import Session
 from skysense.jobs.control import JobControl
@@ -27,6 +27,7 @@ class Fitted:
         head: for the model file.
         x, ids, polygons, blocks: see `collect.collect`.
         repeats, held_out: see `head.fit_head`.
+        bands_only: as `held_out`, of the same head without the model's features; None where it has none, or was not asked for.
         header, tensors: what the model file holds beside the head.
     """
 
@@ -38,6 +39,7 @@ class Fitted:
     blocks: tuple[Block, ...]
     repeats: list[list[Fold]]
     held_out: list[NDArray[np.float32]]
+    bands_only: list[NDArray[np.float32]] | None = None
     header: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -61,9 +63,19 @@ def fit_frozen(
     )
     check_classes(ids, labels, control)
     control.progress(0.9, "Fitting the head")
-    repeats = repeated_folds(ids, groups, labels.polygons, session.layout.compute.gsd)
-    head, held_out = fit_head(x, ids, repeats, blocks)
-    return Fitted(session, head, x, ids, groups, blocks, repeats, held_out)
+    # One dealing of folds calibrates nearly as well as three; the others are for the figures of the report.
+    dealings = REPEATS if session.recipe.options.judged else 1
+    repeats = repeated_folds(ids, groups, labels.polygons, session.layout.compute.gsd, dealings)
+    spectral = tuple(block for block in blocks if block.spectral)
+    compared = session.recipe.options.judged and any(repeats) and 0 < len(spectral) < len(blocks)
+    votes = None
+    if compared and asks_trees(blocks):  # they see the bands alone either way
+        votes = held_out_votes(x, ids, repeats, blocks)
+    head, held_out = fit_head(x, ids, repeats, blocks, votes=votes)
+    bands_only = None
+    if compared:
+        bands_only = fit_head(x[:, spectral_columns(blocks)], ids, repeats, spectral, votes=votes)[1]
+    return Fitted(session, head, x, ids, groups, blocks, repeats, held_out, bands_only)
 
 
 def check_classes(ids: NDArray[np.int64], labels: LabelledPolygons, control: JobControl) -> None:

@@ -100,6 +100,7 @@ def fit_head(
     repeats: list[list[Fold]],
     blocks: tuple[Block, ...],
     trees: bool = True,
+    votes: list[Tensor] | None = None,
 ) -> tuple[Head, list[NDArray[np.float32]]]:
     """Fit the head, and one for each fold that has not seen the fold's polygons.
 
@@ -109,6 +110,7 @@ def fit_head(
         repeats: see `judging.repeated_folds`; the temperatures are fitted on them.
         blocks: widths add up to F.
         trees: False leaves them out.
+        votes: what `held_out_votes` has given for the same spectral values, where it is known.
 
     Returns:
         The head, fitted to everything, and for each repeat the probabilities (N, K) that held-out pixels are given, NaN for
@@ -129,28 +131,51 @@ def fit_head(
         temperature = DEFAULT_TEMPERATURE * x.shape[1] ** 0.5
         return replace(linear, temperature=temperature), [nothing.numpy() for _ in repeats]
     given = [nothing.clone() for _ in repeats]
-    voted = [nothing.clone() for _ in repeats]
-    values = features[:, np.concatenate([np.full(block.dim, block.spectral) for block in blocks])]
-    with_trees = trees and values.shape[1] > 0 and not any(block.name.endswith("hr.bands") for block in blocks)
     for number, folds in enumerate(repeats):
         for train, test in folds:
             w, b = discriminants(x[train], target[train], len(classes))
             given[number][test] = x[test] @ w.T + b
-            if with_trees:
-                grown = fit_trees(values[train], target[train].numpy(), len(classes))
-                voted[number][test] = grown.scores(torch.from_numpy(values[test]))
-    lines, votes, truth = torch.cat(given), torch.cat(voted), target.repeat(len(repeats))
+    with_trees = trees and asks_trees(blocks)
+    voted = votes or (held_out_votes(features, ids, repeats, blocks) if with_trees else given)
+    lines, said, truth = torch.cat(given), torch.cat(voted), target.repeat(len(repeats))
     tested = ~lines[:, 0].isnan()
     temperature = fit_temperature(lines[tested], truth[tested])
     if not with_trees:
         return replace(linear, temperature=temperature), [
             torch.softmax(s / temperature, 1).numpy() for s in given
         ]
-    gain = SHARE / (1 - SHARE) * temperature / fit_temperature(votes[tested], truth[tested])
-    temperature = fit_temperature((lines + gain * votes)[tested], truth[tested])
-    final = fit_trees(values, target.numpy(), len(classes))
+    gain = SHARE / (1 - SHARE) * temperature / fit_temperature(said[tested], truth[tested])
+    temperature = fit_temperature((lines + gain * said)[tested], truth[tested])
+    final = fit_trees(features[:, spectral_columns(blocks)], target.numpy(), len(classes))
     head = replace(linear, temperature=temperature, trees=final, gain=gain)
     return head, [torch.softmax((s + gain * v) / temperature, 1).numpy() for s, v in zip(given, voted)]
+
+
+def held_out_votes(
+    features: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    repeats: list[list[Fold]],
+    blocks: tuple[Block, ...],
+) -> list[Tensor]:
+    """For each repeat the scores (N, K) of trees that have not seen the fold's polygons; arguments as of `fit_head`."""
+    values, classes = features[:, spectral_columns(blocks)], np.unique(ids)
+    target = np.searchsorted(classes, ids)
+    votes = [torch.full((len(ids), len(classes)), torch.nan) for _ in repeats]
+    for given, folds in zip(votes, repeats):
+        for train, test in folds:
+            grown = fit_trees(values[train], target[train], len(classes))
+            given[test] = grown.scores(torch.from_numpy(values[test]))
+    return votes
+
+
+def spectral_columns(blocks: tuple[Block, ...]) -> NDArray[np.bool_]:
+    """Which columns (F,) hold values of the imagery and not of the model."""
+    return np.concatenate([np.full(block.dim, block.spectral) for block in blocks])
+
+
+def asks_trees(blocks: tuple[Block, ...]) -> bool:
+    """Whether there are values that trees can be asked about in time."""
+    return any(b.spectral for b in blocks) and not any(b.name.endswith("hr.bands") for b in blocks)
 
 
 def standardise(x: Tensor, blocks: tuple[Block, ...]) -> tuple[Tensor, Tensor]:

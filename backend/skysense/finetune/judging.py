@@ -160,6 +160,7 @@ def judge(
     polygons: NDArray[np.int64],
     held_out: list[NDArray[np.float32]],
     forest: NDArray[np.float32],
+    bands_only: list[NDArray[np.float32]] | None = None,
 ) -> dict[str, Any]:
     """The report of a training: what the map's scores will be, from each polygon's as a witness (see `witnesses`).
 
@@ -167,11 +168,12 @@ def judge(
         held_out: R times (N, K) probabilities that the head gives held-out pixels, columns = the classes of `ids` in
             ascending order, NaN for pixels in no fold.
         forest: (N, K) the same of the forest, for the first repeat.
+        bands_only: as `held_out`, of the same head without the model's features.
 
     Returns:
         JSON-able: "oa", "macro_f1", "miou" of the head (None where nothing can be judged) and "intervals" of the three
         ([low, high] of 90 %, or None); "forest" with the same, with "classes", and with "difference": of each of the
-        three, head minus forest on the same polygons, "value" and "interval"; "scored_on" in words; "n_polygons",
+        three, head minus forest on the same polygons, "value" and "interval"; "bands_only" with the same, but for "classes", or None; "scored_on" in words; "n_polygons",
         "n_pixels", "repeats"; "classes" (per class "id", "n_polygons", "n_pixels", "precision", "recall", "f1", "iou" and
         "intervals" of the four; None where it cannot be judged); "confusion": {"ids", "counts", "shares"}, rows = true
         class, columns = given class (of "ids"), a last one for classes that cannot be judged, counts = held-out pixels,
@@ -186,15 +188,22 @@ def judge(
     probabilities = [item[tested] for item in held_out]
     _, first, polygon = np.unique(polygons[tested], return_index=True, return_inverse=True)
     own = Witnesses(true[first], np.mean([_shares(item, polygon) for item in probabilities], axis=0))
-    head, other = judge_witnesses(own, Witnesses(true[first], _shares(forest[tested], polygon)))
+    others = [[forest]] if bands_only is None else [[forest], bands_only]
+    head, other, *bands = judge_witnesses(
+        own,
+        *(
+            Witnesses(true[first], np.mean([_shares(p[tested], polygon) for p in item], axis=0))
+            for item in others
+        ),
+    )
     judged = np.unique(true)
     return {
         **_overall(head),
         "forest": {
-            **_overall(other),
-            "difference": {name: _difference(head, other, name) for name in OVERALL},
+            **_beside(head, other),
             "classes": [{"id": int(classes[k]), **_of_class(other, row)} for row, k in enumerate(judged)],
         },
+        "bands_only": _beside(head, bands[0]) if bands else None,
         "scored_on": "pixels of polygons held out in turn",
         **_counts(ids, polygons, head, classes[judged]),
         "repeats": len(held_out),
@@ -212,6 +221,7 @@ def not_judged(ids: NDArray[np.int64], polygons: NDArray[np.int64], why: str) ->
     return {
         **_overall(None),
         "forest": {**_overall(None), "difference": None, "classes": []},
+        "bands_only": None,
         "scored_on": why,
         **_counts(ids, polygons, None),
         "repeats": 0,
@@ -275,6 +285,13 @@ def _overall(found: Judgement | None) -> dict[str, Any]:
 def _difference(head: Judgement, other: Judgement, name: str) -> dict[str, Any]:
     value, ends = head.difference(other, name)
     return {"value": value, "interval": ends.tolist()}
+
+
+def _beside(head: Judgement, other: Judgement) -> dict[str, Any]:
+    return {
+        **_overall(other),
+        "difference": {name: _difference(head, other, name) for name in OVERALL},
+    }
 
 
 def _of_class(found: Judgement, row: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from skysense.finetune.report_charts import FOREST, GRID, INK, MODEL, bar_axis, bars, reliability_curve
 from skysense.finetune.report_words import (
+    against_bands,
     against_forest,
     between,
     confidence,
@@ -56,7 +57,7 @@ def page(
     body = [
         f"<h1>{title}</h1>",
         f'<p class="small">{len(classes)} classes, {report["n_polygons"]} polygons, {report["n_pixels"]} labelled pixels</p>',
-        f'<p class="lead">{escape(verdict(report))} {escape(against_forest(report))}</p>',
+        f'<p class="lead">{escape(verdict(report))} {escape(against_forest(report))} {escape(against_bands(report))}</p>',
         *_overall(report),
         *_steps(report, names),
         *_classes(report, names, colours),

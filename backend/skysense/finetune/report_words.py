@@ -63,6 +63,20 @@ def against_forest(report: dict[str, Any]) -> str:
     )
 
 
+def against_bands(report: dict[str, Any]) -> str:
+    """What the base model's features bring on this scene, by mean IoU."""
+    bands = report["bands_only"]
+    if bands is None:
+        return ""
+    value, (low, high) = bands["difference"]["miou"]["value"], bands["difference"]["miou"]["interval"]
+    lead = f"Without the base model, from the bands and their surroundings alone, the mean IoU is {percent(bands['miou'])}:"
+    if low > 0:
+        return f"{lead} its features bring {100 * value:.0f} points here."
+    if high < 0:
+        return f"{lead} its features cost {-100 * value:.0f} points here. Another base model may serve this scene better."
+    return f"{lead} whether its features help here is within the luck of the polygons ({100 * low:+.0f} to {100 * high:+.0f} points)."
+
+
 def confidence(report: dict[str, Any]) -> str:
     """Whether the confidence layer can be believed."""
     bins = report["reliability"]["bins"]

@@ -8,7 +8,7 @@ from skysense.finetune.classes import map_classes
 from skysense.finetune.deep.fit import fit_adapted, forget
 from skysense.finetune.features import plain_values
 from skysense.finetune.fitted import fit_frozen
-from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge
+from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge, not_judged
 from skysense.finetune.labels import read_labels
 from skysense.finetune.report import facts, open_folder, write_report
 from skysense.finetune.session import open_session
@@ -31,17 +31,20 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     if folder is not None:
         open_folder(folder)
     session = open_session(recipe, control)
-    polygons = read_labels(session.labels, session.layout.base.crs, session.scene.root)
+    polygons = read_labels(session.labels, session.layout.base.crs, session.legend)
     session.header()  # what cannot be written is told before anything is computed
     fit = fit_frozen if recipe.options.mode == "head" else fit_adapted
     with SceneReader(session.scene) as reader:
         fitted = fit(session, reader, polygons, control)
     session, head, ids = fitted.session, fitted.head, fitted.ids
     control.progress(0.93, "Judging it on polygons held out")
-    forest = forest_probabilities(fitted.x[:, plain_values(fitted.blocks)], ids, fitted.repeats[0])
-    report = judge(ids, fitted.polygons, fitted.held_out, forest)
+    if recipe.options.judged:
+        forest = forest_probabilities(fitted.x[:, plain_values(fitted.blocks)], ids, fitted.repeats[0])
+        report = judge(ids, fitted.polygons, fitted.held_out, forest, fitted.bands_only)
+    else:
+        report = not_judged(ids, fitted.polygons, "not scored: a first look")
     unjudged = [polygons.names[item["id"]] for item in report["classes"] if item["iou"] is None]
-    if unjudged:
+    if unjudged and recipe.options.judged:
         control.note(
             f"Of fewer than {MIN_POLYGONS} polygons, and so not to be judged: {', '.join(unjudged)}."
             if report["oa"] is not None

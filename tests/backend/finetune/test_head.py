@@ -9,6 +9,7 @@ from skysense.finetune.head import (
     Head,
     discriminants,
     fit_head,
+    held_out_votes,
 )
 from skysense.finetune.judging import held_out_folds
 
@@ -164,3 +165,15 @@ def test_trees_stay_out_of_single_polygons_of_hr_and_of_the_models_features():
     assert _fit(x, ids, groups, (Block("s2.series", 20),))[0].trees is not None
     assert _fit(x, ids, groups, (Block("hr.bands", 20),))[0].trees is None
     assert _fit(x, ids, groups, (Block("fused", 20),))[0].trees is None
+
+
+def test_votes_that_are_known_are_not_counted_again():
+    x, ids, groups = _samples()
+    blocks = (Block("fused", 12), Block("s2.series", 8))
+    repeats = [held_out_folds(ids, groups), held_out_folds(ids, groups, drawing=1)]
+    votes = held_out_votes(x, ids, repeats, blocks)
+    assert [v.shape for v in votes] == [(len(ids), 3)] * 2
+    counted, held_out = fit_head(x, ids, repeats, blocks)
+    known, given = fit_head(x, ids, repeats, blocks, votes=votes)
+    assert (counted.gain, counted.temperature) == (known.gain, known.temperature)
+    assert all((one == two).all() for one, two in zip(held_out, given))

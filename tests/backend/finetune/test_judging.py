@@ -100,6 +100,19 @@ def given(ids, classes, confidence=0.9):
     return out
 
 
+def test_the_head_without_the_model_stands_beside_the_head():
+    ids, polygons = polygons_of(3, 3, 1, per=2)
+    head = given(ids, [1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0])
+    bands = given(ids, [1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0])
+    report = judge(ids, polygons, [head], head, [bands, head])
+    assert report["bands_only"]["oa"] == pytest.approx((4 + 5) / 2 / 6)  # the mean of both dealings
+    assert report["bands_only"]["difference"]["oa"]["value"] == pytest.approx(0.5 / 6)
+    low, high = report["bands_only"]["difference"]["oa"]["interval"]
+    assert low <= 0.5 / 6 <= high
+    assert report["forest"]["difference"]["oa"]["value"] == 0
+    assert judge(ids, polygons, [head], head)["bands_only"] is None
+
+
 def test_the_report_by_hand():
     ids, polygons = polygons_of(3, 3, 1, per=2)  # 6 pixels of 1, 6 of 2, 2 of 3, which cannot be judged
     head = given(ids, [1, 1, 1, 1, 2, 3, 2, 2, 2, 2, 2, 1, 0, 0])

@@ -8,7 +8,7 @@ import pytest
 from skysense.errors import StorageError
 from skysense.finetune.judging import judge
 from skysense.finetune.report import open_folder, write_report
-from skysense.finetune.report_words import against_forest, confidence, confused, next_steps, verdict
+from skysense.finetune.report_words import against_bands, against_forest, confidence, confused, next_steps, verdict
 
 NAMES = {1: "wheat", 2: "barley", 3: "<hemp> & more"}
 CLASSES = [{"id": k, "name": name, "color": "#123456"} for k, name in NAMES.items()]
@@ -197,3 +197,18 @@ def test_the_verdict_gives_the_range():
         {**report, "classes": [*report["classes"], report["classes"][2]]}
     )
     assert verdict({**report, "classes": report["classes"][:2]}) == given
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "says"),
+    [
+        (0.07, [0.01, 0.12], "its features bring 7 points here"),
+        (-0.07, [-0.12, -0.01], "its features cost 7 points here"),
+        (0.01, [-0.04, 0.05], "within the luck of the polygons (-4 to +5 points)"),
+    ],
+)
+def test_the_report_tells_what_the_base_model_brings_on_this_scene(value, interval, says):
+    bands = {"miou": 0.6, "difference": {"miou": {"value": value, "interval": interval}}}
+    assert says in against_bands({"bands_only": bands})
+    assert "the mean IoU is 60 %" in against_bands({"bands_only": bands})
+    assert against_bands({"bands_only": None}) == ""

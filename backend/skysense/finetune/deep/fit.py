@@ -101,7 +101,7 @@ def fit_adapted(
         head = replace(head, temperature=fit_temperature(scores[judged], target[judged]), gain=gain)
     held = torch.softmax(scores / head.temperature, 1).numpy()
     kept = {} if options.standalone else found.final
-    return Fitted(own, head, x, ids, numbers, blocks, [folds], [held], entry, kept)
+    return Fitted(own, head, x, ids, numbers, blocks, [folds], [held], header=entry, tensors=kept)
 
 
 def forget(output: Path) -> None:
