@@ -116,12 +116,29 @@ def describe(path: Path, modality: Modality | None = None) -> Description:
 def describe_acquisition(item: Acquisition) -> Description:
     """Describe an acquisition as it stands in a scene: what the scene states is taken as given.
 
-    Looks for damage in every file of the acquisition.
+    Looks for damage in every file of the acquisition; once, as long as neither they nor what is stated change.
     """
     if not item.path.exists():
         problem = InputError("there is no such file", fix="Correct the path or remove the row")
         return _red(Description(item.path, modality=item.modality), problem)
-    return _examine(item.path, item.modality, item)
+    key = [repr(item)]
+    for path in sorted({item.path, item.mask or item.path, *(band.path for band in item.bands.values())}):
+        status = path.stat() if path.exists() else None
+        key.append(f"{path} {status.st_mtime_ns} {status.st_size}" if status else f"{path} is gone")
+    return _examine_stated(_Keyed("|".join(key), item))
+
+
+@dataclass(frozen=True)
+class _Keyed:
+    """An acquisition, equal to another where the key is."""
+
+    key: str
+    item: Acquisition = field(compare=False)
+
+
+@functools.lru_cache(maxsize=4096)
+def _examine_stated(stated: _Keyed) -> Description:
+    return _examine(stated.item.path, stated.item.modality, stated.item)
 
 
 @functools.lru_cache(maxsize=4096)

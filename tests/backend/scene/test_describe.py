@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from rasterio.transform import Affine
-from skysense.scene.describe import Description, describe
+from skysense.scene.describe import Description, describe, describe_acquisition
+from skysense.scene.scenefile import parse_scene
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 S2_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
@@ -413,3 +414,17 @@ def test_facts_of_odd_files() -> None:
         describe(root / "sen2r_2019/S2A2A_20190723_022_Barbellino_BOA_10.tif").date
         == describe(root / "sen2r_2019/S2A1C_20190723_022_Barbellino_TOA_10.tif").date
     )
+
+
+def test_an_acquisition_is_looked_at_again_when_its_file_has_changed(s2: Writer) -> None:
+    path = s2("S2A_MSIL2A_20210601T103021_N0300_R108_T31UFS_20210601T140000.tif")
+    found = describe(path)
+    [item] = parse_scene(
+        {"version": 1, "name": "s", "acquisitions": [{"modality": "s2", "path": str(path), "date": "2021-06-01"}]}, path.parent
+    ).acquisitions  # fmt: skip
+    assert describe_acquisition(item).status == found.status == "green"
+    assert describe_acquisition(item) is describe_acquisition(item)
+    path.write_bytes(path.read_bytes()[:3000])
+    assert describe_acquisition(item).status == "red"
+    path.unlink()
+    assert "no such file" in str(describe_acquisition(item).reason)
