@@ -61,6 +61,11 @@ class Session:
             else None
         )
 
+    @property
+    def legend(self) -> Path | None:
+        """The folder whose `classes.json` numbers the classes; changes are other classes than the scene's."""
+        return self.scene.root if self.periods is None else None
+
     @cached_property
     def anchors(self) -> dict[Modality, Anchors]:
         """The columns of each modality's series."""

@@ -57,6 +57,8 @@ def scene(tmp_path_factory):
     )  # fmt: skip
     out = folder / "pair" / "scene.json"
     out.parent.mkdir()
+    # The scene's own classes are none of its changes.
+    (out.parent / "classes.json").write_bytes((folder / "classes.json").read_bytes())
     rows = [dict(row, path=str(folder / row["path"])) for row in (*rows, *later)]
     labels = {"path": str(folder / "changes.gpkg"), "field": "change"}
     out.write_text(json.dumps({"version": 1, "name": "pair", "acquisitions": rows, "labels": labels}))
@@ -108,7 +110,7 @@ def test_changes_need_a_date_and_only_they_do(scene, tmp_path):
         job("finetune", scene, tmp_path / "m.safetensors", options={"target": "changes"})
     with pytest.raises(InputError, match="split is 'May'"):
         job("finetune", scene, tmp_path / "m.safetensors", options={"target": "changes", "split": "May"})
-    job("finetune", scene, tmp_path / "m.safetensors")
+    job("finetune", scene.parent.parent / "scene.json", tmp_path / "m.safetensors")
     with pytest.raises(InputError, match="looks at all dates together"):
         job(
             "predict",
