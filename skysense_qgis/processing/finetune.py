@@ -15,21 +15,38 @@ from qgis.core import (
     QgsProcessingFeatureSource,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
+    QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterField,
     QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterNumber,
+    QgsProcessingParameterString,
     QgsVectorFileWriter,
 )
 
 from ..dock.export import class_colors
 from .algorithm import SkySenseAlgorithm
-from .inputs import SCENE
+from .inputs import SCENE, read_split
 
 LABELS, FIELD, MODEL, SEED, OUTPUT = "LABELS", "FIELD", "MODEL", "SEED", "OUTPUT"
+TARGET, SPLIT = "TARGET", "SPLIT"
+#: What the labels teach, in the recipe's word and in plain ones.
+TARGETS = {
+    "classes": "The class of every pixel",
+    "values": "A number for every pixel (height, biomass, yield …)",
+    "polygons": "The class of whole polygons (parcels …)",
+    "changes": "What changed between two periods",
+}
+MODE = "MODE"
+#: What is trained, in the recipe's word and in plain ones.
+MODES = {
+    "head": "The classifier only (seconds)",
+    "lora": "The classifier, and small additions to the model that adapt it to this imagery (minutes)",
+    "full": "The classifier and the whole model (minutes with the built-in model; hours with a large one, on a GPU)",
+}
 #: Output number of each figure of the training report.
-FIGURES = {"OA": "oa", "MACRO_F1": "macro_f1", "MIOU": "miou"}
+FIGURES = {"OA": "oa", "MACRO_F1": "macro_f1", "MIOU": "miou", "RMSE": "rmse", "R2": "r2"}
 
 _HELP = """Trains a model to map the classes of labelled polygons.
 
@@ -43,8 +60,15 @@ spread over the area, are enough. Polygons of a selection or an edit that is not
 Training builds on the built-in model, or on a base model that was downloaded or converted (SkySense panel, \
 "Base model").
 
-The result is one file with the model. OA, MACRO_F1 and MIOU tell how well it maps polygons it was not trained on; \
-they are NaN if there are too few polygons to tell.
+Labels can also teach a number (the field then holds numbers), the class of whole polygons such as parcels (mapped with \
+“Classify polygons with a model”), or what changed between two periods, which a date splits (the classes are then changes, such as \
+“no change” and “built”).
+
+The result is one file with the model. OA, MACRO_F1 and MIOU, or RMSE and R2 of numbers, tell how well it maps polygons it was \
+not trained on; they are NaN if there are too few polygons to tell.
+
+What is trained decides how long it takes. The classifier alone is quick and a good start. Adapting the model as well can help where \
+the imagery or the classes are unlike what it knows; it keeps only what made held-out polygons better.
 
 The work runs outside QGIS, in the SkySense environment (Settings, Options, SkySense)."""
 
@@ -78,7 +102,22 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             )
         )
         self.addParameter(
-            QgsProcessingParameterField(FIELD, "Class field", parentLayerParameterName=LABELS, optional=True)
+            QgsProcessingParameterField(
+                FIELD, "Class field (or field of numbers)", parentLayerParameterName=LABELS, optional=True
+            )
+        )
+        self.addParameter(
+            QgsProcessingParameterEnum(
+                TARGET, "What the labels teach", list(TARGETS.values()), defaultValue=0
+            )
+        )
+        self.addParameter(
+            QgsProcessingParameterString(
+                SPLIT, "For changes: first day of the second period (YYYY-MM-DD)", optional=True
+            )
+        )
+        self.addParameter(
+            QgsProcessingParameterEnum(MODE, "What is trained", list(MODES.values()), defaultValue=0)
         )
         self.add_advanced(
             QgsProcessingParameterFile(
@@ -101,6 +140,8 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             ("OA", "Overall accuracy"),
             ("MACRO_F1", "Macro F1"),
             ("MIOU", "Mean intersection over union"),
+            ("RMSE", "Root mean squared error, of numbers"),
+            ("R2", "Coefficient of determination, of numbers"),
         ):
             self.addOutput(QgsProcessingOutputNumber(name, title))
 
@@ -111,6 +152,13 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         model = self.parameterAsString(parameters, MODEL, context)
         if model and not Path(model).is_file():
             return f"The base model {model} does not exist."
+        split = read_split(self.parameterAsString(parameters, SPLIT, context))
+        if (self.target(parameters, context) == "changes") != bool(split):
+            return (
+                "A day splits the scene, but the labels do not teach changes; leave it out."
+                if split
+                else "To learn changes, give the first day of the second period."
+            )
         if not parameters.get(LABELS):
             if not self.parameterAsString(parameters, SCENE, context).strip():
                 return "Choose the layer of polygons or points with the labels."
@@ -126,6 +174,10 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         if source.featureCount() == 0:
             return "The layer with the labels is empty; draw a few polygons for each class."
         return ""
+
+    def target(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        """What the labels teach, in the recipe's word."""
+        return list(TARGETS)[self.parameterAsEnum(parameters, TARGET, context)]
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -145,8 +197,17 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         seed = self.parameterAsInt(parameters, SEED, context)
         if seed:
             options["seed"] = seed
+        mode = list(MODES)[self.parameterAsEnum(parameters, MODE, context)]
+        if mode != "head":
+            options["mode"] = mode
         if self.colors:
             options["colors"] = self.colors
+        target = self.target(parameters, context)
+        if target != "classes":
+            options["target"] = target
+        split = read_split(self.parameterAsString(parameters, SPLIT, context))
+        if split:
+            options["split"] = split
         recipe = {
             "skysense": 1,
             "task": "finetune",
@@ -166,13 +227,29 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             raise QgsProcessingException("A class field is given, but no layer with labels.")
         result = self.run_recipe(recipe, feedback)
         report = result["report"]
-        figures = {name: math.nan if report[key] is None else report[key] for name, key in FIGURES.items()}
+        found = {name: report.get(key) for name, key in FIGURES.items()}
+        figures = {name: math.nan if value is None else value for name, value in found.items()}
+        if target == "values":
+            for line in lines_of_numbers(report, result["field"]):
+                feedback.pushInfo(line)
+            return {OUTPUT: result["model"], **figures}
         feedback.pushInfo(
             f"{len(result['classes'])} classes from {report['n_polygons']} polygons; scored on {report['scored_on']}."
         )
         for line in table(report, {item["id"]: item["name"] for item in result["classes"]}):
             feedback.pushInfo(line)
         return {OUTPUT: result["model"], **figures}
+
+
+def lines_of_numbers(report: dict[str, Any], field: str) -> list[str]:
+    """Lines that tell how well numbers are mapped, beside the random forest."""
+    lines = [f"{field} of {report['n_polygons']} polygons; scored on {report['scored_on']}."]
+    for name, found in (("The model", report), ("A random forest on the bands alone", report["forest"])):
+        if found["rmse"] is not None:
+            lines.append(
+                f"{name}: RMSE {found['rmse']:.4g}, MAE {found['mae']:.4g}, R² {found['r2']:.2f}, bias {found['bias']:+.3g}"
+            )
+    return lines
 
 
 def table(report: dict[str, Any], names: dict[int, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,19 @@ def _count(value: Any) -> int:
         if isinstance(value, (list, tuple))
         else len([part for part in str(value).split(";") if part])
     )
+
+
+def read_split(text: str) -> str:
+    """The first day of the second period as YYYY-MM-DD; "" where none is given.
+
+    Raises:
+        SceneProblem: it is no day.
+    """
+    if not text.strip():
+        return ""
+    try:
+        return datetime.date.fromisoformat(text.strip()).isoformat()
+    except ValueError:
+        raise SceneProblem(
+            f"“{text}” is no day; write the first day of the second period as YYYY-MM-DD."
+        ) from None

@@ -13,12 +13,15 @@ from qgis.core import (
     QgsProcessingParameterExtent,
     QgsProcessingParameterFile,
     QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterString,
 )
 
 from .algorithm import SkySenseAlgorithm
+from .inputs import read_split
 from .styling import style_when_loaded
 
 MODEL, EXTENT, FUSION_STRIDE, OUTPUT, CONFIDENCE = "MODEL", "EXTENT", "FUSION_STRIDE", "OUTPUT", "CONFIDENCE"
+UNCERTAINTY, SPLIT = "UNCERTAINTY", "SPLIT"
 _STRIDES = ["1", "2", "4"]
 
 _HELP = """Maps an area with a model that was trained on polygons.
@@ -28,6 +31,10 @@ from the layers' temporal range, else from the files and their names, else from 
 
 The map has the class ids, class names and colours of the model; 0 is "not mapped", where there is no imagery. The \
 confidence raster beside it (…_confidence.tif) is the calibrated probability of the shown class, 1 to 100 %.
+
+A model of numbers gives a raster of them in the units of its field, and where it knows it the half width of an interval that \
+held 9 in 10 polygons beside it (…_uncertainty.tif). A model of changes compares two periods: those of the training, or those that \
+a day splits which is given here. For a model of whole polygons use “Classify polygons with a model”.
 
 With an extent, only that part is mapped; it equals the cut-out of the map of the whole area. A fusion step of 2 or 4 \
 is faster and coarser where sensors or dates are combined.
@@ -79,9 +86,17 @@ class PredictAlgorithm(SkySenseAlgorithm):
                 usesStaticStrings=True,
             )
         )
+        self.add_advanced(
+            QgsProcessingParameterString(
+                SPLIT,
+                "Models of changes: first day of the second period (empty = the training's)",
+                optional=True,
+            )
+        )
         self.add_device()
         self.addParameter(QgsProcessingParameterRasterDestination(OUTPUT, "Map"))
         self.addOutput(QgsProcessingOutputRasterLayer(CONFIDENCE, "Confidence"))
+        self.addOutput(QgsProcessingOutputRasterLayer(UNCERTAINTY, "Uncertainty, of numbers"))
 
     def problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         problem = super().problem(parameters, context)
@@ -90,6 +105,7 @@ class PredictAlgorithm(SkySenseAlgorithm):
         model = self.parameterAsString(parameters, MODEL, context)
         if not model:
             return "Choose the model file to map with."
+        read_split(self.parameterAsString(parameters, SPLIT, context))
         return "" if Path(model).is_file() else f"The model file {model} does not exist."
 
     def processAlgorithm(
@@ -100,6 +116,9 @@ class PredictAlgorithm(SkySenseAlgorithm):
         stride = int(self.parameterAsEnumString(parameters, FUSION_STRIDE, context) or 1)
         if stride != 1:
             options["fusion_stride"] = stride
+        split = read_split(self.parameterAsString(parameters, SPLIT, context))
+        if split:
+            options["split"] = split
         if parameters.get(EXTENT):
             area = self.parameterAsExtent(parameters, EXTENT, context)
             crs = self.parameterAsExtentCrs(parameters, EXTENT, context)
@@ -117,13 +136,22 @@ class PredictAlgorithm(SkySenseAlgorithm):
             feedback,
         )
         self._load(context, output, result)
-        return {OUTPUT: result["map"], CONFIDENCE: result["confidence"]}
+        beside = {CONFIDENCE: result.get("confidence"), UNCERTAINTY: result.get("uncertainty")}
+        return {OUTPUT: result["map"], **{name: path for name, path in beside.items() if path}}
 
     def _load(self, context: QgsProcessingContext, output: str, result: dict[str, Any]) -> None:
-        """Have the confidence loaded beside the map, if the map is, and both styled."""
+        """Have what is beside the map loaded with it, if the map is, and both styled."""
         if not context.willLoadLayerOnCompletion(output):
             return
-        details = QgsProcessingContext.LayerDetails("Confidence", context.project(), CONFIDENCE)
-        context.addLayerToLoadOnCompletion(result["confidence"], details)
-        style_when_loaded(context, output, "class")
-        style_when_loaded(context, result["confidence"], "confidence")
+        for name, key in ((CONFIDENCE, "confidence"), (UNCERTAINTY, "uncertainty")):
+            if result.get(key):
+                details = QgsProcessingContext.LayerDetails(key.capitalize(), context.project(), name)
+                context.addLayerToLoadOnCompletion(result[key], details)
+        if "range" not in result:
+            style_when_loaded(context, output, "class")
+            style_when_loaded(context, result["confidence"], "confidence")
+            return
+        low, _, high = result["range"]
+        style_when_loaded(context, output, "numbers", low=low, high=high)
+        if result["uncertainty"]:
+            style_when_loaded(context, result["uncertainty"], "numbers", low=0.0, high=(high - low) / 2)

@@ -7,6 +7,8 @@ from qgis.PyQt.QtGui import QIcon
 
 from .adjusted_areas import AdjustedAreasAlgorithm
 from .areas import AreasAlgorithm
+from .change import ChangeAlgorithm
+from .classify_polygons import ClassifyPolygonsAlgorithm
 from .clusters import ClustersAlgorithm
 from .embed import EmbedAlgorithm
 from .finetune import FinetuneAlgorithm
@@ -25,6 +27,8 @@ class SkySenseProvider(QgsProcessingProvider):
         for algorithm in (
             FinetuneAlgorithm,
             PredictAlgorithm,
+            ClassifyPolygonsAlgorithm,
+            ChangeAlgorithm,
             AreasAlgorithm,
             VerificationSampleAlgorithm,
             AdjustedAreasAlgorithm,

@@ -7,16 +7,23 @@ from typing import Any
 
 from osgeo import gdal
 from qgis.core import (
+    QgsCategorizedSymbolRenderer,
     QgsColorRampShader,
+    QgsFillSymbol,
     QgsPalettedRasterRenderer,
     QgsRasterLayer,
     QgsRasterShader,
+    QgsRendererCategory,
     QgsSingleBandPseudoColorRenderer,
+    QgsVectorLayer,
 )
 from qgis.PyQt.QtGui import QColor
 
 #: Confidence in % -> colour: light yellow to dark blue, readable for the colour-blind and in grey.
 _CONFIDENCE = ((1, "#ffffd9"), (25, "#c7e9b4"), (50, "#41b6c4"), (75, "#225ea8"), (100, "#081d58"))
+
+#: Share of the range -> colour of numbers: viridis, readable for the colour-blind and in grey.
+_NUMBERS = ((0.0, "#440154"), (0.25, "#3b528b"), (0.5, "#21918c"), (0.75, "#5ec962"), (1.0, "#fde725"))
 
 
 def style_classes(layer: QgsRasterLayer, classes: list[dict[str, Any]]) -> None:
@@ -34,20 +41,47 @@ def style_classes(layer: QgsRasterLayer, classes: list[dict[str, Any]]) -> None:
 
 def style_confidence(layer: QgsRasterLayer) -> None:
     """Give a confidence map (1..100 %, 0 = not mapped) its colours."""
-    ramp = QgsColorRampShader(1, 100)
+    _style_steps(layer, [(value, color, f"{value} %") for value, color in _CONFIDENCE])
+
+
+def style_numbers(layer: QgsRasterLayer, low: float, high: float) -> None:
+    """Give a map of numbers its colours, from `low` to `high`."""
+    values = [(low + share * (high - low), color) for share, color in _NUMBERS]
+    _style_steps(layer, [(value, color, f"{value:.4g}") for value, color in values])
+
+
+def _style_steps(layer: QgsRasterLayer, steps: list[tuple[float, str, str]]) -> None:
+    """Colours and labels at ascending values, interpolated between them."""
+    low, high = steps[0][0], steps[-1][0]
+    ramp = QgsColorRampShader(low, high)
     ramp.setColorRampType(QgsColorRampShader.Type.Interpolated)
     ramp.setColorRampItemList(
-        [QgsColorRampShader.ColorRampItem(value, QColor(color), f"{value} %") for value, color in _CONFIDENCE]
+        [QgsColorRampShader.ColorRampItem(value, QColor(color), label) for value, color, label in steps]
     )
     # With this, older versions draw the five steps as a list, not as one unlabelled strip.
     if hasattr(ramp, "legendSettings") and ramp.legendSettings() is not None:
         ramp.legendSettings().setUseContinuousLegend(False)
-    shader = QgsRasterShader(1, 100)
+    shader = QgsRasterShader(low, high)
     shader.setRasterShaderFunction(ramp)
     renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1, shader)
-    renderer.setClassificationMin(1)
-    renderer.setClassificationMax(100)
+    renderer.setClassificationMin(low)
+    renderer.setClassificationMax(high)
     layer.setRenderer(renderer)
+
+
+def style_polygons(layer: QgsVectorLayer, classes: list[dict[str, Any]]) -> None:
+    """Give classified polygons the colours of their classes; those without a class are hollow.
+
+    Args:
+        classes: {"id", "name", "color": "#rrggbb"} as the worker gives them.
+    """
+    categories = [
+        QgsRendererCategory(item["name"], QgsFillSymbol.createSimple({"color": item["color"]}), item["name"])
+        for item in classes
+    ]
+    hollow = QgsFillSymbol.createSimple({"style": "no", "outline_color": "#9e9e9e"})
+    categories.append(QgsRendererCategory("", hollow, "no class"))
+    layer.setRenderer(QgsCategorizedSymbolRenderer("class", categories))
 
 
 def classes_of_file(path: str) -> list[dict[str, Any]]:

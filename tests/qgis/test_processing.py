@@ -99,6 +99,8 @@ def test_the_provider_lists_all(provider):
     assert sorted(item.name() for item in provider.algorithms()) == [
         "adjustedareas",
         "areas",
+        "change",
+        "classifypolygons",
         "clusters",
         "embed",
         "finetune",

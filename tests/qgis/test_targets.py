@@ -1,0 +1,189 @@
+"""Numbers, whole polygons and changes, as Processing trains, maps and shows them with the real worker."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from osgeo import gdal
+from qgis.core import (
+    QgsApplication,
+    QgsCategorizedSymbolRenderer,
+    QgsFeature,
+    QgsGeometry,
+    QgsPointXY,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingUtils,
+    QgsProject,
+    QgsRasterLayer,
+    QgsRectangle,
+    QgsSingleBandPseudoColorRenderer,
+    QgsVectorLayer,
+)
+from small_scene import GSD, SIZE, X0, Y0, make_scene
+
+from skysense_qgis.processing.provider import SkySenseProvider
+
+
+@pytest.fixture(scope="module")
+def provider(qgis_app):
+    provider = SkySenseProvider()
+    QgsApplication.processingRegistry().addProvider(provider)
+    yield provider
+    QgsApplication.processingRegistry().removeProvider(provider)
+
+
+@pytest.fixture
+def scene(tmp_path) -> str:
+    """Two halves that differ, on three days of 2021."""
+    return str(make_scene(tmp_path))
+
+
+def run(name: str, parameters: dict, context=None) -> dict:
+    """Check and run as Processing does; a failure raises QgsProcessingException."""
+    chosen = QgsApplication.processingRegistry().createAlgorithmById(f"skysense:{name}")
+    context = context or QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    ok, message = chosen.checkParameterValues(parameters, context)
+    if not ok:
+        raise QgsProcessingException(message)
+    results, ok = chosen.run(parameters, context, QgsProcessingFeedback(False), {}, False)
+    assert ok
+    return results
+
+
+def squares(value, places=((5, 5), (5, 25), (5, 45), (18, 15), (37, 5), (37, 25), (50, 15), (50, 45))):
+    """A scratch layer of squares of 6 pixels; `value` gives what is in the fields from the column."""
+    layer = QgsVectorLayer(
+        "Polygon?crs=EPSG:32631&field=name:string&field=height:double&field=fid:integer", "plots", "memory"
+    )
+    for number, (col, row) in enumerate(places):
+        x, y = X0 + col * GSD, Y0 - row * GSD
+        feature = QgsFeature(layer.fields())
+        feature.setGeometry(QgsGeometry.fromRect(QgsRectangle(x, y - 6 * GSD, x + 6 * GSD, y)))
+        feature.setAttributes([*value(col, number), 7])
+        layer.dataProvider().addFeature(feature)
+    QgsProject.instance().addMapLayer(layer)
+    return layer
+
+
+def loading(*outputs: str) -> QgsProcessingContext:
+    """A context that loads these outputs, as the toolbox's does."""
+    context = QgsProcessingContext()
+    for output in outputs:
+        details = QgsProcessingContext.LayerDetails("Result", QgsProject.instance(), "OUTPUT")
+        context.addLayerToLoadOnCompletion(output, details)
+    return context
+
+
+def loaded(context: QgsProcessingContext, path: str):
+    """The layer as the toolbox shows it: opened and styled."""
+    layer = QgsProcessingUtils.mapLayerFromString(path, context)
+    details = context.layersToLoadOnCompletion()[path]
+    details.postProcessor().postProcessLayer(layer, context, QgsProcessingFeedback(False))
+    return layer
+
+
+def value(path: str, col: int, row: int) -> float:
+    layer = QgsRasterLayer(path, "layer")
+    place = QgsPointXY(X0 + (col + 0.5) * GSD, Y0 - (row + 0.5) * GSD)
+    found, ok = layer.dataProvider().sample(place, 1)
+    return found if ok else math.nan
+
+
+def test_a_map_of_numbers_is_graduated_with_its_uncertainty_beside_it(provider, python, scene, tmp_path):
+    places = [(col, row) for col in (3, 14, 38, 50) for row in (3, 18, 33, 48)]
+    plots = squares(lambda col, number: ["x", (2.0 if col < SIZE // 2 else 30.0) + 0.1 * number], places)
+    model, output = str(tmp_path / "m.safetensors"), str(tmp_path / "v.tif")
+    given = {"SCENE": scene, "LABELS": plots.id(), "TARGET": 1, "OUTPUT": model}
+    with pytest.raises(QgsProcessingException, match="holds no number but 'x' in row 1"):
+        run("finetune", {**given, "FIELD": "name"})
+    result = run("finetune", {**given, "FIELD": "height"})
+    assert result["RMSE"] < 5 and result["R2"] > 0.8 and math.isnan(result["OA"])
+    context = loading(output)
+    result = run("predict", {"SCENE": scene, "MODEL": model, "OUTPUT": output}, context)
+    beside = str(tmp_path / "v_uncertainty.tif")
+    assert result == {"OUTPUT": output, "UNCERTAINTY": beside} and value(beside, 10, 10) > 0
+    assert value(output, 10, 10) < 8 and value(output, 50, 10) > 24
+    renderer = loaded(context, output).renderer()
+    assert isinstance(renderer, QgsSingleBandPseudoColorRenderer)
+    assert renderer.classificationMin() == 2.0 and renderer.classificationMax() == pytest.approx(31.5)
+    renderer = loaded(context, beside).renderer()
+    assert isinstance(renderer, QgsSingleBandPseudoColorRenderer) and renderer.classificationMin() == 0
+    assert context.layersToLoadOnCompletion()[beside].name == "Uncertainty"
+
+
+def test_polygons_are_classified_and_coloured(provider, python, scene, tmp_path):
+    drawn = squares(lambda col, number: ["wheat" if col < SIZE // 2 else "maize", None])
+    model, output = str(tmp_path / "m.safetensors"), str(tmp_path / "c.gpkg")
+    run("finetune", {"SCENE": scene, "LABELS": drawn.id(), "FIELD": "name", "TARGET": 2, "OUTPUT": model})
+    parcels = squares(lambda col, number: [f"parcel {number}", 1.5], ((10, 34), (44, 34), (400, 400)))
+    given = {"SCENE": scene, "MODEL": model, "POLYGONS": parcels.id()}
+    with pytest.raises(QgsProcessingException, match=r"ends in \.gpkg"):
+        run("classifypolygons", {**given, "OUTPUT": str(tmp_path / "c.shp")})
+    context = loading(output)
+    result = run("classifypolygons", {**given, "OUTPUT": output}, context)
+    assert result == {"OUTPUT": output, "CLASSIFIED": 2, "EMPTY": 1}
+    layer = loaded(context, output)
+    assert layer.crs().authid() == "EPSG:32631" and layer.featureCount() == 3
+    rows = {feature["name"]: feature for feature in layer.getFeatures()}
+    assert rows["parcel 0"]["class"] == "wheat" and rows["parcel 1"]["class"] == "maize"
+    assert rows["parcel 0"]["fid"] == 7 and rows["parcel 0"]["height"] == 1.5
+    assert 1 <= rows["parcel 1"]["confidence"] <= 100 and not rows["parcel 2"]["class"]
+    renderer = layer.renderer()
+    assert isinstance(renderer, QgsCategorizedSymbolRenderer) and renderer.classAttribute() == "class"
+    colours = {category.label(): category.symbol().color().name() for category in renderer.categories()}
+    assert set(colours) == {"wheat", "maize", "no class"} and colours["wheat"] == "#e6b422"
+    # A map of pixels cannot be made of it.
+    with pytest.raises(QgsProcessingException, match="classifies whole polygons"):
+        run("predict", {"SCENE": scene, "MODEL": model, "OUTPUT": str(tmp_path / "m.tif")})
+
+
+@pytest.fixture
+def changed(scene, tmp_path) -> str:
+    """The scene, and the same a year later with a bright square in the south-east."""
+    data = json.loads(Path(scene).read_text())
+    later = []
+    for row in data["acquisitions"]:
+        name = f"later_{row['path']}"
+        copy = gdal.GetDriverByName("GTiff").CreateCopy(
+            str(tmp_path / name), gdal.Open(str(tmp_path / row["path"]))
+        )
+        for band in range(1, copy.RasterCount + 1):
+            bright = (7000 + 100 * band).to_bytes(2, "little") * 144
+            copy.GetRasterBand(band).WriteRaster(44, 44, 12, 12, bright, 12, 12, gdal.GDT_UInt16)
+        copy.FlushCache()
+        later.append({**row, "path": name, "date": row["date"].replace("2021", "2022")})
+    path = tmp_path / "both.json"
+    path.write_text(json.dumps({**data, "acquisitions": data["acquisitions"] + later}))
+    return str(path)
+
+
+def test_changes_are_found_and_learned(provider, python, changed, tmp_path):
+    output = str(tmp_path / "change.tif")
+    given = {"SCENE": changed, "OUTPUT": output}
+    for split, told in (
+        ("", "first day of the second period"),
+        ("May", "is no day"),
+        ("2030-01-01", "no Sentinel-2 image from"),
+    ):
+        with pytest.raises(QgsProcessingException, match=told):
+            run("change", {**given, "SPLIT": split})
+    context = loading(output)
+    assert run("change", {**given, "SPLIT": "2022-01-01"}, context) == {"OUTPUT": output}
+    assert value(output, 50, 50) > 95 and value(output, 10, 10) < 95
+    assert isinstance(loaded(context, output).renderer(), QgsSingleBandPseudoColorRenderer)
+
+    places = ((45, 45), (49, 49), (5, 5), (5, 30), (24, 10), (38, 8))
+    drawn = squares(lambda col, number: ["built" if number < 2 else "no change", None], places)
+    model, output = str(tmp_path / "m.safetensors"), str(tmp_path / "map.tif")
+    given = {"SCENE": changed, "LABELS": drawn.id(), "FIELD": "name", "OUTPUT": model}
+    with pytest.raises(QgsProcessingException, match="give the first day"):
+        run("finetune", {**given, "TARGET": 3})
+    with pytest.raises(QgsProcessingException, match="do not teach changes"):
+        run("finetune", {**given, "SPLIT": "2022-01-01"})
+    run("finetune", {**given, "TARGET": 3, "SPLIT": "2022-01-01"})
+    run("predict", {"SCENE": changed, "MODEL": model, "OUTPUT": output})
+    assert [value(output, *place) for place in ((50, 50), (10, 10), (60, 20))] == [1, 2, 2]
