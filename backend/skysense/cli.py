@@ -95,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--field", help="class field; default: the scene's")
     sub.add_argument("--layer", help="layer inside the file, when it has several")
     sub.add_argument(
+        "--areas", metavar="GPKG", help="for objects: polygons inside of which all of them are drawn"
+    )
+    sub.add_argument(
         "--model",
         type=Path,
         help="the backbone, or a trained model whose backbone to use; default: the built-in one",
@@ -263,8 +266,10 @@ def _finetune(args: argparse.Namespace) -> Result:
     from skysense.jobs.recipe import parse_recipe
 
     labels = None
-    if args.labels or args.field or args.layer:
+    if args.labels or args.field or args.layer or args.areas:
         labels = {"path": args.labels, "field": args.field, "layer": args.layer}
+        if args.areas:
+            labels["areas"] = args.areas
         if not args.labels:
             from skysense.scene.scenefile import load_scene
 
@@ -425,6 +430,10 @@ def _show_model(result: Result) -> str:
         from skysense.finetune.value_report import summary
 
         return "\n".join(filter(None, (result["model"], summary(report, result["field"]), result["page"])))
+    if "objects" in result:
+        from skysense.finetune.objects.report import summary as objects_summary
+
+        return "\n".join(filter(None, (result["model"], objects_summary(report), result["page"])))
     text = f"{result['model']}\n{len(result['classes'])} classes, {report['n_polygons']} polygons, "
     text += f"{report['n_pixels']} pixels; {report['scored_on']}"
     if report["oa"] is not None:
@@ -438,7 +447,7 @@ def _show_model(result: Result) -> str:
 
 
 def _show_map(result: Result) -> str:
-    files = [result.get(name) for name in ("map", "confidence", "uncertainty", "polygons")]
+    files = [result.get(name) for name in ("map", "confidence", "uncertainty", "polygons", "objects")]
     return "\n".join([*filter(None, files), f"{result['seconds']:.1f} s"])
 
 

@@ -23,6 +23,7 @@ TARGETS = {
     "values": "a number for every pixel",
     "polygons": "the class of every polygon as a whole, such as a parcel",
     "changes": "what changed at every pixel between two periods, as a class",
+    "objects": "where objects are in high-resolution imagery, as boxes or points",
 }
 #: What a training trains, and what that costs on a usual computer.
 MODES = {
@@ -83,7 +84,8 @@ class Recipe:
         scene: a scene file's path, or the scene's JSON with paths relative to `root`; None in a pretraining.
         root: the folder against which relative paths count.
         output: the model file, map or raster of features to write; of a pretraining the folder.
-        labels: {"path", "field", "layer"}; None = the scene's own labels.
+        labels: {"path", "field", "layer"}; None = the scene's own labels. For objects also {"areas", "areas_layer"}: polygons
+            inside of which all objects are drawn.
         model: a model file (to train on or to embed with: a backbone file, or a fine-tuned one for its backbone);
             None = the built-in backbone. Of a pretraining: the backbone file to go on from; None: fresh weights.
         data: of a pretraining: folders or scene files, or scenes' JSON with paths relative to `root`.
@@ -193,6 +195,8 @@ def parse_recipe(data: Any, root: Path) -> Recipe:
         if not isinstance(labels, dict) or not labels.get("path"):
             raise wrong('has "labels" without a path', 'Write {"path": ..., "field": ...}')
         labels = {**labels, "path": str(root / labels["path"])}
+        if labels.get("areas"):
+            labels["areas"] = str(root / labels["areas"])
     used = {"skysense", "task", "data" if pretraining else "scene", "labels", "model", "output", "options"}
     own = option_names() if pretraining else set()
     return Recipe(

@@ -23,6 +23,10 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             from skysense.finetune.train_polygons import finetune_polygons
 
             return finetune_polygons(recipe, control)
+        if recipe.options.target == "objects":
+            from skysense.finetune.train_objects import finetune_objects
+
+            return finetune_objects(recipe, control)
         from skysense.finetune.train import finetune
 
         return finetune(recipe, control)
@@ -59,6 +63,10 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         from skysense.inference.predict_polygons import predict_polygons
 
         return predict_polygons(recipe, control)
+    if target == "objects":
+        from skysense.inference.predict_objects import predict_objects
+
+        return predict_objects(recipe, control)
     from skysense.inference.predict import predict
 
     return predict(recipe, control)
