@@ -15,6 +15,12 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     """
     # torch is imported here, in the job, and not when the worker starts.
     if recipe.task == "finetune":
+        if recipe.options.split is not None and recipe.options.target != "changes":
+            raise InputError(
+                "a date splits the scene, but the labels do not teach changes",
+                "recipe",
+                "Use the target changes, or leave the date out",
+            )
         if recipe.options.target == "values":
             from skysense.finetune.train_values import finetune_values
 

@@ -110,6 +110,8 @@ def test_changes_need_a_date_and_only_they_do(scene, tmp_path):
         job("finetune", scene, tmp_path / "m.safetensors", options={"target": "changes"})
     with pytest.raises(InputError, match="split is 'May'"):
         job("finetune", scene, tmp_path / "m.safetensors", options={"target": "changes", "split": "May"})
+    with pytest.raises(InputError, match="do not teach changes"):
+        job("finetune", scene, tmp_path / "m.safetensors", options={"split": SPLIT})
     job("finetune", scene.parent.parent / "scene.json", tmp_path / "m.safetensors")
     with pytest.raises(InputError, match="looks at all dates together"):
         job(
