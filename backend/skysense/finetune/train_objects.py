@@ -83,7 +83,9 @@ def finetune_objects(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.options.seed)
         fresh = ObjectNet(band_count(blocks), seen_blocks(blocks), int(objects.classes.max()) + 1)
-    fitted = fit_objects(material, fresh.to(session.device), recipe.options.seed, control.share(0.15, 0.98))
+    # Convolutions of this size are a quarter faster where channels lie side by side.
+    fresh = fresh.to(session.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fitted = fit_objects(material, fresh, recipe.options.seed, control.share(0.15, 0.98))
     ids = np.unique(drawn.ids).tolist()
     classes = [vars(item) for item in map_classes({i: drawn.names[i] for i in ids}, recipe.options.colors)]
     report = _report(fitted, material, ids, layout.base.gsd)

@@ -19,7 +19,7 @@ from skysense.finetune.objects.views import View
 from skysense.raster.grid import Window
 
 #: S.
-SIDE = 192
+SIDE = 128
 #: Share of the crops that lie on any ground that teaches, and not around an object.
 _ANYWHERE = 0.25
 #: The light of a crop is as many times as strong, all bands together and each for itself.

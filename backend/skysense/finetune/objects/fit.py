@@ -26,10 +26,10 @@ from skysense.finetune.objects.scoring import (
 from skysense.finetune.objects.supervision import FOLDS
 from skysense.jobs.control import JobControl
 
-#: Steps of a round, rounds at most, and rounds without a gain after which there are no more.
-_STEPS, _ROUNDS, _PATIENCE = 40, 15, 3
-#: Average precision from which on there is nothing to gain.
-_ENOUGH = 0.995
+#: Steps of a round, rounds at most and at least, and rounds without a gain after which there are no more.
+_STEPS, _ROUNDS, _LEAST_ROUNDS, _PATIENCE = 40, 24, 8, 4
+#: Average precision from which on more rounds than so many only cost time.
+_ENOUGH, _FEWEST = 0.99, 4
 _BATCH = 8
 _RATE, _DECAY, _WARM = 2e-3, 1e-4, 20
 #: The network that is used is a running mean over the last steps, about 1 / (1 - this) of them.
@@ -124,17 +124,19 @@ def fit_objects(material: Material, fresh: ObjectNet, seed: int, control: JobCon
 
     runs = [run(fold) for fold in range(FOLDS)]
     best, best_ap, best_round, rounds = None, -1.0, 0, 0
-    while rounds < _ROUNDS and rounds - best_round < _PATIENCE and best_ap < _ENOUGH:
+    while rounds < _ROUNDS and not (rounds >= _FEWEST and best_ap >= _ENOUGH):
+        if rounds >= _LEAST_ROUNDS and rounds - best_round >= _PATIENCE:
+            break
         losses = [item.round(control) for item in runs]
         rounds += 1
         control.metrics(rounds * _STEPS, float(np.mean(losses)), {}, lr=_RATE, samples_per_s=0.0)
         found = _held_out(material, [item.mean for item in runs], tolerance, control)
         ap = mean_average_precision(found)
-        if ap > best_ap:
+        if ap > best_ap or ap >= _ENOUGH:
             best, best_ap, best_round = found, ap, rounds
         control.progress(0.75 * rounds / _ROUNDS, f"Training, average precision {ap:.2f}")
     assert best is not None
-    threshold = best_threshold(best)
+    threshold = best_threshold(best, _LEAST)
     final = run(None)
     for done in range(best_round):
         control.progress(0.75 + 0.25 * done / best_round, "Training on all objects")

@@ -90,8 +90,8 @@ def mean_average_precision(found: Matches, blocks: NDArray[np.float64] | None = 
     return float(np.mean(parts)) if parts else 0.0
 
 
-def best_threshold(found: Matches) -> float:
-    """The score from which on detections are kept so that F1 over all classes is best: halfway to the next one."""
+def best_threshold(found: Matches, least: float) -> float:
+    """The score from which on detections are kept so that F1 over all classes is best: halfway to the next one, or to `least`."""
     order = np.argsort(-found.scores, kind="stable")
     scores, hits = found.scores[order], np.cumsum(found.right[order])
     if not len(scores) or not hits[-1]:
@@ -99,7 +99,7 @@ def best_threshold(found: Matches) -> float:
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + len(found.objects))
     f1[:-1][scores[:-1] == scores[1:]] = 0  # equal scores are kept or left together
     best = int(f1.argmax())
-    below = scores[best + 1] if best + 1 < len(scores) else scores[best]
+    below = scores[best + 1] if best + 1 < len(scores) else least
     return float((scores[best] + below) / 2)
 
 

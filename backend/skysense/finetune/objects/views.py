@@ -19,7 +19,7 @@ from skysense.scene.acquisition import Scene
 _SIDE, _MARGIN = 768, 128
 #: Pixels on which an object of the usual size (the root of its area) is looked at. Finer pixels cost time and are further from what
 #: the network can see at once.
-USUAL_PIXELS = 32
+USUAL_PIXELS = 24
 #: Pixel sizes this close (as a share) are the same.
 _SAME = 0.01
 

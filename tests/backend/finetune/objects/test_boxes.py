@@ -40,7 +40,7 @@ def test_overlap_is_intersection_over_union():
 
 def test_nearness_falls_off_with_distance():
     centres = np.array([[0, 0, 0, 0, 0], [3, 4, 0, 0, 0], [30, 0, 0, 0, 0.0]])
-    i, j, near = nearness(centres[:1], centres, 10)
+    _, j, near = nearness(centres[:1], centres, 10)
     assert j.tolist() == [0, 1]
     np.testing.assert_allclose(near, [1, 0.5])
 

@@ -46,7 +46,12 @@ def matches():
 
 
 def test_the_threshold_lies_below_the_last_that_is_worth_keeping():
-    assert best_threshold(matches()) == pytest.approx(0.45)
+    assert best_threshold(matches(), 0.05) == pytest.approx(0.45)
+    found = matches()
+    all_right = Matches(
+        found.scores[:3], found.right[:3], np.zeros(3, int), np.arange(3), found.objects, found.object_blocks
+    )
+    assert best_threshold(all_right, 0.1) == pytest.approx(0.35)
 
 
 def test_figures_and_their_intervals():
