@@ -30,13 +30,14 @@ from .algorithm import SkySenseAlgorithm
 from .inputs import SCENE, read_split
 
 LABELS, FIELD, MODEL, SEED, OUTPUT = "LABELS", "FIELD", "MODEL", "SEED", "OUTPUT"
-TARGET, SPLIT = "TARGET", "SPLIT"
+TARGET, SPLIT, AREAS = "TARGET", "SPLIT", "AREAS"
 #: What the labels teach, in the recipe's word and in plain ones.
 TARGETS = {
     "classes": "The class of every pixel",
     "values": "A number for every pixel (height, biomass, yield …)",
     "polygons": "The class of whole polygons (parcels …)",
     "changes": "What changed between two periods",
+    "objects": "Where objects are in high-resolution imagery (buildings, trees, cars …)",
 }
 MODE = "MODE"
 #: What is trained, in the recipe's word and in plain ones.
@@ -46,7 +47,15 @@ MODES = {
     "full": "The classifier and the whole model (minutes with the built-in model; hours with a large one, on a GPU)",
 }
 #: Output number of each figure of the training report.
-FIGURES = {"OA": "oa", "MACRO_F1": "macro_f1", "MIOU": "miou", "RMSE": "rmse", "R2": "r2"}
+FIGURES = {
+    "OA": "oa",
+    "MACRO_F1": "macro_f1",
+    "MIOU": "miou",
+    "RMSE": "rmse",
+    "R2": "r2",
+    "F1": "f1",
+    "AP": "ap",
+}
 
 _HELP = """Trains a model to map the classes of labelled polygons.
 
@@ -64,7 +73,9 @@ Labels can also teach a number (the field then holds numbers), the class of whol
 “Classify polygons with a model”), or what changed between two periods, which a date splits (the classes are then changes, such as \
 “no change” and “built”).
 
-The result is one file with the model. OA, MACRO_F1 and MIOU, or RMSE and R2 of numbers, tell how well it maps polygons it was \
+Or they are objects in HR imagery, such as buildings or cars, each drawn by itself as a polygon (best as a rectangle along its sides) or as a point, 50 of them or more; they are found with “Find objects with a model”. What is not drawn counts as background only inside the areas that are given as fully drawn or, without such areas, near the drawn objects.
+
+The result is one file with the model. OA, MACRO_F1 and MIOU, RMSE and R2 of numbers, or F1 and AP (average precision) of objects, tell how well it maps polygons it was \
 not trained on; they are NaN if there are too few polygons to tell.
 
 What is trained decides how long it takes. The classifier alone is quick and a good start. Adapting the model as well can help where \
@@ -117,6 +128,14 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             )
         )
         self.addParameter(
+            QgsProcessingParameterFeatureSource(
+                AREAS,
+                "For objects: areas in which all of them are drawn",
+                [QgsProcessing.TypeVectorPolygon],
+                optional=True,
+            )
+        )
+        self.addParameter(
             QgsProcessingParameterEnum(MODE, "What is trained", list(MODES.values()), defaultValue=0)
         )
         self.add_advanced(
@@ -142,6 +161,8 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             ("MIOU", "Mean intersection over union"),
             ("RMSE", "Root mean squared error, of numbers"),
             ("R2", "Coefficient of determination, of numbers"),
+            ("F1", "F1, of objects"),
+            ("AP", "Average precision, of objects"),
         ):
             self.addOutput(QgsProcessingOutputNumber(name, title))
 
@@ -159,6 +180,11 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
                 if split
                 else "To learn changes, give the first day of the second period."
             )
+        if parameters.get(AREAS):
+            if self.target(parameters, context) != "objects":
+                return "Areas in which all objects are drawn are given, but the labels do not teach objects; leave them out."
+            if not parameters.get(LABELS):
+                return "Choose the layer of the objects that are drawn in the areas."
         if not parameters.get(LABELS):
             if not self.parameterAsString(parameters, SCENE, context).strip():
                 return "Choose the layer of polygons or points with the labels."
@@ -185,6 +211,7 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         super().prepareAlgorithm(parameters, context, feedback)
         self.labels = self.parameterAsSource(parameters, LABELS, context) if parameters.get(LABELS) else None
         self.field = self.parameterAsString(parameters, FIELD, context)
+        self.areas = self.parameterAsSource(parameters, AREAS, context) if parameters.get(AREAS) else None
         layer = self.parameterAsVectorLayer(parameters, LABELS, context) if self.labels else None
         self.colors = class_colors(layer, self.field)
         return True
@@ -223,6 +250,10 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             path = output.with_name(output.name + ".labels.gpkg")
             write_labels(self.labels, path, context.transformContext())
             recipe["labels"] = {"path": str(path), "field": self.field, "layer": "labels"}
+            if self.areas is not None:
+                path = output.with_name(output.name + ".areas.gpkg")
+                write_labels(self.areas, path, context.transformContext())
+                recipe["labels"] |= {"areas": str(path), "areas_layer": "labels"}
         elif self.field:
             raise QgsProcessingException("A class field is given, but no layer with labels.")
         result = self.run_recipe(recipe, feedback)
@@ -231,6 +262,10 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         figures = {name: math.nan if value is None else value for name, value in found.items()}
         if target == "values":
             for line in lines_of_numbers(report, result["field"]):
+                feedback.pushInfo(line)
+            return {OUTPUT: result["model"], **figures}
+        if target == "objects":
+            for line in lines_of_objects(report, {item["id"]: item["name"] for item in result["classes"]}):
                 feedback.pushInfo(line)
             return {OUTPUT: result["model"], **figures}
         feedback.pushInfo(
@@ -250,6 +285,18 @@ def lines_of_numbers(report: dict[str, Any], field: str) -> list[str]:
                 f"{name}: RMSE {found['rmse']:.4g}, MAE {found['mae']:.4g}, R² {found['r2']:.2f}, bias {found['bias']:+.3g}"
             )
     return lines
+
+
+def lines_of_objects(report: dict[str, Any], names: dict[int, str]) -> list[str]:
+    """Lines that tell how well objects of each class and of all are found."""
+    figures = (("precision", "precision"), ("recall", "recall"), ("F1", "f1"), ("average precision", "ap"))
+    lines = [f"{report['n_objects']} objects; scored on {report['scored_on']} ({report['found_by']})."]
+    parts = [(names[item["id"]], item["n_objects"], item) for item in report["classes"]]
+    for name, count, found in (*parts, ("All", report["n_objects"], report)):
+        told = ", ".join(f"{title} {found[key]:.2f}" for title, key in figures)
+        lines.append(f"  {name}, {count} objects: {told}")
+    low, high = report["intervals"]["f1"]
+    return [*lines, f"The true F1 lies between {low:.2f} and {high:.2f} with a chance of 90 %."]
 
 
 def table(report: dict[str, Any], names: dict[int, str]) -> list[str]:

@@ -10,6 +10,7 @@ from .areas import AreasAlgorithm
 from .change import ChangeAlgorithm
 from .classify_polygons import ClassifyPolygonsAlgorithm
 from .clusters import ClustersAlgorithm
+from .detect_objects import DetectObjectsAlgorithm
 from .embed import EmbedAlgorithm
 from .finetune import FinetuneAlgorithm
 from .predict import PredictAlgorithm
@@ -28,6 +29,7 @@ class SkySenseProvider(QgsProcessingProvider):
             FinetuneAlgorithm,
             PredictAlgorithm,
             ClassifyPolygonsAlgorithm,
+            DetectObjectsAlgorithm,
             ChangeAlgorithm,
             AreasAlgorithm,
             VerificationSampleAlgorithm,

@@ -13,7 +13,14 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from ..results.style import classes_of_file, style_classes, style_confidence, style_numbers, style_polygons
+from ..results.style import (
+    classes_of_file,
+    style_classes,
+    style_confidence,
+    style_numbers,
+    style_objects,
+    style_polygons,
+)
 
 #: Processing keeps no reference to the Python half of a post-processor until it calls it, so they are kept here.
 _waiting: dict[str, QgsProcessingLayerPostProcessorInterface] = {}
@@ -27,7 +34,9 @@ class _Styler(QgsProcessingLayerPostProcessorInterface):
     def postProcessLayer(
         self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> None:
-        if isinstance(layer, QgsVectorLayer):
+        if isinstance(layer, QgsVectorLayer) and self._kind == "objects":
+            style_objects(layer, self._given["classes"])
+        elif isinstance(layer, QgsVectorLayer):
             style_polygons(layer, self._given["classes"])
         elif not isinstance(layer, QgsRasterLayer):
             return
@@ -44,7 +53,8 @@ def style_when_loaded(context: QgsProcessingContext, path: str, kind: str, **giv
     """Have the map at `path` styled on the main thread once it is loaded.
 
     Args:
-        kind: "class", "confidence" (1..100), "numbers" (`given` has "low" and "high"), or "polygons" (it has "classes").
+        kind: "class", "confidence" (1..100), "numbers" (`given` has "low" and "high"), or "polygons" or "objects" (it has
+            "classes").
     """
     styler = _waiting[path] = _Styler(kind, given)
     context.layerToLoadOnCompletionDetails(path).setPostProcessor(styler)

@@ -10,12 +10,14 @@ from qgis.core import (
     QgsCategorizedSymbolRenderer,
     QgsColorRampShader,
     QgsFillSymbol,
+    QgsMarkerSymbol,
     QgsPalettedRasterRenderer,
     QgsRasterLayer,
     QgsRasterShader,
     QgsRendererCategory,
     QgsSingleBandPseudoColorRenderer,
     QgsVectorLayer,
+    QgsWkbTypes,
 )
 from qgis.PyQt.QtGui import QColor
 
@@ -81,6 +83,23 @@ def style_polygons(layer: QgsVectorLayer, classes: list[dict[str, Any]]) -> None
     ]
     hollow = QgsFillSymbol.createSimple({"style": "no", "outline_color": "#9e9e9e"})
     categories.append(QgsRendererCategory("", hollow, "no class"))
+    layer.setRenderer(QgsCategorizedSymbolRenderer("class", categories))
+
+
+def style_objects(layer: QgsVectorLayer, classes: list[dict[str, Any]]) -> None:
+    """Give found objects the colours of their classes: boxes as outlines, so that the imagery shows through, or points as dots.
+
+    Args:
+        classes: {"id", "name", "color": "#rrggbb"} as the worker gives them.
+    """
+    categories = []
+    for item in classes:
+        if layer.geometryType() == QgsWkbTypes.PointGeometry:
+            symbol = QgsMarkerSymbol.createSimple({"color": item["color"], "outline_color": "#ffffff"})
+        else:
+            line = {"style": "no", "outline_color": item["color"], "outline_width": "0.6"}
+            symbol = QgsFillSymbol.createSimple(line)
+        categories.append(QgsRendererCategory(item["name"], symbol, item["name"]))
     layer.setRenderer(QgsCategorizedSymbolRenderer("class", categories))
 
 
