@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hardware import write_result
+from hardware import RESULTS, hardware, write_result
 from skysense.jobs.recipe import MODES
 
 SCENES = ("flanders-crops-2018", "kampala-buildings-south")
@@ -52,13 +52,16 @@ def main() -> None:
     if not (data / "scenes").is_dir():
         print(f"No labelled scenes at {data}: modes are not measured.")
         return
-    rows: dict[str, Any] = {}
+    name = "modes-quick" if QUICK else "modes"
+    kept = RESULTS / f"{name}-{hardware()}.json"
+    # Modes that are measured one by one add to what is there.
+    rows: dict[str, Any] = json.loads(kept.read_text())["scenes"] if sys.argv[2:] and kept.is_file() else {}
     with tempfile.TemporaryDirectory() as work:
         for mode in sys.argv[2:] or MODES:
             for scene in SCENES[:1] if QUICK else SCENES:
                 cell = rows.setdefault(scene, {})[mode] = measured(data / "scenes" / scene, mode, Path(work))
                 print(f"{scene:<26} {mode:<6} {json.dumps(cell)}", flush=True)
-                write_result("modes-quick" if QUICK else "modes", {"scenes": rows})
+                write_result(name, {"scenes": rows})
 
 
 if __name__ == "__main__":

@@ -121,10 +121,11 @@ class Training:
         self.trained.model.train()
         set_rates(self._optimiser, now)
         self._optimiser.zero_grad(set_to_none=True)
-        total = 0.0
-        for part in self._losses(seed):
-            (part / VIEWS).backward()  # type: ignore[no-untyped-call]
-            total += float(part.detach()) / VIEWS
+        with parametrize.cached():  # an update is added to its weight once a step
+            loss = sum(self._losses(seed), start=torch.zeros((), device=self._material.device)) / VIEWS
+            if loss.requires_grad:  # else no view of this step shows a labelled pixel
+                loss.backward()  # type: ignore[no-untyped-call]
+            total = float(loss.detach())
         norm = clip([self.trained.model, self.classifier], self._plan.rates.clip)
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise InputError(

@@ -13,7 +13,7 @@ from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe
 from skysense.jobs.runner import run
 
-STEPS, EVERY = 6, 2
+STEPS, EVERY = 4, 2
 
 
 def shorten():
