@@ -73,9 +73,12 @@ Labels can also teach a number (the field then holds numbers), the class of whol
 “Classify polygons with a model”), or what changed between two periods, which a date splits (the classes are then changes, such as \
 “no change” and “built”).
 
-Or they are objects in HR imagery, such as buildings or cars, each drawn by itself as a polygon (best as a rectangle along its sides) or as a point, 50 of them or more; they are found with “Find objects with a model”. What is not drawn counts as background only inside the areas that are given as fully drawn or, without such areas, near the drawn objects.
+Or they are objects in HR imagery, such as buildings or cars, each drawn by itself as a polygon (best as a rectangle along its sides) \
+or as a point, 50 of them or more; they are found with “Find objects with a model”. What is not drawn counts as background only inside \
+the areas that are given as fully drawn or, without such areas, near the drawn objects.
 
-The result is one file with the model. OA, MACRO_F1 and MIOU, RMSE and R2 of numbers, or F1 and AP (average precision) of objects, tell how well it maps polygons it was \
+The result is one file with the model. OA, MACRO_F1 and MIOU, RMSE and R2 of numbers, or F1 and AP (average \
+precision) of objects, tell how well it maps what it was \
 not trained on; they are NaN if there are too few polygons to tell.
 
 What is trained decides how long it takes. The classifier alone is quick and a good start. Adapting the model as well can help where \

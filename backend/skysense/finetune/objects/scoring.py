@@ -33,19 +33,20 @@ class Matches:
 
 
 def matched(
-    found: Found, boxes: Boxes, classes: NDArray[np.int64], tolerance: float | None
+    found: Found, boxes: Boxes, classes: NDArray[np.int64], tolerance: float | None, overlap: float = IOU
 ) -> NDArray[np.bool_]:
     """(D,) whether each detection has found a drawn object of its class that no surer one has found.
 
     Args:
         tolerance: distance of centres, where objects have no size; None: boxes are compared.
+        overlap: intersection over union from which a box has found an object.
     """
     right = np.zeros(len(found.scores), bool)
     if not len(boxes) or not len(right):
         return right
     if tolerance is None:
         i, j, match = overlaps(found.boxes, boxes)
-        good = (match >= IOU) & (found.classes[i] == classes[j])
+        good = (match >= overlap) & (found.classes[i] == classes[j])
     else:
         i, j, match = nearness(found.boxes, boxes, tolerance)
         good = found.classes[i] == classes[j]

@@ -14,7 +14,8 @@ from skysense.finetune.objects.boxes import boxes_of, overlaps
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe
 from skysense.jobs.runner import run
-from skysense.model.modelfile import load_model
+from skysense.model.folder import built_in_model
+from skysense.model.modelfile import load_model, save_model
 
 SIDE = 384
 OBJECTS = {"target": "objects", "device": "cpu"}
@@ -256,3 +257,26 @@ def test_the_same_seed_gives_the_same_model(learned, tmp_path, monkeypatch):
     for path in (one, other):
         job("finetune", learned, path, labels=labels, options={**OBJECTS, "seed": 3})
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_backbone_that_is_of_use_on_hr_is_looked_at(learned, tmp_path, monkeypatch):
+    """The built-in model under another name is one of which nothing bad is known."""
+    monkeypatch.setattr(fit, "_STEPS", 2)
+    monkeypatch.setattr(fit, "_ROUNDS", 1)
+    backbone = tmp_path / "backbone.safetensors"
+    backbone.write_bytes(built_in_model().read_bytes())
+    labels = {"path": str(learned.parent / "roofs.gpkg"), "field": "class"}
+    model, out = tmp_path / "m.safetensors", tmp_path / "found.gpkg"
+    job("finetune", learned, model, labels=labels, model=str(backbone), options=OBJECTS)
+    found = load_model(model)
+    stages = [f"hr.{number}" for number in (1, 2, 3, 4)]
+    assert [name for name, _ in found.header["head"]["blocks"]] == [*stages, "hr.bands"]
+    assert found.tensors["objects.seen.3.weight"].abs().sum() > 0
+    found.header["head"]["threshold"] = 0.0  # it has hardly learned, and shows every peak
+    save_model(model, found.header, found.tensors)
+    seen = job("predict", learned, out, model=str(model))["count"]
+    found.tensors["objects.seen.1.bias"] += 3
+    save_model(model, found.header, found.tensors)
+    shapes, *_ = read_shapes(out)
+    assert job("predict", learned, out, model=str(model))["count"] > 0 < seen
+    assert shapely.to_wkb(shapes).tolist() != shapely.to_wkb(read_shapes(out)[0]).tolist()
