@@ -48,25 +48,27 @@ class SkySenseDock(QgsDockWidget):
         client: the worker.
 
     Signals:
-        trained(dict), mapped(dict), adapted(dict): the worker's result of a run.
+        trained(dict), mapped(dict), adapted(dict), suggested(dict): the worker's result.
         failed(str): a run ended otherwise; one sentence.
     """
 
     trained = pyqtSignal(dict)
     mapped = pyqtSignal(dict)
     adapted = pyqtSignal(dict)
+    suggested = pyqtSignal(dict)
     failed = pyqtSignal(str)
 
     def __init__(self, iface: QgisInterface, client: WorkerClient, parent: QWidget | None = None) -> None:
         super().__init__("SkySense", parent)
         self.setObjectName("SkySenseDock")
         self.setAllowedAreas(Qt.DockWidgetArea.LeftDockWidgetArea | Qt.DockWidgetArea.RightDockWidgetArea)
-        self._iface = iface
+        self._iface, self._client = iface, client
         self._scene_name, self._scene_root, self._scene_extra = "", "", {}
         self._errors: list[str] = []
         self._warnings: list[str] = []
         self._summary = ""
         self._dates: list[str] = []  # of the images of the newest run
+        self._map = ""  # the newest finished one
         self._loading = False
         self.messages = PanelMessages(self)
         self.imagery = AcquisitionsSection(self)
@@ -117,6 +119,14 @@ class SkySenseDock(QgsDockWidget):
     def map(self) -> None:
         """What the button Map does."""
         self._start(MAP)
+
+    def suggest(self) -> None:
+        """What the button "Where to draw next" does: places of the newest map, numbered, in its group."""
+        self.run.set_map(True, busy=True)
+        self.run.set_idle("Looking for places where the map is unsure…")
+        out = str(Path(self._map).with_name("suggestions.gpkg"))
+        self.results.forget_places(out)  # so that the file can be written anew
+        self._client.request("suggest", {"map": self._map, "out": out}, self._suggested, self._not_suggested)
 
     def adapt(self) -> AdaptDialog:
         """What the button "Adapt to my imagery…" does."""
@@ -188,6 +198,7 @@ class SkySenseDock(QgsDockWidget):
         self.run.map.connect(self.map)
         self.run.cancel.connect(self.cancel)
         self.run.adapt.connect(self.adapt)
+        self.run.suggest.connect(self.suggest)
         self.run.follow.connect(self.following.switch)
         self.run.base.changed.connect(self.following.touch)
         self.labels.changed.connect(self.following.touch)
@@ -292,6 +303,7 @@ class SkySenseDock(QgsDockWidget):
     def _update_buttons(self) -> None:
         train, map_, adapt = self._missing()
         self.run.set_missing(train, map_, self.jobs.busy)
+        self.run.set_map(bool(self._map and Path(self._map).is_file()), self.jobs.busy)
         base = self.run.base
         images = sum(row.modality is not None for row in self.imagery.model.rows)
         self.adaptation.set_panel(
@@ -402,9 +414,27 @@ class SkySenseDock(QgsDockWidget):
         except ValueError as error:
             self._failed(Failure("storage", str(error)))
             return
+        self._map = str(result["map"]) if "confidence" in result else ""
         self.run.set_idle(f"Mapped in {took}: see “{group.name()}” in the layer list.")
         self._update_buttons()
         self.mapped.emit(result)
+
+    def _suggested(self, result: dict[str, Any]) -> None:
+        try:
+            layer = self.results.show_places(str(result["suggestions"]))
+        except ValueError as error:
+            self._not_suggested(Failure("storage", str(error)))
+            return
+        count = len(result["points"])
+        self.run.set_idle(
+            f"{count} places, the most useful first: see “{layer.name()}”. Draw a polygon of what is truly there, then press Train."
+        )
+        self._update_buttons()
+        self.suggested.emit(result)
+
+    def _not_suggested(self, failure: Failure) -> None:
+        self.run.set_idle(failure.sentence)
+        self._update_buttons()
 
     def _adapted(self, result: dict[str, Any], took: str) -> None:
         path = str(result["model"])
@@ -479,7 +509,7 @@ class SkySenseDock(QgsDockWidget):
         self.run.follow_box.setChecked(False)
         self.following.clear()
         self._scene_name, self._scene_root, self._scene_extra = "", "", {}
-        self._errors, self._warnings, self._summary = [], [], ""
+        self._errors, self._warnings, self._summary, self._map = [], [], "", ""
         self.imagery.model.clear()
         self.run.model.setFilePath("")
         self.run.base.set_path("")

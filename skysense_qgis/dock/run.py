@@ -33,6 +33,7 @@ class RunSection(QWidget):
 
     Signals:
         train, map, cancel, adapt: a button was pressed.
+        suggest: the user wants to know where to draw next.
         follow(bool): map while the user draws, or stop that.
         changed: another base model, trained model or output folder.
     """
@@ -41,6 +42,7 @@ class RunSection(QWidget):
     map = pyqtSignal()
     cancel = pyqtSignal()
     adapt = pyqtSignal()
+    suggest = pyqtSignal()
     follow = pyqtSignal(bool)
     changed = pyqtSignal()
 
@@ -49,6 +51,7 @@ class RunSection(QWidget):
         self.base = ModelPicker(client, self)
         self.train_button = self._button("Train", "trainButton", self.train)
         self.map_button = self._button("Map", "mapButton", self.map)
+        self.suggest_button = self._button("Where to draw next", "suggestButton", self.suggest)
         self.cancel_button = self._button("Cancel", "cancelButton", self.cancel)
         self.adapt_button = self._button("Adapt to my imagery…", "adaptButton", self.adapt)
         self.adapt_button.setToolTip("Let the base model look at your images, so that it fits them better")
@@ -104,7 +107,10 @@ class RunSection(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addLayout(buttons)
-        layout.addWidget(self.follow_box)
+        more = QHBoxLayout()
+        more.addWidget(self.follow_box, 1)
+        more.addWidget(self.suggest_button)
+        layout.addLayout(more)
         layout.addLayout(progress)
         layout.addWidget(self.status)
         self.set_idle("")
@@ -126,6 +132,15 @@ class RunSection(QWidget):
             self.status.setText(
                 train if train and map_ else (map_ and "Next: press Train.") or "Next: press Map."
             )
+
+    def set_map(self, mapped: bool, busy: bool) -> None:
+        """Whether there is a map to say where to draw next."""
+        self.suggest_button.setEnabled(mapped and not busy)
+        self.suggest_button.setToolTip(
+            "Mark the places where the newest map is least sure: polygons there help most"
+            if mapped
+            else "Press Map first"
+        )
 
     def set_busy(self, text: str) -> None:
         """A run has started."""

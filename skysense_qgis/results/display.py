@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from qgis.core import QgsLayerTreeGroup, QgsProject, QgsRasterLayer
+from qgis.core import QgsLayerTreeGroup, QgsProject, QgsRasterLayer, QgsVectorLayer
 from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QObject
 
 from .live import LiveMap
 from .load import add_group, load_maps
+from .places import load_places
 
 
 class ResultDisplay(QObject):
@@ -51,6 +52,24 @@ class ResultDisplay(QObject):
         finally:
             self._close_live()
         return group
+
+    def show_places(self, path: str) -> QgsVectorLayer:
+        """Show suggested places on top of the newest maps.
+
+        Raises:
+            ValueError: the file cannot be opened; a sentence.
+        """
+        group = self._group
+        if group is None or sip.isdeleted(group):
+            group = self._group = add_group(self._project, "suggestions")
+        return load_places(self._project, group, path)
+
+    def forget_places(self, path: str) -> None:
+        """Remove the layers of a file of suggestions that is to be written anew."""
+        old = [
+            key for key, layer in self._project.mapLayers().items() if layer.source().split("|")[0] == path
+        ]
+        self._project.removeMapLayers(old)
 
     def drop(self) -> None:
         """The run ended without a map, or the project is closed: remove the growing one."""

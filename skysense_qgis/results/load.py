@@ -16,7 +16,7 @@ from qgis.core import (
 )
 
 from ..dock.sources import set_layer_dates
-from .style import style_classes, style_confidence
+from .style import style_classes, style_confidence, style_numbers
 
 PROPERTY = "skysense/result"
 
@@ -39,8 +39,8 @@ def load_maps(
     result: dict[str, Any],
     recipe: dict[str, Any],
     dates: list[str],
-) -> tuple[QgsRasterLayer, QgsRasterLayer]:
-    """Load the maps of a run, classes above confidence, and save each one's style beside it.
+) -> tuple[QgsRasterLayer, ...]:
+    """Load the maps of a run, classes or numbers above how sure they are, and save each one's style beside it.
 
     Args:
         result: the worker's answer to a "predict" recipe.
@@ -49,24 +49,37 @@ def load_maps(
     Raises:
         ValueError: a map cannot be opened; a sentence.
     """
-    classes = _open(result["map"], "Classes")
-    confidence = _open(result["confidence"], "Confidence %")
-    style_classes(classes, result["classes"])
-    style_confidence(confidence)
-    for layer in (classes, confidence):
+    layers = _numbers(result) if "range" in result else _classes(result)
+    for layer in layers:
         _describe(layer, result, recipe, dates)
         if dates:
             set_layer_dates(layer, min(dates), max(dates))
         layer.saveNamedStyle(str(Path(layer.source()).with_suffix(".qml")))
         project.addMapLayer(layer, False)
-    node = group.addLayer(classes)
-    node.setExpanded(True)
-    node = group.addLayer(confidence)
-    node.setExpanded(False)
-    # Under an opaque class map it would only cost drawing time; one tick shows it.
-    node.setItemVisibilityChecked(False)
+        node = group.addLayer(layer)
+        # Under an opaque map what is beside it would only cost drawing time; one tick shows it.
+        node.setExpanded(layer is layers[0])
+        node.setItemVisibilityChecked(layer is layers[0])
     group.setExpanded(True)
+    return layers
+
+
+def _classes(result: dict[str, Any]) -> tuple[QgsRasterLayer, ...]:
+    classes, confidence = _open(result["map"], "Classes"), _open(result["confidence"], "Confidence %")
+    style_classes(classes, result["classes"])
+    style_confidence(confidence)
     return classes, confidence
+
+
+def _numbers(result: dict[str, Any]) -> tuple[QgsRasterLayer, ...]:
+    low, _, high = result["range"]
+    numbers = _open(result["map"], str(result["field"]))
+    style_numbers(numbers, low, high)
+    if not result["uncertainty"]:
+        return (numbers,)
+    uncertainty = _open(result["uncertainty"], "Uncertainty (±)")
+    style_numbers(uncertainty, 0.0, (high - low) / 2)
+    return numbers, uncertainty
 
 
 def _open(path: str, name: str) -> QgsRasterLayer:
@@ -83,11 +96,13 @@ def _describe(
     span = f"{min(dates)} to {max(dates)}" if dates else "of unknown date"
     recipe_path = f"{result['map']}.recipe.json"
     model = str(recipe.get("model") or "the built-in model")
-    names = ", ".join(item["name"] for item in result["classes"])
+    shows = "Classes: " + ", ".join(item["name"] for item in result.get("classes") or [])
+    if "field" in result:
+        shows = f"Shows: {result['field']}"
     metadata = QgsLayerMetadata(layer.metadata())
     metadata.setTitle(layer.name())
     metadata.setAbstract(
-        f"Made by SkySense from images {span}.\nClasses: {names}.\nModel: {model}\nRecipe: {recipe_path}"
+        f"Made by SkySense from images {span}.\n{shows}.\nModel: {model}\nRecipe: {recipe_path}"
     )
     metadata.setHistory([f"Mapped with the model {model}", f"Recipe: {recipe_path}", f"Images: {span}"])
     layer.setMetadata(metadata)

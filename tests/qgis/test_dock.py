@@ -135,6 +135,16 @@ def test_train_stop_a_map_resume_it_from_layers(dock, tmp_path, wait):
     assert [item.label for item in classes.renderer().classes()] == ["maize", "wheat"]
     assert (classes.width(), classes.height()) == (64, 64)
     assert Path(said["mapped"][0]["map"]).parent != model.parent
+    for _ in range(2):  # the second time in the place of the first
+        suggested = []
+        dock.suggested.connect(suggested.append)
+        dock.run.suggest_button.click()
+        wait(lambda: suggested or "places" not in dock.run.status.text(), 60)
+        names = [node.name() for node in group.children()]
+        assert names == ["Draw here next", "Classes", "Confidence %"]
+    places = group.children()[0].layer()
+    assert places.featureCount() == len(suggested[0]["points"]) > 0
+    assert f"{places.featureCount()} places" in dock.run.status.text()
 
 
 def test_a_killed_worker_leaves_a_sentence_and_a_working_panel(dock, client, tmp_path, wait):

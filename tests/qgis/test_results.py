@@ -76,6 +76,24 @@ def test_the_style_is_saved_beside_the_map(result):
     assert legend(again) == [(1, "water", "#4e79a7", 255), (7, "maïs", "#f28e2b", 255)]
 
 
+@pytest.mark.parametrize("sure", [True, False])
+def test_a_map_of_numbers_is_named_by_its_field_and_graduated(tmp_path, sure):
+    result = {
+        "map": make_map(tmp_path / "map.tif"),
+        "uncertainty": make_map(tmp_path / "map_uncertainty.tif") if sure else None,
+        "run": "",
+        "field": "height",
+        "range": [2.0, 11.0, 30.0],
+    }
+    group = add_group(QgsProject.instance(), "v")
+    layers = load_maps(QgsProject.instance(), group, result, {}, [])
+    assert [layer.name() for layer in layers] == ["height", "Uncertainty (±)"][: 1 + sure]
+    ranges = [(layer.renderer().classificationMin(), layer.renderer().classificationMax()) for layer in layers]
+    assert ranges == [(2.0, 30.0), (0.0, 14.0)][: 1 + sure]
+    assert [node.itemVisibilityChecked() for node in group.children()] == [True, False][: 1 + sure]
+    assert "Shows: height" in layers[0].metadata().abstract()
+
+
 def test_a_map_that_cannot_be_opened_is_a_sentence(tmp_path):
     result = {"map": str(tmp_path / "no.tif"), "confidence": str(tmp_path / "no2.tif"), "classes": []}
     with pytest.raises(ValueError, match="QGIS cannot open it"):

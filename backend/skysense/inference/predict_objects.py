@@ -50,7 +50,7 @@ def predict_objects(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         raise InputError(
             "is no name of a GeoPackage, and objects are to be found",
             str(output),
-            "Give the result a name that ends in .gpkg",
+            "Use “Find objects with a model” in Processing, or give the result a name that ends in .gpkg",
         )
     session = open_session(recipe, control)
     head = session.model.header["head"]
