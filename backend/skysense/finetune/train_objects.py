@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from skysense.errors import InputError
 from skysense.finetune.classes import map_classes
 from skysense.finetune.features import FeatureExtractor
-from skysense.finetune.objects.boxes import Boxes
 from skysense.finetune.objects.crops import Material, material_of
 from skysense.finetune.objects.drawn import DrawnObjects, read_areas, read_objects
 from skysense.finetune.objects.fit import FittedObjects, fit_objects
@@ -64,14 +63,14 @@ def finetune_objects(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     session = open_session(recipe, control)
     scene = hr_only(session.scene)
     layout = plan_layout(scene)
-    drawn = read_objects(session.labels, layout.base.crs, session.scene.root)
+    drawn = _on_imagery(read_objects(session.labels, layout.base.crs, session.scene.root), layout, control)
     areas = read_areas(recipe.labels or {}, layout.base.crs)
     usual_m = float(np.median(np.sqrt(drawn.boxes[:, 2] * drawn.boxes[:, 3])))
     gsd = max(layout.base.gsd, usual_m / USUAL_PIXELS)
     layout = objects_layout(layout, gsd)
     session = replace(session, scene=scene, layout=layout, tiling=objects_tiling(layout))
     header = session.header()
-    objects, kept = _on_lattice(drawn, layout, recipe.options.seed)
+    objects = _on_lattice(drawn, layout, recipe.options.seed)
     supervision = Supervision(objects, None if areas is None else to_pixels(areas, layout.base))
     _tell(drawn, areas, supervision, layout, control)
     with SceneReader(scene, layout) as reader:
@@ -79,7 +78,7 @@ def finetune_objects(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         found = _read(extractor, session.tiling, objects, control)
         blocks = extractor.blocks
     material = material_of(objects, supervision, found)
-    _check(material, kept, drawn, control)
+    _check(material, drawn.source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.options.seed)
         fresh = ObjectNet(band_count(blocks), seen_blocks(blocks), int(objects.classes.max()) + 1)
@@ -124,7 +123,33 @@ def to_pixels(shapes: NDArray[np.object_], lattice: Lattice) -> NDArray[np.objec
     )
 
 
-def _on_lattice(drawn: DrawnObjects, layout: Layout, seed: int) -> tuple[Objects, Boxes]:
+def _on_imagery(drawn: DrawnObjects, layout: Layout, control: JobControl) -> DrawnObjects:
+    """The objects whose centre lies within the imagery; the others are told of.
+
+    Raises:
+        InputError: none does.
+    """
+    west, south, east, north = layout.compute.grid(layout.area).bounds
+    x, y = drawn.boxes[:, 0], drawn.boxes[:, 1]
+    inside = (x >= west) & (x < east) & (y > south) & (y <= north)
+    if not inside.any():
+        raise _beside(drawn.source)
+    if not inside.all():
+        control.note(
+            f"{int((~inside).sum())} of {len(inside)} objects lie beside the imagery, and were left out."
+        )
+    return replace(drawn, boxes=drawn.boxes[inside], ids=drawn.ids[inside])
+
+
+def _beside(source: str) -> InputError:
+    return InputError(
+        "no object lies on the high-resolution imagery",
+        source,
+        "Check the layer's CRS, or draw objects where the imagery is",
+    )
+
+
+def _on_lattice(drawn: DrawnObjects, layout: Layout, seed: int) -> Objects:
     """The drawn objects in pixels of the lattice."""
     lattice = layout.base
     boxes = drawn.boxes.copy()
@@ -135,7 +160,7 @@ def _on_lattice(drawn: DrawnObjects, layout: Layout, seed: int) -> tuple[Objects
     usual = float(np.median(np.sqrt(boxes[:, 2] * boxes[:, 3]))) if drawn.sized else USUAL_PIXELS / 2
     blocks = neighbour_blocks(boxes[:, :2])
     classes = np.searchsorted(np.unique(drawn.ids), drawn.ids)
-    return Objects(boxes, classes, blocks, deal(blocks, seed), drawn.sized, usual), boxes
+    return Objects(boxes, classes, blocks, deal(blocks, seed), drawn.sized, usual)
 
 
 def _read(extractor: FeatureExtractor, tiling: Tiling, objects: Objects, control: JobControl) -> list[View]:
@@ -191,7 +216,7 @@ def _tell(
         )
 
 
-def _check(material: Material, boxes: Boxes, drawn: DrawnObjects, control: JobControl) -> None:
+def _check(material: Material, source: str) -> None:
     """Whether there is enough to learn from.
 
     Raises:
@@ -199,22 +224,18 @@ def _check(material: Material, boxes: Boxes, drawn: DrawnObjects, control: JobCo
     """
     count = len(material.numbers)
     if not count:
-        raise InputError(
-            "no object lies on the high-resolution imagery",
-            drawn.source,
-            "Check the layer's CRS, or draw objects where the imagery is",
-        )
+        raise _beside(source)
     if count < MIN_OBJECTS:
         raise InputError(
             f"{count} object{'s' if count > 1 else ''} on the imagery are too few to learn from and to judge by",
-            drawn.source,
+            source,
             f"Draw at least {MIN_OBJECTS}, better 50",
         )
     folds = material.objects.folds[material.numbers]
     if len(np.unique(folds)) < 2:
         raise InputError(
             "the objects on the imagery lie all in one place",
-            drawn.source,
+            source,
             "Draw objects in other places of the imagery as well",
         )
 

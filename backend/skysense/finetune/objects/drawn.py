@@ -53,7 +53,7 @@ def read_objects(labels: Labels, crs: str, scene_root: Path | None) -> DrawnObje
     points = shapely.get_type_id(shapes) == shapely.GeometryType.POINT
     if points.any() and not points.all():
         raise InputError(
-            f"holds {int(points.sum())} points and {int((~points).sum())} polygons, and an object of a point has no size",
+            f"holds both points ({int(points.sum())}) and polygons ({int((~points).sum())}), and of points no size can be learned",
             where,
             "Draw either points or polygons; keep the others in a layer of their own",
         )

@@ -5,6 +5,7 @@ is at its best tells how many rounds the network of all objects gets: one number
 """
 
 import copy
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,9 +128,11 @@ def fit_objects(material: Material, fresh: ObjectNet, seed: int, control: JobCon
     while rounds < _ROUNDS and not (rounds >= _FEWEST and best_ap >= _ENOUGH):
         if rounds >= _LEAST_ROUNDS and rounds - best_round >= _PATIENCE:
             break
+        began = time.monotonic()
         losses = [item.round(control) for item in runs]
         rounds += 1
-        control.metrics(rounds * _STEPS, float(np.mean(losses)), {}, lr=_RATE, samples_per_s=0.0)
+        speed = FOLDS * _STEPS * _BATCH / (time.monotonic() - began)
+        control.metrics(rounds * _STEPS, float(np.mean(losses)), {}, lr=_RATE, samples_per_s=speed)
         found = _held_out(material, [item.mean for item in runs], tolerance, control)
         ap = mean_average_precision(found)
         if ap > best_ap or ap >= _ENOUGH:

@@ -189,7 +189,12 @@ def refused(learned, tmp_path, shapes, match, **more):
 
 def test_points_and_polygons_together_are_refused(learned, tmp_path):
     shapes = [*on_ground(draw(np.random.default_rng(0), SIDE, 64)), shapely.Point(WEST + 5, NORTH - 5)]
-    refused(learned, tmp_path, shapes, r"holds 1 points and 36 polygons.*Draw either points or polygons")
+    refused(
+        learned,
+        tmp_path,
+        shapes,
+        r"holds both points \(1\) and polygons \(36\).*Draw either points or polygons",
+    )
 
 
 def test_few_objects_are_refused(learned, tmp_path):
@@ -204,6 +209,17 @@ def test_objects_beside_the_imagery_are_refused(learned, tmp_path):
     refused(
         learned, tmp_path, shapes, r"no object lies on the high-resolution imagery.*Check the layer's CRS"
     )
+
+
+def test_objects_beside_the_imagery_are_left_out_with_a_note(learned, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "_STEPS", 1)
+    monkeypatch.setattr(fit, "_ROUNDS", 1)
+    drawn = on_ground(draw(np.random.default_rng(1), SIDE, 64, ((28, 14),)))
+    far = shapely.transform(drawn, lambda xy: xy + np.array([90_000, 0]))
+    labels = {"path": str(write_shapes(tmp_path / "l.gpkg", [*drawn, *far])), "field": "class"}
+    result = job("finetune", learned, tmp_path / "m.safetensors", labels=labels, options=OBJECTS)
+    assert result["objects"] == 36
+    assert "36 of 72 objects lie beside the imagery, and were left out." in result["notes"]
 
 
 def test_areas_of_points_are_refused(learned, tmp_path):
