@@ -42,10 +42,12 @@ def facts(header: Mapping[str, Any], labels: str) -> dict[str, str]:
         dates = f", dates: {len(series['days'])}" if series else ""
         imagery.append(f"{title} ({', '.join(bands)}{dates})")
     used = ", ".join(SENSORS[modality].title for modality in inputs["encoded"])
+    adapted = {"lora": ", adapted to these labels (lora)", "full": ", trained on these labels (full)"}
+    how = adapted[header["adaptation"]["mode"]] if "adaptation" in header else ""
     return {
         "Labels": labels,
         "Imagery": "; ".join(imagery),
-        "Base model": f"{backbone['preset']}, {backbone['weights']}; used for: {used or 'nothing, the bands alone are better'}",
+        "Base model": f"{backbone['preset']}, {backbone['weights']}{how}; used for: {used or 'nothing, the bands alone are better'}",
         "SkySense": header["version"],
     }
 
