@@ -51,6 +51,7 @@ class Options:
         resume: go on with the finished chunks of an earlier, interrupted run.
         standalone: the fine-tuned file holds its backbone too, where that one's licence allows it.
         report: the folder that a training writes its report to; None = none.
+        judged: False: a first look, in half the time: no figures of how good the model is, and no report.
         split: "YYYY-MM-DD", the first day of the second of two periods that are compared.
         polygons: the vector file with the polygons that a model of polygons classifies.
         polygons_layer: the layer in it, where it has several.
@@ -69,6 +70,7 @@ class Options:
     resume: bool = False
     standalone: bool = False
     report: str | None = None
+    judged: bool = True
     split: str | None = None
     polygons: str | None = None
     polygons_layer: str | None = None
@@ -271,6 +273,10 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         )
     if not isinstance(values.get("standalone", False), bool):
         raise InputError(f"standalone is {values['standalone']!r}", "recipe", "Use true or false")
+    if not isinstance(values.get("judged", True), bool):
+        raise InputError(f"judged is {values['judged']!r}", "recipe", "Use true or false")
+    if values.get("judged") is False and values.get("report") is not None:
+        raise InputError("a report is asked for, and judged is false", "recipe", "Leave one of them out")
     if not isinstance(values.get("verify", False), bool):
         raise InputError(f"verify is {values['verify']!r}", "recipe", "Use true or false")
     if values.get("report") is not None:
