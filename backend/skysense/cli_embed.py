@@ -2,11 +2,10 @@
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from skysense.errors import InputError
-from skysense.jobs.recipe import Recipe, parse_recipe
+from skysense.cli_scene import add_arguments, recipe_of
+from skysense.jobs.recipe import Recipe
 
 Result = dict[str, Any]
 
@@ -25,46 +24,12 @@ def add(
     """
     sub = command(
         "embed",
-        lambda args: run(_recipe(args)),
+        lambda args: run(recipe_of(args, "embed")),
         _show,
         "write a model's frozen features of a scene as a raster",
     )
-    sub.add_argument("scene", metavar="SCENE", help="scene.json or its folder")
-    sub.add_argument("--out", type=Path, required=True, metavar="E.tif")
-    sub.add_argument(
-        "--model",
-        type=Path,
-        metavar="M",
-        help="a backbone, or a trained model whose backbone to use; default: the built-in one",
-    )
-    sub.add_argument("--area", type=float, nargs=4, metavar=("XMIN", "YMIN", "XMAX", "YMAX"))
-    sub.add_argument("--area-crs", metavar="EPSG:n", help="CRS of --area")
-    sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
+    add_arguments(sub, "E.tif")
     running(sub)
-
-
-def _recipe(args: argparse.Namespace) -> Recipe:
-    if args.area and not args.area_crs:
-        raise InputError("--area needs the CRS of its numbers", "skysense embed", "Add --area-crs EPSG:n")
-    return parse_recipe(
-        {
-            "skysense": 1,
-            "task": "embed",
-            "scene": args.scene,
-            "model": args.model and str(args.model),
-            "output": str(args.out),
-            "options": {
-                "device": args.device,
-                "resume": args.resume,
-                "fusion_stride": args.fusion_stride,
-                "precision": args.precision,
-                "verify": args.verify,
-                "area": args.area,
-                "area_crs": args.area_crs,
-            },
-        },
-        Path.cwd(),
-    )
 
 
 def _show(result: Result) -> str:

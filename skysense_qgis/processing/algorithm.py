@@ -10,13 +10,14 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
+    QgsProcessingParameterExtent,
     QgsProcessingParameterString,
 )
 from qgis.PyQt.QtGui import QIcon
 
 from .inputs import SceneProblem, add_scene_parameters, read_scene
 
-DEVICE = "DEVICE"
+DEVICE, EXTENT = "DEVICE", "EXTENT"
 
 
 class SkySenseAlgorithm(QgsProcessingAlgorithm):
@@ -47,6 +48,10 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
             QgsProcessingParameterString(DEVICE, "Device: auto, cpu, cuda or cuda:n", defaultValue="auto")
         )
 
+    def add_extent(self) -> None:
+        """Add the choice of a part of the scene."""
+        self.addParameter(QgsProcessingParameterExtent(EXTENT, "Only this extent", optional=True))
+
     def checkParameterValues(
         self, parameters: dict[str, Any], context: QgsProcessingContext
     ) -> tuple[bool, str]:
@@ -75,7 +80,13 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
     def options(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
         """The recipe's options that every job has; what is at its default is left out, as in every recipe."""
         device = self.parameterAsString(parameters, DEVICE, context).strip()
-        return {} if device in ("", "auto") else {"device": device}
+        options: dict[str, Any] = {} if device in ("", "auto") else {"device": device}
+        if parameters.get(EXTENT):
+            area = self.parameterAsExtent(parameters, EXTENT, context)
+            crs = self.parameterAsExtentCrs(parameters, EXTENT, context)
+            options["area"] = [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()]
+            options["area_crs"] = crs.authid() or crs.toWkt()
+        return options
 
     def run_recipe(self, recipe: dict[str, Any], feedback: QgsProcessingFeedback) -> dict[str, Any]:
         """Run a recipe in the worker and wait for its result; progress and Cancel go through `feedback`.

@@ -8,7 +8,6 @@ from typing import Any
 from qgis.core import (
     QgsProcessingContext,
     QgsProcessingFeedback,
-    QgsProcessingParameterExtent,
     QgsProcessingParameterFile,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterString,
@@ -18,7 +17,7 @@ from .algorithm import SkySenseAlgorithm
 from .inputs import read_split
 from .styling import style_when_loaded
 
-SPLIT, EXTENT, MODEL, OUTPUT = "SPLIT", "EXTENT", "MODEL", "OUTPUT"
+SPLIT, MODEL, OUTPUT = "SPLIT", "MODEL", "OUTPUT"
 
 _HELP = """Shows where imagery of two periods differs, without any labels.
 
@@ -53,7 +52,7 @@ class ChangeAlgorithm(SkySenseAlgorithm):
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         self.add_scene()
         self.addParameter(QgsProcessingParameterString(SPLIT, "First day of the second period (YYYY-MM-DD)"))
-        self.addParameter(QgsProcessingParameterExtent(EXTENT, "Only this extent", optional=True))
+        self.add_extent()
         self.add_advanced(
             QgsProcessingParameterFile(
                 MODEL,
@@ -82,11 +81,6 @@ class ChangeAlgorithm(SkySenseAlgorithm):
         output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         options = self.options(parameters, context)
         options["split"] = read_split(self.parameterAsString(parameters, SPLIT, context))
-        if parameters.get(EXTENT):
-            area = self.parameterAsExtent(parameters, EXTENT, context)
-            crs = self.parameterAsExtentCrs(parameters, EXTENT, context)
-            options["area"] = [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()]
-            options["area_crs"] = crs.authid() or crs.toWkt()
         recipe = {
             "skysense": 1,
             "task": "change",

@@ -11,7 +11,6 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
-    QgsProcessingParameterExtent,
     QgsProcessingParameterFile,
     QgsProcessingParameterVectorDestination,
 )
@@ -19,7 +18,7 @@ from qgis.core import (
 from .algorithm import SkySenseAlgorithm
 from .styling import style_when_loaded
 
-MODEL, EXTENT, OUTPUT, COUNT = "MODEL", "EXTENT", "OUTPUT", "COUNT"
+MODEL, OUTPUT, COUNT = "MODEL", "OUTPUT", "COUNT"
 
 _HELP = """Finds objects in high-resolution imagery, such as buildings, trees or cars.
 
@@ -60,7 +59,7 @@ class DetectObjectsAlgorithm(SkySenseAlgorithm):
                 MODEL, "Model", fileFilter="SkySense models (*.safetensors);;All files (*)"
             )
         )
-        self.addParameter(QgsProcessingParameterExtent(EXTENT, "Only this extent", optional=True))
+        self.add_extent()
         self.add_device()
         self.addParameter(
             QgsProcessingParameterVectorDestination(
@@ -86,11 +85,6 @@ class DetectObjectsAlgorithm(SkySenseAlgorithm):
         if path.suffix.lower() != ".gpkg":
             raise QgsProcessingException("Objects are a GeoPackage; choose a file name that ends in .gpkg.")
         options = self.options(parameters, context)
-        if parameters.get(EXTENT):
-            area = self.parameterAsExtent(parameters, EXTENT, context)
-            crs = self.parameterAsExtentCrs(parameters, EXTENT, context)
-            options["area"] = [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()]
-            options["area_crs"] = crs.authid() or crs.toWkt()
         result = self.run_recipe(
             {
                 "skysense": 1,

@@ -9,14 +9,13 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
-    QgsProcessingParameterExtent,
     QgsProcessingParameterFile,
     QgsProcessingParameterRasterDestination,
 )
 
 from .algorithm import SkySenseAlgorithm
 
-MODEL, EXTENT, OUTPUT, FEATURES = "MODEL", "EXTENT", "OUTPUT", "FEATURES"
+MODEL, OUTPUT, FEATURES = "MODEL", "OUTPUT", "FEATURES"
 
 _HELP = """Writes what the base model sees in each pixel as a raster of many bands, without any labels.
 
@@ -54,7 +53,7 @@ class EmbedAlgorithm(SkySenseAlgorithm):
                 optional=True,
             )
         )
-        self.addParameter(QgsProcessingParameterExtent(EXTENT, "Only this extent", optional=True))
+        self.add_extent()
         self.add_device()
         self.addParameter(QgsProcessingParameterRasterDestination(OUTPUT, "Embedding"))
         self.addOutput(QgsProcessingOutputNumber(FEATURES, "Features of a pixel"))
@@ -71,11 +70,6 @@ class EmbedAlgorithm(SkySenseAlgorithm):
     ) -> dict[str, Any]:
         output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         options = self.options(parameters, context)
-        if parameters.get(EXTENT):
-            area = self.parameterAsExtent(parameters, EXTENT, context)
-            crs = self.parameterAsExtentCrs(parameters, EXTENT, context)
-            options["area"] = [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()]
-            options["area_crs"] = crs.authid() or crs.toWkt()
         recipe = {
             "skysense": 1,
             "task": "embed",

@@ -10,7 +10,6 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingOutputRasterLayer,
     QgsProcessingParameterEnum,
-    QgsProcessingParameterExtent,
     QgsProcessingParameterFile,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterString,
@@ -20,7 +19,7 @@ from .algorithm import SkySenseAlgorithm
 from .inputs import read_split
 from .styling import style_when_loaded
 
-MODEL, EXTENT, FUSION_STRIDE, OUTPUT, CONFIDENCE = "MODEL", "EXTENT", "FUSION_STRIDE", "OUTPUT", "CONFIDENCE"
+MODEL, FUSION_STRIDE, OUTPUT, CONFIDENCE = "MODEL", "FUSION_STRIDE", "OUTPUT", "CONFIDENCE"
 UNCERTAINTY, SPLIT = "UNCERTAINTY", "SPLIT"
 _STRIDES = ["1", "2", "4"]
 
@@ -76,7 +75,7 @@ class PredictAlgorithm(SkySenseAlgorithm):
                 MODEL, "Model", fileFilter="SkySense models (*.safetensors);;All files (*)"
             )
         )
-        self.addParameter(QgsProcessingParameterExtent(EXTENT, "Only this extent", optional=True))
+        self.add_extent()
         self.add_advanced(
             QgsProcessingParameterEnum(
                 FUSION_STRIDE,
@@ -119,11 +118,6 @@ class PredictAlgorithm(SkySenseAlgorithm):
         split = read_split(self.parameterAsString(parameters, SPLIT, context))
         if split:
             options["split"] = split
-        if parameters.get(EXTENT):
-            area = self.parameterAsExtent(parameters, EXTENT, context)
-            crs = self.parameterAsExtentCrs(parameters, EXTENT, context)
-            options["area"] = [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()]
-            options["area_crs"] = crs.authid() or crs.toWkt()
         result = self.run_recipe(
             {
                 "skysense": 1,

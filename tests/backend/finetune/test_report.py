@@ -8,7 +8,14 @@ import pytest
 from skysense.errors import StorageError
 from skysense.finetune.judging import judge
 from skysense.finetune.report import open_folder, write_report
-from skysense.finetune.report_words import against_bands, against_forest, confidence, confused, next_steps, verdict
+from skysense.finetune.report_words import (
+    against_bands,
+    against_forest,
+    confidence,
+    confused,
+    next_steps,
+    verdict,
+)
 
 NAMES = {1: "wheat", 2: "barley", 3: "<hemp> & more"}
 CLASSES = [{"id": k, "name": name, "color": "#123456"} for k, name in NAMES.items()]
