@@ -43,7 +43,8 @@ def facts(header: Mapping[str, Any], labels: str) -> dict[str, str]:
         imagery.append(f"{title} ({', '.join(bands)}{dates})")
     used = ", ".join(SENSORS[modality].title for modality in inputs["encoded"])
     adapted = {"lora": ", adapted to these labels (lora)", "full": ", trained on these labels (full)"}
-    how = adapted[header["adaptation"]["mode"]] if "adaptation" in header else ""
+    adaptation = header.get("adaptation", {})
+    how = adapted[adaptation["mode"]] if adaptation.get("steps") else ""
     return {
         "Labels": labels,
         "Imagery": "; ".join(imagery),

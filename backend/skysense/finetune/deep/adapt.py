@@ -95,12 +95,13 @@ class Adapting:
             if number == 0:
                 steps = done
                 self._whole = self._before + steps * len(held_out)
+                if not steps:
+                    self._control.note(
+                        "Adapting the model did not help on held-out polygons, so it stays as it is: the head alone is trained."
+                    )
+                    return Adapted({}, (), 0)
             folds.append((polygons, tensors))
         final, _ = self._train("model", len(held_out), everything, steps, None)
-        if held_out and not steps:
-            self._control.note(
-                "Adapting the model did not help on held-out polygons, so it stayed as it was: the head alone was trained."
-            )
         return Adapted(final, tuple(folds), steps)
 
     def _train(

@@ -16,7 +16,7 @@ from skysense.finetune.deep.plan import PLANS
 from skysense.finetune.deep.steps import Material
 from skysense.finetune.deep.views import Viewer
 from skysense.finetune.deep.weights import adapted, check_trainable, entry_of
-from skysense.finetune.fitted import Fitted, check_classes
+from skysense.finetune.fitted import Fitted, check_classes, fit_frozen
 from skysense.finetune.head import fit_head, fit_temperature
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
 from skysense.finetune.session import Session
@@ -69,6 +69,9 @@ def fit_adapted(
     work = Adapting(mode, plan, session.backbone, material, folder, log, control.share(0.02, _ADAPTING))
     found = work.adapt(held_out)
     entry = {"adaptation": entry_of(mode) | {"steps": found.steps}}
+    if not found.steps:
+        rest = control.share(_ADAPTING, 0.97)
+        return replace(fit_frozen(session, reader, labels, rest), header=entry)
 
     def collected(tensors: dict[str, torch.Tensor], part: JobControl) -> tuple[Session, tuple]:  # type: ignore[type-arg]
         backbone = adapted(session.backbone, entry | {"backbone": {}}, tensors, output.name)

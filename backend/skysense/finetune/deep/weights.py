@@ -93,7 +93,8 @@ def adapted(
         InputError: the file's tensors do not fit the backbone.
     """
     entry = header.get("adaptation")
-    if entry is None or header["backbone"].get("embedded"):  # an embedded backbone is the adapted one
+    # No step helped, or an embedded backbone is the adapted one.
+    if entry is None or entry.get("steps") == 0 or header["backbone"].get("embedded"):
         return backbone
     state = backbone.model.state_dict()
     try:
