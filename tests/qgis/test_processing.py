@@ -102,6 +102,7 @@ def test_the_provider_lists_all(provider):
         "change",
         "classifypolygons",
         "clusters",
+        "detectobjects",
         "embed",
         "finetune",
         "predict",
