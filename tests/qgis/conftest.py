@@ -33,6 +33,17 @@ def qgis_app():
     yield app
 
 
+@pytest.fixture(scope="module")
+def provider(qgis_app):
+    """The plugin's algorithms, in Processing's registry."""
+    from skysense_qgis.processing.provider import SkySenseProvider
+
+    provider = SkySenseProvider()
+    QgsApplication.processingRegistry().addProvider(provider)
+    yield provider
+    QgsApplication.processingRegistry().removeProvider(provider)
+
+
 _slot_errors: list = []
 
 

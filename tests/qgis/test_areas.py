@@ -18,8 +18,6 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from skysense_qgis.processing.provider import SkySenseProvider
-
 NAMES = {"1": "water", "2": "Wälder"}
 
 
@@ -30,14 +28,6 @@ class Feedback(QgsProcessingFeedback):
 
     def pushInfo(self, info: str) -> None:
         self.told.append(info)
-
-
-@pytest.fixture(scope="module")
-def provider(qgis_app):
-    provider = SkySenseProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield provider
-    QgsApplication.processingRegistry().removeProvider(provider)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import random
 import pytest
 from osgeo import gdal, osr
 from qgis.core import (
-    QgsApplication,
     QgsCategorizedSymbolRenderer,
     QgsFeature,
     QgsGeometry,
@@ -19,21 +18,13 @@ from qgis.core import (
     QgsRectangle,
     QgsVectorLayer,
 )
+from running import run
 
-from skysense_qgis.processing.provider import SkySenseProvider
 from skysense_qgis.results.style import style_objects
 
 SIZE, GSD, X0, Y0 = 320, 0.5, 500_000.0, 5_600_000.0
 #: Columns and rows of the corners of bright rectangles of 28 x 14 pixels.
 PLACES = [(col + 5 * (row % 3), row) for col in range(14, SIZE - 40, 62) for row in range(14, SIZE - 20, 49)]
-
-
-@pytest.fixture(scope="module")
-def provider(qgis_app):
-    provider = SkySenseProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield provider
-    QgsApplication.processingRegistry().removeProvider(provider)
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +60,6 @@ def rectangles(corners, width: int, height: int) -> QgsVectorLayer:
         layer.dataProvider().addFeature(feature)
     QgsProject.instance().addMapLayer(layer)
     return layer
-
-
-def run(name: str, parameters: dict, context=None) -> dict:
-    """Check and run as Processing does; a failure raises QgsProcessingException."""
-    chosen = QgsApplication.processingRegistry().createAlgorithmById(f"skysense:{name}")
-    context = context or QgsProcessingContext()
-    context.setProject(QgsProject.instance())
-    ok, message = chosen.checkParameterValues(parameters, context)
-    if not ok:
-        raise QgsProcessingException(message)
-    results, ok = chosen.run(parameters, context, QgsProcessingFeedback(False), {}, False)
-    assert ok
-    return results
 
 
 def test_objects_are_learned_found_and_outlined(provider, python, scene, tmp_path):

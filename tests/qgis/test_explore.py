@@ -6,7 +6,6 @@ import math
 import pytest
 from osgeo import gdal, osr
 from qgis.core import (
-    QgsApplication,
     QgsFeature,
     QgsGeometry,
     QgsPointXY,
@@ -19,19 +18,10 @@ from qgis.core import (
     QgsRectangle,
     QgsVectorLayer,
 )
+from running import run
 from small_scene import X0, Y0, make_scene
 
-from skysense_qgis.processing.provider import SkySenseProvider
-
 X, Y, SIDE = 500_000.0, 5_600_000.0, 96
-
-
-@pytest.fixture(scope="module")
-def provider(qgis_app):
-    provider = SkySenseProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield provider
-    QgsApplication.processingRegistry().removeProvider(provider)
 
 
 def create(path, bands, kind, **tags):
@@ -74,19 +64,6 @@ def labels() -> QgsVectorLayer:
         layer.dataProvider().addFeature(feature)
     QgsProject.instance().addMapLayer(layer)
     return layer
-
-
-def run(name: str, parameters: dict, context=None) -> dict:
-    """Check and run as Processing does; a failure raises QgsProcessingException."""
-    chosen = QgsApplication.processingRegistry().createAlgorithmById(f"skysense:{name}")
-    context = context or QgsProcessingContext()
-    context.setProject(QgsProject.instance())
-    ok, message = chosen.checkParameterValues(parameters, context)
-    if not ok:
-        raise QgsProcessingException(message)
-    results, ok = chosen.run(parameters, context, QgsProcessingFeedback(False), {}, False)
-    assert ok
-    return results
 
 
 def value(path: str, row: int, col: int) -> float:

@@ -30,7 +30,6 @@ from skysense_qgis.dock.export import export_labels
 from skysense_qgis.dock.row import RowError
 from skysense_qgis.processing.finetune import table
 from skysense_qgis.processing.inputs import SceneProblem, parse_dates
-from skysense_qgis.processing.provider import SkySenseProvider
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,14 +41,6 @@ class Feedback(QgsProcessingFeedback):
 
     def reportError(self, error: str, fatalError: bool = False) -> None:
         self.errors.append(error)
-
-
-@pytest.fixture(scope="module")
-def provider(qgis_app):
-    provider = SkySenseProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield provider
-    QgsApplication.processingRegistry().removeProvider(provider)
 
 
 @pytest.fixture(scope="module")

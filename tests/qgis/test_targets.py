@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from osgeo import gdal
 from qgis.core import (
-    QgsApplication,
     QgsCategorizedSymbolRenderer,
     QgsFeature,
     QgsGeometry,
@@ -22,36 +21,14 @@ from qgis.core import (
     QgsSingleBandPseudoColorRenderer,
     QgsVectorLayer,
 )
+from running import run
 from small_scene import GSD, SIZE, X0, Y0, make_scene
-
-from skysense_qgis.processing.provider import SkySenseProvider
-
-
-@pytest.fixture(scope="module")
-def provider(qgis_app):
-    provider = SkySenseProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield provider
-    QgsApplication.processingRegistry().removeProvider(provider)
 
 
 @pytest.fixture
 def scene(tmp_path) -> str:
     """Two halves that differ, on three days of 2021."""
     return str(make_scene(tmp_path))
-
-
-def run(name: str, parameters: dict, context=None) -> dict:
-    """Check and run as Processing does; a failure raises QgsProcessingException."""
-    chosen = QgsApplication.processingRegistry().createAlgorithmById(f"skysense:{name}")
-    context = context or QgsProcessingContext()
-    context.setProject(QgsProject.instance())
-    ok, message = chosen.checkParameterValues(parameters, context)
-    if not ok:
-        raise QgsProcessingException(message)
-    results, ok = chosen.run(parameters, context, QgsProcessingFeedback(False), {}, False)
-    assert ok
-    return results
 
 
 def squares(value, places=((5, 5), (5, 25), (5, 45), (18, 15), (37, 5), (37, 25), (50, 15), (50, 45))):
