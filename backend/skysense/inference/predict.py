@@ -4,11 +4,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from skysense.finetune.head import Head
 from skysense.inference.canvas import TileCanvas, classify
 from skysense.inference.journal import close_journal
 from skysense.inference.resample import OutputSampler
-from skysense.inference.scores import TileScorer
+from skysense.inference.scores import open_scorer
 from skysense.inference.session import open_session
 from skysense.inference.smooth import SmoothProbabilities, grown
 from skysense.jobs.control import JobControl
@@ -35,21 +34,19 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     started = time.monotonic()
     session = open_session(recipe, control)
     layout, tiling, model = session.layout, session.tiling, session.model
-    head = Head.load(model.header["head"], model.tensors)
+    scorer = open_scorer(model.header, model.tensors, session.device)
     classes = [MapClass(**item) for item in model.header["classes"]]
     parts = session.open_journal()
     with SceneReader(session.scene, layout) as reader:
         extractor = session.extractor(reader)
         matches = session.matches(extractor, control)
-        session.check_fits(head.blocks, extractor)
-        canvas = TileCanvas(
-            extractor, TileScorer(head, session.device), tiling, grown(layout.area), len(head.ids)
-        )
+        session.check_fits(scorer.blocks, extractor)
+        canvas = TileCanvas(extractor, scorer, tiling, grown(layout.area), len(scorer.ids))
         canvas.on_tile = lambda share: control.progress(_MERGING * share, "Mapping")
-        smooth = SmoothProbabilities(canvas, layout.area, head.temperature)
+        smooth = SmoothProbabilities(canvas, layout.area, scorer.temperature)
         sampler = OutputSampler(smooth, layout.compute, layout.output.crs, layout.aligned)
         try:
-            files = _map(sampler, layout, chunk_size(tiling), head, classes, parts, control)
+            files = _map(sampler, layout, chunk_size(tiling), scorer.ids, classes, parts, control)
         finally:
             canvas.close()
     output, metadata = recipe.output, session.metadata()
@@ -83,7 +80,7 @@ def _map(
     sampler: OutputSampler,
     layout: Layout,
     size: int,
-    head: Head,
+    ids: tuple[int, ...],
     classes: list[MapClass],
     parts: Path,
     control: JobControl,
@@ -95,8 +92,8 @@ def _map(
         target = ChunkFiles.of(parts, chunk)
         if not target.complete:
             probabilities, valid = sampler.chunk(chunk.grid, control)
-            ids, confidence = classify(probabilities, valid, head.ids)
-            write_chunk(target, chunk.grid, ids, confidence, classes)
+            shown, confidence = classify(probabilities, valid, ids)
+            write_chunk(target, chunk.grid, shown, confidence, classes)
         files.append(target)
         control.chunk(str(target.classes), str(target.confidence), number, len(chunks))
     return files

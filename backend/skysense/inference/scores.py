@@ -6,6 +6,8 @@ fraction of the cost. Trees do not, so they are asked at every pixel.
 Shape legend: K classes, h x w a block's map, S the side of the core in compute pixels.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -51,9 +53,14 @@ class TileScorer:
 
     Args:
         head: the head; moved to `device`.
+
+    Attributes:
+        blocks: of the features that it is applied to; ids: (K,) class ids of its scores.
+        temperature: softens the scores, see `finetune.head.Head`.
     """
 
     def __init__(self, head: Head, device: torch.device) -> None:
+        self.blocks, self.ids, self.temperature = head.blocks, head.ids, head.temperature
         self._linear = LinearPainter(head.blocks, head.weight, head.bias, device)
         self._trees, self._gain, self._seen = (
             head.trees and head.trees.to(device),
@@ -69,3 +76,8 @@ class TileScorer:
             x = at_every_pixel(features, self._seen, side).to(total.device)
             total += self._gain * self._trees.scores(x).T.reshape(-1, side, side)
         return total
+
+
+def open_scorer(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> TileScorer:
+    """What turns a tile's features into class scores, out of a trained model's header and tensors."""
+    return TileScorer(Head.load(header["head"], tensors), device)
