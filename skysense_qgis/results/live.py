@@ -1,4 +1,4 @@
-"""The map while it grows: finished chunks strung together by a VRT that is shown as one layer."""
+"""The map while it grows: a mosaic of the finished chunks, shown as one layer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from osgeo import gdal
 from qgis.core import QgsDataProvider, QgsLayerTreeGroup, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QObject, QTimer
 
 from ..paths import cache_folder
 from .load import PROPERTY
+from .mosaic import Mosaic
 from .style import classes_of_file, style_classes
 
 _EVERY_MS = 2000
@@ -21,7 +21,7 @@ _EVERY_MS = 2000
 class LiveMap(QObject):
     """Shows the chunks of one run, at most every two seconds.
 
-    A file that QGIS has open is never written again: each step is a VRT with a new name.
+    A file that QGIS has open is never written again: each step is a mosaic with a new name.
 
     Args:
         group: where the layer goes.
@@ -38,13 +38,11 @@ class LiveMap(QObject):
         super().__init__(parent)
         self._project, self._group, self._classes = project, group, classes
         self._folder = Path(tempfile.mkdtemp(prefix="live-", dir=str(cache_folder())))
-        self._chunks: list[str] = []
-        self._layer_id = ""
-        self._step = 0
+        self._mosaic = Mosaic(self._folder)
+        self._layer_id, self._first = "", ""
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_EVERY_MS)
-        self._timer.timeout.connect(self._show)
+        self._timer.timeout.connect(self._work)
 
     @property
     def layer(self) -> QgsRasterLayer | None:
@@ -53,11 +51,12 @@ class LiveMap(QObject):
 
     def add(self, chunk: dict[str, Any]) -> None:
         """Take a "chunk" event."""
-        self._chunks.append(str(chunk["class"]))
-        if not self._timer.isActive():
-            if self._step == 0:
-                self._show()
-            self._timer.start()
+        self._mosaic.add(str(chunk["class"]))
+        if not self._first:
+            self._first = str(chunk["class"])
+            self._work()
+        elif not self._timer.isActive():
+            self._timer.start(_EVERY_MS)
 
     def close(self) -> None:
         """Remove the layer and the files that fed it."""
@@ -68,16 +67,21 @@ class LiveMap(QObject):
         self._layer_id = ""
         shutil.rmtree(str(self._folder), ignore_errors=True)
 
-    def _show(self) -> None:
-        if self._step and self.layer is None:  # the user does not want to see it
+    def _work(self) -> None:
+        """Work in what waits, then show it: a little at a time, since a resumed run tells of all it has at once."""
+        if self._layer_id and self.layer is None:  # the user does not want to see it
             return
-        self._step += 1
-        path = str(self._folder / f"live_{self._step:05d}.vrt")
-        dataset = gdal.BuildVRT(path, self._chunks)
-        if dataset is None:
+        try:
+            if self._mosaic.take():
+                self._timer.start(0)
+                return
+            path = self._mosaic.write()
+        except OSError:  # no space for it: what is shown stays, and the run itself tells of a full disk
             return
-        dataset.FlushCache()
-        del dataset  # closes it, so that the file is whole
+        if path:
+            self._show(path)
+
+    def _show(self, path: str) -> None:
         layer = self.layer
         if layer is None:
             layer = QgsRasterLayer(path, "Classes (growing)", "gdal")
@@ -87,6 +91,6 @@ class LiveMap(QObject):
             self._group.insertLayer(0, layer)
         else:
             layer.setDataSource(path, layer.name(), "gdal", QgsDataProvider.ProviderOptions())
-        self._classes = self._classes or classes_of_file(self._chunks[0])
+        self._classes = self._classes or classes_of_file(self._first)
         style_classes(layer, self._classes)
         layer.triggerRepaint()

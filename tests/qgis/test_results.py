@@ -1,9 +1,11 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
 from osgeo import gdal, osr
 from qgis.core import QgsPalettedRasterRenderer, QgsProject, QgsRasterLayer, QgsSingleBandPseudoColorRenderer
+from qgis.PyQt.QtCore import QTimer
 
 from skysense_qgis.dock.sources import layer_date
 from skysense_qgis.results.display import ResultDisplay
@@ -124,6 +126,39 @@ def test_the_live_layer_grows_through_new_files(tmp_path, wait):
     folder = Path(first).parent
     live.close()
     assert live.layer is None and not folder.exists()
+
+
+def test_a_live_layer_that_the_user_removed_stays_removed(tmp_path, wait):
+    project = QgsProject.instance()
+    live = LiveMap(project, add_group(project, "v"), CLASSES)
+    live.add({"class": make_map(tmp_path / "c0.tif")})
+    folder = Path(live.layer.source()).parent
+    files = sorted(folder.iterdir())
+    project.removeMapLayer(live.layer.id())
+    live.add({"class": make_map(tmp_path / "c1.tif", 7, x=1)})
+    start = time.monotonic()
+    wait(lambda: time.monotonic() > start + 2.5, 4)
+    assert live.layer is None and not project.mapLayers() and sorted(folder.iterdir()) == files
+    live.close()
+    assert not folder.exists()
+
+
+def test_many_chunks_at_once_are_taken_a_few_at_a_time(tmp_path, wait):
+    project = QgsProject.instance()
+    live = LiveMap(project, add_group(project, "v"), CLASSES)
+    live.add({"class": make_map(tmp_path / "c0.tif")})
+    layer, ticks = live.layer, []
+    for x in range(1, 200):
+        live.add({"class": make_map(tmp_path / f"c{x}.tif", 7, x=x)})
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
+    timer.start(0)
+    wait(lambda: layer.width() == 1600, 10)
+    timer.stop()
+    assert layer.extent().width() == 16_000
+    pauses = [ticks[i + 1] - ticks[i] for i in range(len(ticks) - 1)]
+    assert len(ticks) > 6 and max(pauses) < 0.5  # the window answered all the while
+    live.close()
 
 
 def test_the_final_maps_take_the_place_of_the_growing_one(result, tmp_path):
