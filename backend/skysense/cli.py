@@ -12,7 +12,17 @@ from types import FrameType
 from typing import Any
 
 import skysense
-from skysense import cli_areas, cli_cache, cli_change, cli_embed, cli_explore, cli_pretrain, cli_probe
+from skysense import (
+    cli_areas,
+    cli_cache,
+    cli_change,
+    cli_embed,
+    cli_explore,
+    cli_predict,
+    cli_pretrain,
+    cli_probe,
+    cli_vectorize,
+)
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import MODES, TARGETS, Options, Recipe, load_recipe, parse_split
@@ -137,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         "--polygons", metavar="GPKG", help="polygons to classify, with a model of whole polygons"
     )
     sub.add_argument("--polygons-layer", metavar="NAME", help="layer inside that file, when it has several")
+    cli_predict.add_arguments(sub)
     sub.add_argument("--area", type=float, nargs=4, metavar=("XMIN", "YMIN", "XMAX", "YMAX"))
     sub.add_argument("--area-crs", metavar="EPSG:n", help="CRS of --area")
     sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
@@ -146,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_change.add(command, running, _run)
     cli_probe.add(command, _showing)
     cli_areas.add(command, _showing)
+    cli_vectorize.add(command, _showing)
     cli_explore.add(command, _showing)
     cli_pretrain.add(command, _run)
     cli_cache.add(command)
@@ -326,6 +338,7 @@ def _predict(args: argparse.Namespace) -> Result:
                 split=args.split and parse_split(args.split),
                 polygons=args.polygons and str(Path.cwd() / args.polygons),
                 polygons_layer=args.polygons_layer,
+                **cli_predict.options_of(args),
             ),
         )
     )

@@ -16,6 +16,7 @@ from .finetune import FinetuneAlgorithm
 from .predict import PredictAlgorithm
 from .similarity import SimilarityAlgorithm
 from .suggest import SuggestAlgorithm
+from .vectorize import VectorizeAlgorithm
 from .verification_sample import VerificationSampleAlgorithm
 
 _ICON = Path(__file__).resolve().parent.parent / "resources" / "icons" / "skysense.svg"
@@ -34,6 +35,7 @@ class SkySenseProvider(QgsProcessingProvider):
             AreasAlgorithm,
             VerificationSampleAlgorithm,
             AdjustedAreasAlgorithm,
+            VectorizeAlgorithm,
             SuggestAlgorithm,
             EmbedAlgorithm,
             SimilarityAlgorithm,

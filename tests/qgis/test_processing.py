@@ -99,6 +99,7 @@ def test_the_provider_lists_all(provider):
         "predict",
         "similarity",
         "suggest",
+        "vectorize",
         "verificationsample",
     ]
     for item in provider.algorithms():

@@ -182,6 +182,13 @@ def _estimate(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
     )
 
 
+def _vectorize(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+    from skysense.assessment.polygons import vectorize
+
+    numbers = {name: params[name] for name in ("simplify_m", "min_m2") if name in params}
+    return vectorize(Path(params["map"]), Path(params["out"]), control, **numbers)
+
+
 def _suggest(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
     from skysense.inference.suggest import suggest
 
@@ -236,6 +243,7 @@ _ASIDE: dict[str, _Work] = {
     "areas": _areas,
     "draw_sample": _draw_sample,
     "estimate": _estimate,
+    "vectorize": _vectorize,
     "suggest": _suggest,
     "similar": _similar,
     "cluster": _cluster,
