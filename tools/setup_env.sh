@@ -35,7 +35,7 @@ fi
 echo "Installing the backend's packages into .venv (the first time this downloads PyTorch) ..." >&2
 # PyTorch first: it is by far the largest, and a failure to get it should show at once.
 run .venv/bin/python -m pip install -q --disable-pip-version-check -c backend/constraints.txt torch
-run .venv/bin/python -m pip install -q --disable-pip-version-check -c backend/constraints.txt -e 'backend[dev]'
+run .venv/bin/python -m pip install -q --disable-pip-version-check -c backend/constraints.txt -e 'backend[cluster,dev]'
 run .venv/bin/python -m pip check
 rm -f .venv/skysense-*
 touch "$stamp"

@@ -66,11 +66,17 @@ def interpolate(
     # Index of the last valid observation at or before each date, and of the first at or after it.
     before = np.maximum.accumulate(np.where(valid, steps, -1), axis=0)
     after = np.minimum.accumulate(np.where(valid, steps, dates)[::-1], axis=0)[::-1]
-    nowhere = ~valid.any(axis=0)
+    nowhere, whole = ~valid.any(axis=0), bool(valid.all())
     out = np.zeros((len(anchors), *values.shape[1:]), np.float32)
     for row, anchor in enumerate(anchors):
         left = int(np.searchsorted(days, anchor, side="right")) - 1
         right = int(np.searchsorted(days, anchor, side="left"))
+        if whole:  # the same for every pixel
+            start, stop = max(left, 0), min(right, dates - 1)
+            way = int(days[stop] - days[start])
+            part = np.float32((anchor - days[start]) / way if way > 0 else 0)
+            out[row] = values[start] + part * (values[stop] - values[start])
+            continue
         earlier = before[left] if left >= 0 else np.full_like(before[0], -1)
         later = after[right] if right < dates else np.full_like(after[0], dates)
         # One side missing: the other side's value is carried on.

@@ -46,6 +46,9 @@ _AFTER = 0.9
 class FeatureStore:
     """The features of one scene's tiles, made in one way.
 
+    Attributes:
+        keeps: False: what is here is used, and nothing new is kept.
+
     Args:
         key: all that the features of every tile depend on (JSON-able).
         folder: see `cache_folder`; made when something is kept.
@@ -55,6 +58,7 @@ class FeatureStore:
     def __init__(self, key: dict[str, Any], folder: Path, limit: int) -> None:
         self._key = hashlib.sha256(json.dumps([_VERSION, key], sort_keys=True).encode()).hexdigest()
         self.folder, self.limit = folder, limit
+        self.keeps = True
         self._held: int | None = None  # bytes in the folder; not looked up before something is kept
 
     def has(self, tile: Tile) -> bool:
@@ -86,6 +90,8 @@ class FeatureStore:
 
     def save(self, features: TileFeatures) -> None:
         """Keep a tile's features (values that half precision holds). A full disk is no reason to stop: then nothing is kept."""
+        if not self.keeps:
+            return
         tensors = {name: feature.stored.half().cpu() for name, feature in features.maps.items()}
         tensors["valid"] = torch.from_numpy(np.packbits(features.valid))
         metadata = {
@@ -152,9 +158,16 @@ def open_store(
     used = replace(scene, acquisitions=tuple(a for a in scene.acquisitions if a.modality in modalities))
     key = {
         "scene": scene_identity(used, verify),
-        "tiling": [repr(tiling.layout.base), tiling.layout.hr_factor, tiling.side, tiling.margin],
+        "tiling": [
+            repr(tiling.layout.base),
+            tiling.layout.hr_factor,
+            tiling.side,
+            tiling.margin,
+            tiling.shift,
+        ],
         "weights": weights,
         "device": device.type,
+        "threads": torch.get_num_threads(),  # sums are split by thread: another number of them rounds otherwise
         "precision": precision,
         "fusion_stride": fusion_stride,
         "encoded": encoded,

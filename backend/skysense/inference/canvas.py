@@ -4,8 +4,9 @@ Shape legend: K values (of K classes, or features), h x w the window, S the side
 a cell is a square of compute pixels, for class scores a single one.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -14,15 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.features import FeatureExtractor, TileFeatures, TileInput
+from skysense.inference.held import HeldTiles, Key, Painted, Part, nothing
 from skysense.jobs.control import JobControl
 from skysense.raster.grid import Window
 from skysense.raster.tiles import Tile, Tiling
 
-_READ_AHEAD = 2
-#: Bytes of tile values kept for neighbouring chunks that need the same tiles.
-_CACHE_BYTES = 64 * 2**20
-
-_Painted = tuple[Tensor, Tensor] | None
+#: Threads that read: a GPU is fed by several, and on a small machine one leaves the cores to the model.
+_MOST_READERS = 4
 
 
 class TileCanvas:
@@ -35,12 +34,9 @@ class TileCanvas:
         area: the cells that are mapped; outside of it nothing is valid.
         depth: K.
         stride: compute pixels per cell side; a cell is valid from half its pixels.
-
-    Attributes:
-        on_tile: called after each new tile with the share of all tiles that is done (0..1).
+        edge: see `held.HeldTiles`.
+        wanted: whether a tile is needed at all; of the others nothing is valid.
     """
-
-    on_tile: Callable[[float], None] | None = None
 
     def __init__(
         self,
@@ -50,17 +46,38 @@ class TileCanvas:
         area: Window,
         depth: int,
         stride: int = 1,
+        edge: int | None = None,
+        wanted: Callable[[Tile], bool] | None = None,
     ) -> None:
         self._extractor, self._painter, self._tiling = extractor, painter, tiling
-        self._area, self._depth, self._stride = area, depth, stride
+        self._area, self._depth, self._stride, self._wanted = area, depth, stride, wanted
         self._side = tiling.core // stride
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="read")
-        self._cache: OrderedDict[tuple[int, int], _Painted] = OrderedDict()
-        self._done, self._total = 0, sum(1 for _ in self._tiles(area))
-        self._capacity = max(2, _CACHE_BYTES // (4 * (depth + 1) * self._side**2))
+        readers = max(1, min(_MOST_READERS, (os.cpu_count() or 1) // 2))
+        self._pool = ThreadPoolExecutor(readers, thread_name_prefix="read")
+        self._ahead = readers + 1
+        self._held = HeldTiles(self._side, edge)
+        self._coming: Iterator[tuple[Tile, Part]] = iter(())
+        self._reading: dict[Key, Future[TileInput]] = {}
+        self._painting: Key | None = None
+        self._told: Callable[[float], None] | None = None
+        self._done, self._total = 0, 1
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+    def needs(self, window: Window) -> Window:
+        """The cells that a window is made of."""
+        return window
+
+    def expect(self, windows: Sequence[Window], told: Callable[[float], None] | None = None) -> None:
+        """Tell which windows will be asked for, in order: their tiles are read ahead.
+
+        Args:
+            told: called after each new tile with the share of their tiles that is done (0..1).
+        """
+        self._coming = self._needed(windows)
+        self._told, self._done = told, 0
+        self._total = len({(tile.row, tile.col) for tile, _ in self._needed(windows)}) if told else 1
 
     def window(self, window: Window, control: JobControl) -> tuple[Tensor, Tensor]:
         """Values (K, h, w) float32 and validity (h, w) bool of a window of cells.
@@ -70,59 +87,72 @@ class TileCanvas:
         """
         values = torch.zeros(self._depth, window.height, window.width)
         valid = torch.zeros(window.height, window.width, dtype=torch.bool)
-        inside = window.intersect(self._area)
-        if inside is None:
-            return values, valid
-        for tile, painted in self._painted(list(self._tiles(inside)), control):
-            core = Window(tile.row * self._side, tile.col * self._side, self._side, self._side)
-            part = core.intersect(inside)
-            if painted is None or part is None:
-                continue
-            to = (_span(part.row - window.row, part.height), _span(part.col - window.col, part.width))
-            of = (_span(part.row - core.row, part.height), _span(part.col - core.col, part.width))
-            values[:, *to] = painted[0][:, *of]
-            valid[to] = painted[1][of]
+        taken = deque[tuple[Key, Part]]()
+        for tile, part in self._needed([window]):
+            control.check()
+            painted = self._painted(tile, part)
+            core = self._core(tile)
+            places = zip(part, (core.row - window.row, core.col - window.col), painted.at)
+            to, of = zip(*((_moved(p, start), _moved(p, -own.start)) for p, start, own in places))
+            values[:, *to] = painted.values[:, *of]
+            valid[to] = painted.valid[of]
+            taken.append(((tile.row, tile.col), part))
+        for key, part in taken:
+            self._held.taken(key, part)
         return values, valid
 
-    def _tiles(self, cells: Window) -> Iterable[Tile]:
-        return self._tiling.over(
-            Window(*(size * self._stride for size in (cells.row, cells.col, cells.height, cells.width)))
-        )
-
-    def _painted(self, tiles: list[Tile], control: JobControl) -> Iterable[tuple[Tile, _Painted]]:
-        missing = [tile for tile in tiles if (tile.row, tile.col) not in self._cache]
-        ahead: dict[tuple[int, int], Future[TileInput]] = {}
-        waiting = iter(missing)
-        for tile in tiles:
-            control.check()
-            key = (tile.row, tile.col)
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                yield tile, self._cache[key]
+    def _needed(self, windows: Iterable[Window]) -> Iterator[tuple[Tile, Part]]:
+        """The tiles of each window, and which rows and columns of their cores."""
+        for window in windows:
+            inside = window.intersect(self._area)
+            if inside is None:
                 continue
-            while len(ahead) < _READ_AHEAD and (following := next(waiting, None)) is not None:
-                ahead[following.row, following.col] = self._pool.submit(self._extractor.read, following)
-            data = ahead.pop(key).result() if key in ahead else self._extractor.read(tile)
-            painted = self._paint(data)
-            self._cache[key] = painted
-            self._done += 1
-            if self.on_tile:
-                self.on_tile(min(self._done / self._total, 1.0))
-            while len(self._cache) > self._capacity:
-                self._cache.popitem(last=False)
-            yield tile, painted
+            pixels = (size * self._stride for size in (inside.row, inside.col, inside.height, inside.width))
+            for tile in self._tiling.over(Window(*pixels)):
+                core = self._core(tile)
+                part = core.intersect(inside)
+                if part is not None and (self._wanted is None or self._wanted(tile)):
+                    yield tile, core.slices(part)
 
-    def _paint(self, data: TileInput) -> _Painted:
+    def _core(self, tile: Tile) -> Window:
+        """In cells."""
+        return Window(tile.core.row // self._stride, tile.core.col // self._stride, self._side, self._side)
+
+    def _painted(self, tile: Tile, part: Part) -> Painted:
+        key = (tile.row, tile.col)
+        painted = self._held.find(key, part)
+        if painted is not None:
+            return painted
+        self._painting = key
+        reading = self._reading.pop(key, None) or self._pool.submit(self._extractor.read, tile)
+        data = reading.result()
+        self._read_ahead()
+        painted = self._paint(data)
+        self._held.put(key, painted)
+        self._done += 1
+        if self._told:
+            self._told(min(self._done / self._total, 1.0))
+        return painted
+
+    def _read_ahead(self) -> None:
+        while len(self._reading) < self._ahead and (following := next(self._coming, None)) is not None:
+            tile, part = following
+            key = (tile.row, tile.col)
+            if key not in self._reading and key != self._painting and self._held.find(key, part) is None:
+                self._reading[key] = self._pool.submit(self._extractor.read, tile)
+
+    def _paint(self, data: TileInput) -> Painted:
         features = self._extractor.features(data)
         if not features.valid.any():
-            return None
+            return nothing(self._side, self._depth)
         cells = features.valid.reshape(self._side, self._stride, self._side, self._stride)
-        valid = cells.mean(axis=(1, 3)) >= 0.5
-        return self._painter(features, self._side).cpu(), torch.from_numpy(valid)
+        valid = torch.from_numpy(cells.mean(axis=(1, 3)) >= 0.5)
+        whole = slice(0, self._side)
+        return Painted(self._painter(features, self._side).cpu(), valid, (whole, whole))
 
 
-def _span(start: int, length: int) -> slice:
-    return slice(start, start + length)
+def _moved(span: slice, by: int) -> slice:
+    return slice(span.start + by, span.stop + by)
 
 
 def classify(probabilities: Tensor, valid: Tensor, ids: tuple[int, ...]) -> NDArray[np.uint8]:

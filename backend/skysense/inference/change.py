@@ -47,7 +47,7 @@ from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import Backbone, open_backbone
 from skysense.model.device import pick_device
 from skysense.model.regions import match_note
-from skysense.raster.chunks import plan_chunks, value_path, write_values
+from skysense.raster.chunks import plan_chunks, value_path, write_raster
 from skysense.raster.layout import plan_layout
 from skysense.raster.maps import merge_chunks
 from skysense.raster.reader import SceneReader
@@ -93,6 +93,7 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     }
     if note := periods.season_note:
         control.note(note)
+    chunks = plan_chunks(layout, chunk_size(tiling))
     parts = open_journal(recipe.output, manifest(scene, settings), options.resume)
     with SceneReader(scene, layout) as reader:
         extractor = _extractor(periods, reader, tiling, backbone, precision, options)
@@ -101,18 +102,21 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         painter = ChangePainter(extractor, tiling, control.share(0.0, _SAMPLING))
         canvas = TileCanvas(extractor, painter, tiling, layout.area, 1)
         mapping = control.share(_SAMPLING, _MERGING)
-        canvas.on_tile = lambda share: mapping.progress(share, "Comparing the periods")
         sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
         try:
-            distances = map_numbers(sampler, layout, chunk_size(tiling), ["distance"], parts, control)
+            canvas.expect(
+                [sampler.needs(c.grid) for c in chunks if not value_path(parts, c, "distance").is_file()],
+                lambda share: mapping.progress(share, "Comparing the periods"),
+            )
+            distances = map_numbers(sampler, chunks, ["distance"], parts, control)
         finally:
             canvas.close()
     control.progress(_MERGING, "Ranking the distances")
     shares = smaller_shares(_read(distances["distance"]))
     ranks: Parts = []
-    for chunk, values in zip(plan_chunks(layout, chunk_size(tiling)), _read(distances["distance"])):
+    for chunk, values in zip(chunks, _read(distances["distance"])):
         path = value_path(parts, chunk, "change")
-        write_values(path, chunk.grid, ranked(values, shares))
+        write_raster(path, chunk.grid, ranked(values, shares))
         ranks.append((chunk.window, path))
     metadata = {
         "SKYSENSE_VERSION": skysense.__version__,
@@ -122,7 +126,7 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         "SKYSENSE_CHANGE": "share of pixels with a shorter change vector, %",
     }
     told = f"change at {periods.split}, rank 1..100"
-    merge_chunks(ranks, recipe.output, layout.output, [], metadata, "confidence", told)
+    merge_chunks(ranks, recipe.output, layout.output, [], metadata, "confidence", (told,))
     write_recipe(recipe)
     close_journal(parts)
     control.progress(1.0, "Compared")

@@ -96,19 +96,24 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         dims = sum(block.dim for block in blocks)
         painter = FeaturePainter(blocks, cells.stride)
         canvas = TileCanvas(extractor, painter, tiling, cells.area, dims, cells.stride)
-        canvas.on_tile = lambda share: control.progress(_MERGING * share, "Computing features")
-        files = []
+        size = tiling.core // cells.stride * _TILES_PER_CHUNK[cells.kind]
+        files = [
+            (window, parts / f"r{window.row - cells.area.row:07d}_c{window.col - cells.area.col:07d}.npy")
+            for window in _chunks(cells.area, size)
+        ]
+        missing = [(window, path) for window, path in files if not path.is_file()]
+        canvas.expect(
+            [window for window, _ in missing],
+            lambda share: control.progress(_MERGING * share, "Computing features"),
+        )
         try:
-            for window in _chunks(cells.area, tiling.core // cells.stride * _TILES_PER_CHUNK[cells.kind]):
-                path = parts / f"r{window.row - cells.area.row:07d}_c{window.col - cells.area.col:07d}.npy"
-                if not path.is_file():
-                    values, valid = canvas.window(window, control)
-                    write_feature_chunk(path, values.masked_fill_(~valid, np.nan).numpy())
-                files.append((window.shift(-cells.area.row, -cells.area.col), path))
+            for window, path in missing:
+                values, valid = canvas.window(window, control)
+                write_feature_chunk(path, values.masked_fill_(~valid, np.nan).numpy())
         finally:
             canvas.close()
     merge_features(
-        files,
+        [(window.shift(-cells.area.row, -cells.area.col), path) for window, path in files],
         recipe.output,
         grid,
         [f"{block.name} {number}" for block in blocks for number in range(1, block.dim + 1)],

@@ -8,9 +8,12 @@ from typing import Any
 
 import skysense
 from skysense.errors import StorageError
+from skysense.inference.lock import NAME as LOCK
 from skysense.jobs.sidecar import write_json
 from skysense.raster.identity import scene_identity
 from skysense.scene.acquisition import Scene
+
+_MANIFEST = "manifest.json"
 
 
 def manifest(scene: Scene, settings: dict[str, Any]) -> dict[str, Any]:
@@ -20,6 +23,50 @@ def manifest(scene: Scene, settings: dict[str, Any]) -> dict[str, Any]:
         settings: what they depend on beside the scene and its files.
     """
     return {"version": skysense.__version__, "scene": scene_identity(scene), **settings}
+
+
+def journal_folder(output: Path) -> Path:
+    """Where the chunks of an output lie until it is finished."""
+    return output.with_name(output.name + ".parts")
+
+
+def begin(
+    folder: Path, content: dict[str, Any], chosen: dict[str, int], anew: bool = False
+) -> dict[str, int]:
+    """Prepare the folder of a map's chunks; to be called while its lock is held.
+
+    Chunks of the very same input are kept, with what was chosen when they were begun: sums are split by threads and by
+    batches, so that other choices would not give the same bytes.
+
+    Args:
+        content: the run's manifest.
+        chosen: what this run would choose.
+        anew: remove all chunks.
+
+    Returns:
+        What the run has to use.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    digest, log = digest_of(content), folder / _MANIFEST
+    if not anew:
+        try:
+            known = json.loads(log.read_text(encoding="utf-8"))
+            if known.get("sha256") == digest and known["chosen"].keys() == chosen.keys():
+                return {name: int(value) for name, value in known["chosen"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # there is none, or it is of another run: its chunks go
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_json(log, {"sha256": digest, "chosen": chosen})
+    return chosen
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """Hex SHA-256 of a manifest."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def open_journal(output: Path, content: dict[str, Any], resume: bool) -> Path:
@@ -32,9 +79,8 @@ def open_journal(output: Path, content: dict[str, Any], resume: bool) -> Path:
     Raises:
         StorageError: it cannot be made.
     """
-    parts = output.with_name(output.name + ".parts")
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    log = parts / "manifest.json"
+    parts, digest = journal_folder(output), digest_of(content)
+    log = parts / _MANIFEST
     if parts.is_dir():
         same = log.is_file() and json.loads(log.read_text(encoding="utf-8")).get("sha256") == digest
         if not (resume and same):

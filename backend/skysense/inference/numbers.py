@@ -11,17 +11,15 @@ import torch
 
 from skysense.inference.resample import OutputSampler
 from skysense.jobs.control import JobControl
-from skysense.raster.chunks import plan_chunks, value_path, write_values
+from skysense.raster.chunks import Chunk, value_path, write_raster
 from skysense.raster.grid import Window
-from skysense.raster.layout import Layout
 
 Parts = list[tuple[Window, Path]]
 
 
 def map_numbers(
     sampler: OutputSampler,
-    layout: Layout,
-    size: int,
+    chunks: Sequence[Chunk],
     layers: Sequence[str],
     folder: Path,
     control: JobControl,
@@ -30,7 +28,7 @@ def map_numbers(
 
     Args:
         sampler: gives K values or more; the first K are kept.
-        size: of a chunk's side in output pixels.
+        chunks: in plan order.
         layers: (K,) names; the last one's file is written last, so that a chunk that has it is whole.
         folder: of the run's chunks.
 
@@ -41,12 +39,12 @@ def map_numbers(
         StorageError: a chunk cannot be written; Cancelled.
     """
     parts: dict[str, Parts] = {name: [] for name in layers}
-    for chunk in plan_chunks(layout, size):
+    for chunk in chunks:
         paths = [value_path(folder, chunk, name) for name in layers]
         if not paths[-1].is_file():
             values, valid = sampler.chunk(chunk.grid, control)
             for path, found in zip(paths, values.masked_fill(~valid, torch.nan)):
-                write_values(path, chunk.grid, found.numpy().astype(np.float32))
+                write_raster(path, chunk.grid, found.numpy().astype(np.float32))
         for name, path in zip(layers, paths):
             parts[name].append((chunk.window, path))
     return parts

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,8 @@ from skysense.finetune.extraction import open_extractor, tell_size
 from skysense.finetune.features import Block, FeatureExtractor
 from skysense.finetune.periods import Periods, open_pair, split_scene
 from skysense.finetune.series import Anchors
-from skysense.inference.journal import manifest, open_journal
+from skysense.inference.journal import manifest
+from skysense.inference.within import Within, read_within
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_json, write_recipe
@@ -24,6 +26,8 @@ from skysense.model.backbone import Backbone, backbone_of
 from skysense.model.device import pick_device
 from skysense.model.modelfile import ModelFile, load_model
 from skysense.model.regions import RegionMatch, match_note
+from skysense.raster.crs import read_crs, transformer
+from skysense.raster.grid import Bounds
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tiling, plan_tiles
@@ -41,6 +45,7 @@ class Session:
         model: the trained model, and path: its file.
         backbone: the one that it names; device: where it runs; precision: of its numbers.
         layout, tiling: of the scene's modalities that the model was trained with.
+        within: polygons in the output's CRS that the map is made inside of; None: everywhere.
     """
 
     recipe: Recipe
@@ -52,6 +57,7 @@ class Session:
     precision: str
     layout: Layout
     tiling: Tiling
+    within: Within | None = None
 
     @property
     def modalities(self) -> list[Modality]:
@@ -111,20 +117,34 @@ class Session:
                 "Train it again",
             )
 
-    def open_journal(self) -> Path:
-        """The folder of the run's chunks, empty unless an interrupted run of the very same input is resumed.
-
-        Raises:
-            StorageError: it cannot be made.
-        """
+    def manifest(self) -> dict[str, Any]:
+        """All that the chunks of the run depend on."""
+        tiling = self.tiling
         settings = {
             "model": self.model.sha256,
             "output": repr(self.layout.output),
             "fusion_stride": self.recipe.options.fusion_stride,
             "precision": self.precision,
+            "tiles": [tiling.side, tiling.margin, tiling.shift],
+            "products": self.recipe.options.products,
+            "within": self.within and self.within.digest,
             **({"split": str(self.periods.split)} if self.periods else {}),
         }
-        return open_journal(self.recipe.output, manifest(self.scene, settings), self.recipe.options.resume)
+        return manifest(self.scene, settings)
+
+    @property
+    def target(self) -> str:
+        """What the model was trained for, see `recipe.TARGETS`."""
+        return str(self.model.header.get("target", "classes"))
+
+    @property
+    def start(self) -> tuple[float, float] | None:
+        """Where the map begins, in the output's CRS."""
+        start, crs = self.recipe.options.start, self.recipe.options.area_crs
+        if start is None or crs is None:
+            return start
+        x, y = transformer(read_crs(crs, "area_crs"), self.layout.output.crs).transform(*start)
+        return float(x), float(y)
 
     def metadata(self) -> dict[str, str]:
         """What a result says of itself: functions of the recipe and the model only."""
@@ -174,17 +194,20 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
     scene = recipe.open_scene()
     check(scene)
     model = load_model(recipe.model)
-    device = pick_device(recipe.options.device)
+    device = pick_device(recipe.options.device, recipe.options.memory_gb)
     backbone = backbone_of(model.header, recipe.model, device)
     backbone = adapted(backbone, model.header, model.tensors, recipe.model.name)
     inputs = model.header["inputs"]
     if warning := backbone.warning_for(inputs["modalities"]):
         control.note(warning)
-    layout = plan_layout(
-        _only(scene, inputs["modalities"], recipe.model.name),
-        area=recipe.options.area,
-        area_crs=recipe.options.area_crs,
-    )
+    used = _only(scene, inputs["modalities"], recipe.model.name)
+    layout = plan_layout(used, area=recipe.options.area, area_crs=recipe.options.area_crs)
+    within = None
+    if recipe.options.within is not None:
+        within = read_within(Path(recipe.options.within), recipe.options.within_layer).in_crs(
+            layout.output.crs
+        )
+        layout = plan_layout(used, area=_shared(layout, within), area_crs=layout.output.crs)
     return Session(
         recipe,
         scene,
@@ -195,7 +218,25 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         recipe.options.precision or str(inputs.get("precision", "float32")),
         layout,
         plan_tiles(layout),
+        within,
     )
+
+
+def _shared(layout: Layout, within: Within) -> Bounds:
+    """Where polygons lie on the output grid.
+
+    Raises:
+        InputError: nowhere.
+    """
+    (west, south, east, north), own = within.bounds, layout.output.bounds
+    west, south, east, north = max(west, own[0]), max(south, own[1]), min(east, own[2]), min(north, own[3])
+    if not (west < east and south < north):
+        raise InputError(
+            "lies outside the imagery",
+            within.where,
+            "Choose polygons that lie on it, or check the layer's CRS",
+        )
+    return west, south, east, north
 
 
 def _only(scene: Scene, modalities: list[Modality], model: str) -> Scene:

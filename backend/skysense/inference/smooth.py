@@ -22,7 +22,9 @@ REACH = WINDOW // 2
 
 
 class Canvas(Protocol):
-    """Gives values (K, h, w) and validity (h, w) of any window of a lattice."""
+    """Gives values (K, h, w) and validity (h, w) of any window of a lattice, and tells which pixels it makes them of."""
+
+    def needs(self, window: Window) -> Window: ...
 
     def window(self, window: Window, control: JobControl) -> tuple[Tensor, Tensor]: ...
 
@@ -37,6 +39,10 @@ class Smooth:
 
     def __init__(self, canvas: Canvas, area: Window) -> None:
         self._canvas, self._area = canvas, area
+
+    def needs(self, window: Window) -> Window:
+        """The cells of the canvas that a window is made of."""
+        return self._canvas.needs(grown(window)) if window.height and window.width else window
 
     def averaged(self, values: Tensor) -> Tensor:
         """What is averaged of the canvas's values (K, h, w)."""

@@ -25,9 +25,15 @@ TARGETS = {
     "changes": "what changed at every pixel between two periods, as a class",
     "objects": "where objects are in high-resolution imagery, as boxes or points",
 }
+#: What a map of classes may have beside classes and confidence.
+PRODUCTS = {
+    "probabilities": "the probability of every class in %, a band each",
+    "entropy": "how undecided the probabilities are, 0 (one class is certain) to 100 (all alike)",
+}
 #: What a training trains, and what that costs on a usual computer.
 MODES = {
     "head": "a head on frozen features: seconds",
+    "decoder": "a head, and a small network beside it that sees what lies around a pixel: minutes",
     "lora": "small additions to the model, and a head: minutes",
     "full": "all of the model, and a head: minutes with the built-in model, hours with a large one, which needs a GPU",
 }
@@ -55,6 +61,13 @@ class Options:
         split: "YYYY-MM-DD", the first day of the second of two periods that are compared.
         polygons: the vector file with the polygons that a model of polygons classifies.
         polygons_layer: the layer in it, where it has several.
+        products: of a class map: see `PRODUCTS`.
+        within: a vector file with the polygons that a map is made inside of; None: all of the area.
+        within_layer: the layer in it, where it has several.
+        start: (x, y) in `area_crs`: where a map begins; None: at the top.
+        workers: processes that make a map together.
+        scheduler: of a Dask cluster whose workers make a map together, "tcp://host:port".
+        memory_gb: of a GPU's memory that may be used; None: all that is free.
         verify: read the imagery's files in whole to know whether kept features are theirs, not their ends and times alone.
     """
 
@@ -75,6 +88,13 @@ class Options:
     polygons: str | None = None
     polygons_layer: str | None = None
     verify: bool = False
+    products: tuple[str, ...] = ()
+    within: str | None = None
+    within_layer: str | None = None
+    start: tuple[float, float] | None = None
+    workers: int = 1
+    scheduler: str | None = None
+    memory_gb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -283,6 +303,28 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         if not isinstance(values["report"], str) or not values["report"]:
             raise InputError(f"report is {values['report']!r}", "recipe", "Write the path of a folder")
         values["report"] = str(root / values["report"])
+    if values.get("within") is not None:
+        if not isinstance(values["within"], str) or not values["within"]:
+            raise InputError(f"within is {values['within']!r}", "recipe", "Write the path of a vector file")
+        values["within"] = str(root / values["within"])
+    products = values.get("products", ())
+    if not isinstance(products, list | tuple) or not set(products) <= PRODUCTS.keys():
+        raise InputError(
+            f"products is {products!r}", "recipe", f"Write a list of some of {', '.join(PRODUCTS)}"
+        )
+    values["products"] = tuple(products)
+    if values.get("start") is not None:
+        try:
+            x, y = (float(value) for value in values["start"])
+        except (TypeError, ValueError):
+            raise InputError('"start" must be two numbers', "recipe", "Write [x, y]") from None
+        values["start"] = (x, y)
+    if not isinstance(values.get("workers", 1), int) or not 1 <= values.get("workers", 1) <= 256:
+        raise InputError(f"workers is {values['workers']!r}", "recipe", "Use a number of processes, 1 or more")
+    if values.get("scheduler") is not None and not isinstance(values["scheduler"], str):
+        raise InputError(f"scheduler is {values['scheduler']!r}", "recipe", "Write tcp://host:port")
+    if values.get("memory_gb") is not None and not 0 < float(values["memory_gb"]):
+        raise InputError(f"memory_gb is {values['memory_gb']!r}", "recipe", "Use a number of GB above 0")
     if values.get("split") is not None:
         values["split"] = parse_split(values["split"])
     if values.get("polygons") is not None:

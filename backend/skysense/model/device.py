@@ -7,12 +7,15 @@ import torch
 from skysense.errors import InputError
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, memory_gb: float | None = None) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:n" into a device; "auto" takes the GPU with the most free memory.
 
     Also sets the number of CPU threads, once and for every way a job can start, because sums are split by thread
     and the same recipe must give the same bytes: all cores that the process may use on a small machine, one less
     otherwise, for QGIS.
+
+    Args:
+        memory_gb: of a GPU's memory that may be used; None: all that is free.
 
     Raises:
         InputError: the name is unknown or there is no such GPU.
@@ -20,6 +23,14 @@ def pick_device(name: str) -> torch.device:
     # What a cluster or `taskset` leaves to the process, where the system can tell.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(cores if cores <= 2 else cores - 1)
+    device = _device(name)
+    if memory_gb is not None and device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, memory_gb * 1e9 / total), device)
+    return device
+
+
+def _device(name: str) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

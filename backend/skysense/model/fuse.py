@@ -18,6 +18,11 @@ from skysense.model.tokens import PATCH, TokenSource
 CPU_LOCATIONS, DEVICE_LOCATIONS = 512, 32768
 
 
+def usual_locations(device: torch.device) -> int:
+    """Locations that are fused at a time."""
+    return CPU_LOCATIONS if device.type == "cpu" else DEVICE_LOCATIONS
+
+
 @dataclass(frozen=True)
 class CellWindow:
     """The cells of a tile that are fused: those of the core, and a ring around it for the interpolation back
@@ -75,13 +80,18 @@ class CellWindow:
 
 
 def fuse_tile(
-    fusion: TransformerEncoder, sources: Sequence[TokenSource], window: CellWindow, like: Tensor
+    fusion: TransformerEncoder,
+    sources: Sequence[TokenSource],
+    window: CellWindow,
+    like: Tensor,
+    locations: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Fuse the locations of one tile.
 
     Args:
         sources: the modalities with at least one valid token in this tile; none at all gives an invalid tile.
         like: a tensor of the features' dtype and device.
+        locations: that are fused at a time, in whole rows of patches; None: as many as suit the device.
 
     Returns:
         Cells of the window (y, x, D), zeros where no token is valid, and validity (y, x).
@@ -94,7 +104,7 @@ def fuse_tile(
     assert fusion.cls_token is not None
     cols = slice(col0 // r, -(-col1 // r))
     per_row = (cols.stop - cols.start) * r * r
-    step = max(1, (CPU_LOCATIONS if like.device.type == "cpu" else DEVICE_LOCATIONS) // per_row)
+    step = max(1, (locations or usual_locations(like.device)) // per_row)
     first, last = row0 // r, -(-row1 // r)
     bands: list[Tensor] = []
     bands_valid: list[Tensor] = []

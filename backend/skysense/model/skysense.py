@@ -70,6 +70,7 @@ class SkySense(nn.Module):
             None if config.geo is None else GeoContext(fusion.dim, config.geo.prototypes, config.geo.regions)
         )
         self._folds = {modality: WeightCache() for modality in SERIES}
+        self.locations: int | None = None  # fused at a time, see `fuse.fuse_tile`
 
     def train(self, mode: bool = True) -> "SkySense":
         for fold in self._folds.values():
@@ -185,7 +186,7 @@ class SkySense(nn.Module):
         # nothing.
         for b in range(len(like)):
             sources = self._sources(hr_cells, encoded, folds, b, window)
-            fused, valid = fuse_tile(self.fusion, sources, window, like)
+            fused, valid = fuse_tile(self.fusion, sources, window, like, self.locations)
             if self.geo_context is not None and matches is not None:
                 fused = self.geo_context(fused, matches[b]) * valid[..., None]
             tiles.append((fused, valid))

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from skysense.model.fuse import CPU_LOCATIONS, DEVICE_LOCATIONS
+from skysense.model.fuse import usual_locations
 from skysense.model.fusion import TransformerEncoder
 from skysense.model.tokens import MapTokens, SeriesTokens, TokenSource
 
@@ -39,7 +39,7 @@ def fuse_cells(
     if not sources or not len(rows):
         dim = fusion.porj_linear.out_features
         return like.new_zeros(len(rows), dim), torch.zeros(len(rows), dtype=torch.bool, device=like.device)
-    step = CPU_LOCATIONS if like.device.type == "cpu" else DEVICE_LOCATIONS
+    step = usual_locations(like.device)
     parts = [
         _fuse(fusion, sources, part_rows, part_cols, per_patch)
         for part_rows, part_cols in zip(rows.split(step), cols.split(step), strict=True)

@@ -1,6 +1,7 @@
 """The map is written in chunks: small GeoTIFFs, each whole or absent, that show the map while it grows."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,17 @@ class ChunkFiles:
         return self.classes.is_file() and self.confidence.is_file()
 
 
-def plan_chunks(layout: Layout, size: int = CHUNK) -> list[Chunk]:
+def plan_chunks(layout: Layout, size: int = CHUNK, before: int = 0) -> list[Chunk]:
     """Cut the output grid into chunks of at most `size` pixels a side, row by row.
 
     The cuts lie on multiples of `size` counted from the CRS's origin: on an aligned grid where the tiles'
     are, and for a part of a scene where they are for the whole.
+
+    Args:
+        before: pixels that the cuts lie before these multiples.
     """
     output = layout.output
-    row0, col0 = (offset % size for offset in _global_corner(layout))
+    row0, col0 = ((offset + before) % size for offset in _global_corner(layout))
     chunks = []
     for row in range(-row0, output.height, size):
         for col in range(-col0, output.width, size):
@@ -83,16 +87,35 @@ def _stem(chunk: Chunk) -> str:
     return f"r{chunk.window.row:07d}_c{chunk.window.col:07d}"
 
 
-def write_values(path: Path, grid: Grid, values: NDArray[np.float32] | NDArray[np.uint8]) -> None:
-    """Write a chunk of numbers aside and rename it.
+def write_raster(
+    path: Path,
+    grid: Grid,
+    values: NDArray[np.float32] | NDArray[np.uint8],
+    nodata: int = 0,
+    legend: Sequence[MapClass] = (),
+) -> None:
+    """Write a chunk aside and rename it.
 
     Args:
-        values: (height, width); float32 with NaN, or uint8 with 0, where there is nothing.
+        values: (height, width) or (bands, height, width); float32 with NaN, or uint8 with `nodata`, where there is nothing.
+        legend: of a class map, for its colour table and the metadata item `SKYSENSE_CLASSES`.
 
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
     """
-    _write(path, grid, values, None)
+    part = path.with_name(path.name + ".part")
+    # GDAL makes the file in memory and Python writes it: GDAL keeps silent about some full disks, Python does
+    # not.
+    data = _encode(grid, values.reshape(-1, *grid.shape), legend, nodata)
+    try:
+        with open(part, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())  # a chunk that is there after a power cut must be whole
+        os.replace(part, path)
+    except OSError as error:
+        discard(part)
+        raise storage_error(path, error) from None
 
 
 def write_chunk(
@@ -110,38 +133,22 @@ def write_chunk(
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
     """
-    _write(files.confidence, grid, confidence, None)
-    _write(files.classes, grid, classes, legend)
+    write_raster(files.confidence, grid, confidence)
+    write_raster(files.classes, grid, classes, legend=legend)
 
 
-def _write(path: Path, grid: Grid, values: NDArray[Any], legend: list[MapClass] | None) -> None:
-    part = path.with_name(path.name + ".part")
-    # GDAL makes the file in memory and Python writes it: GDAL keeps silent about some full disks, Python does
-    # not.
-    data = _encode(grid, values, legend)
-    try:
-        with open(part, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())  # a chunk that is there after a power cut must be whole
-        os.replace(part, path)
-    except OSError as error:
-        discard(part)
-        raise storage_error(path, error) from None
-
-
-def _encode(grid: Grid, values: NDArray[Any], legend: list[MapClass] | None) -> bytes:
-    """A chunk's GeoTIFF."""
+def _encode(grid: Grid, values: NDArray[Any], legend: Sequence[MapClass], nodata: int) -> bytes:
+    """A chunk's GeoTIFF, of values (bands, height, width)."""
     real = values.dtype == np.float32
     profile = {
-        "driver": "GTiff", "width": grid.width, "height": grid.height, "count": 1, "dtype": values.dtype.name,
-        "nodata": np.nan if real else 0, "predictor": 3 if real else 1, "crs": grid.crs, "transform": grid.transform, "compress": "deflate", "tiled": True,
-        "blockxsize": _BLOCK, "blockysize": _BLOCK,
+        "driver": "GTiff", "width": grid.width, "height": grid.height, "count": len(values), "dtype": values.dtype.name,
+        "nodata": np.nan if real else nodata, "predictor": 3 if real else 1, "crs": grid.crs, "transform": grid.transform, "compress": "deflate", "tiled": True,
+        "blockxsize": _BLOCK, "blockysize": _BLOCK, "interleave": "band",
     }  # fmt: skip
     with MemoryFile() as memory:
         with memory.open(**profile) as out:
-            out.write(values, 1)
-            if legend is not None:
+            out.write(values)
+            if legend:
                 out.write_colormap(1, colormap(legend))
                 out.update_tags(SKYSENSE_CLASSES=class_names(legend))
             # Seen from afar, a growing map is mostly chunks.

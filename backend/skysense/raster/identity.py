@@ -15,6 +15,17 @@ from skysense.scene.acquisition import Acquisition, Scene
 _END = 64 * 1024
 
 
+def file_identities(scene: Scene) -> dict[Path, list[Any]]:
+    """What `scene_identity` knows of each of a scene's files.
+
+    Raises:
+        InputError: a file is gone or cannot be opened.
+    """
+    paths = {band.path for item in scene.acquisitions for band in item.bands.values()}
+    paths |= {item.mask for item in scene.acquisitions if item.mask is not None}
+    return {path: _identity(path, False) for path in sorted(paths)}
+
+
 def scene_identity(scene: Scene, whole: bool = False) -> str:
     """Hex SHA-256 over the scene's acquisitions and their files, wherever these lie.
 
@@ -31,10 +42,7 @@ def scene_identity(scene: Scene, whole: bool = False) -> str:
 
     @cache
     def identity(path: Path) -> list[Any]:
-        with open_raster(path) as dataset:
-            files = sorted(Path(name) for name in dataset.files if not name.endswith(".aux.xml"))
-            said = repr((dataset.nodatavals, dataset.scales, dataset.offsets, dataset.descriptions))
-        return [said, *([file.name, *_file_identity(file, whole)] for file in files or [path])]
+        return _identity(path, whole)
 
     entries = [_entry(item, identity) for item in scene.acquisitions]
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
@@ -49,6 +57,14 @@ def _entry(item: Acquisition, identity: Any) -> dict[str, Any]:
         if part.name not in ("path", "bands", "mask", "extra", "assumed"):
             entry[part.name] = repr(getattr(item, part.name))
     return entry
+
+
+def _identity(path: Path, whole: bool) -> list[Any]:
+    """Of a raster and of the files that it draws on."""
+    with open_raster(path) as dataset:
+        files = sorted(Path(name) for name in dataset.files if not name.endswith(".aux.xml"))
+        said = repr((dataset.nodatavals, dataset.scales, dataset.offsets, dataset.descriptions))
+    return [said, *([file.name, *_file_identity(file, whole)] for file in files or [path])]
 
 
 def _file_identity(path: Path, whole: bool) -> tuple[int | str, ...]:

@@ -23,9 +23,15 @@ from rasterio.io import MemoryFile
 from skysense.errors import StorageError
 from skysense.raster.grid import Grid, Window
 
-Kind = Literal["class", "confidence", "value"]
+Kind = Literal["class", "confidence", "share", "value"]
 
-_OVERVIEWS: dict[Kind, str] = {"class": "MODE", "confidence": "NEAREST", "value": "AVERAGE"}
+_OVERVIEWS: dict[Kind, str] = {
+    "class": "MODE",
+    "confidence": "NEAREST",
+    "share": "AVERAGE",
+    "value": "AVERAGE",
+}
+_NODATA: dict[Kind, str] = {"class": "0", "confidence": "0", "share": "255", "value": "nan"}
 #: Blocks of the finished map, and pixels that are checked at a time.
 _BLOCK = 512
 _CHECKED_ROWS = 1024
@@ -65,7 +71,7 @@ def merge_chunks(
     legend: Sequence[MapClass],
     metadata: dict[str, str],
     kind: Kind,
-    description: str = "",
+    bands: Sequence[str] = ("",),
 ) -> None:
     """Merge chunk files into one COG, written aside and renamed: an old map stays until the new one is whole.
 
@@ -75,9 +81,9 @@ def merge_chunks(
         grid: of the whole map.
         legend: the classes, for the colour table and the metadata item `SKYSENSE_CLASSES`; empty where there are none.
         metadata: items of the default domain beside that one.
-        kind: a class map has a colour table and overviews by majority; a confidence map is grey; values are float32
-            with NaN where there are none, and overviews by mean.
-        description: of the band.
+        kind: a class map has a colour table and overviews by majority; a confidence map is grey; shares are uint8 with 255
+            where there are none, values float32 with NaN there, both with overviews by mean.
+        bands: their descriptions.
 
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
@@ -86,9 +92,7 @@ def merge_chunks(
     if legend:
         metadata = {**metadata, "SKYSENSE_CLASSES": class_names(legend)}
     ordered = sorted(parts, key=lambda item: (item[0].row, item[0].col))
-    vrt = _vrt(
-        ordered, grid, legend if kind == "class" else None, metadata, description, real=kind == "value"
-    )
+    vrt = _vrt(ordered, grid, legend if kind == "class" else None, metadata, bands, kind)
     try:
         # Without PAM no .aux.xml appears beside the map.
         with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(vrt.encode(), filename="map.vrt") as source:
@@ -129,8 +133,8 @@ def _vrt(
     grid: Grid,
     legend: Sequence[MapClass] | None,
     metadata: dict[str, str],
-    description: str = "",
-    real: bool = False,
+    bands: Sequence[str],
+    kind: Kind,
 ) -> str:
     """VRT XML of the whole map (GDAL, "VRT driver")."""
     root = Xml.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
@@ -142,29 +146,31 @@ def _vrt(
     items = Xml.SubElement(root, "Metadata")
     for key, value in sorted(metadata.items()):
         Xml.SubElement(items, "MDI", key=key).text = value
-    band = Xml.SubElement(root, "VRTRasterBand", dataType="Float32" if real else "Byte", band="1")
-    if description:
-        Xml.SubElement(band, "Description").text = description
-    Xml.SubElement(band, "NoDataValue").text = "nan" if real else "0"
-    Xml.SubElement(band, "ColorInterp").text = "Palette" if legend is not None else "Gray"
-    if legend is not None:
-        table = Xml.SubElement(band, "ColorTable")
-        for _, (red, green, blue, alpha) in sorted(colormap(legend).items()):
-            Xml.SubElement(table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(alpha))
-    for window, path in parts:
-        source = Xml.SubElement(band, "SimpleSource")
-        Xml.SubElement(source, "SourceFilename", relativeToVRT="0").text = str(path.resolve())
-        Xml.SubElement(source, "SourceBand").text = "1"
-        width, height = str(window.width), str(window.height)
-        # Told beforehand, so that GDAL opens a chunk only when it reads it.
-        Xml.SubElement(
-            source, "SourceProperties", RasterXSize=width, RasterYSize=height,
-            DataType="Float32" if real else "Byte", BlockXSize="256", BlockYSize="256",
-        )  # fmt: skip
-        Xml.SubElement(source, "SrcRect", xOff="0", yOff="0", xSize=width, ySize=height)
-        Xml.SubElement(
-            source, "DstRect", xOff=str(window.col), yOff=str(window.row), xSize=width, ySize=height
-        )
+    dtype = "Float32" if kind == "value" else "Byte"
+    for number, description in enumerate(bands, start=1):
+        band = Xml.SubElement(root, "VRTRasterBand", dataType=dtype, band=str(number))
+        if description:
+            Xml.SubElement(band, "Description").text = description
+        Xml.SubElement(band, "NoDataValue").text = _NODATA[kind]
+        Xml.SubElement(band, "ColorInterp").text = "Palette" if legend is not None else "Gray"
+        if legend is not None:
+            table = Xml.SubElement(band, "ColorTable")
+            for _, (red, green, blue, alpha) in sorted(colormap(legend).items()):
+                Xml.SubElement(table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(alpha))
+        for window, path in parts:
+            source = Xml.SubElement(band, "SimpleSource")
+            Xml.SubElement(source, "SourceFilename", relativeToVRT="0").text = str(path.resolve())
+            Xml.SubElement(source, "SourceBand").text = str(number)
+            width, height = str(window.width), str(window.height)
+            # Told beforehand, so that GDAL opens a chunk only when it reads it.
+            Xml.SubElement(
+                source, "SourceProperties", RasterXSize=width, RasterYSize=height, DataType=dtype, BlockXSize="256",
+                BlockYSize="256",
+            )  # fmt: skip
+            Xml.SubElement(source, "SrcRect", xOff="0", yOff="0", xSize=width, ySize=height)
+            Xml.SubElement(
+                source, "DstRect", xOff=str(window.col), yOff=str(window.row), xSize=width, ySize=height
+            )
     return Xml.tostring(root, encoding="unicode")
 
 

@@ -14,10 +14,17 @@ def box(values: Tensor, window: int) -> Tensor:
         values: (C, H, W).
         window: side in pixels, odd.
     """
-    # Two passes of one axis each: the same sum, window / 2 times fewer additions.
-    pad = window // 2
-    rows = F.avg_pool2d(values[None], (window, 1), 1, (pad, 0), count_include_pad=True)
-    return F.avg_pool2d(rows, (1, window), 1, (0, pad), count_include_pad=True)[0]
+    # Two passes of one axis each, of shifted copies added up: several times faster than pooling on a CPU, and in the same order
+    # at every pixel, so that a mean does not depend on where the map begins.
+    pad, (_, height, width) = window // 2, values.shape
+    padded = F.pad(values, (pad, pad, pad, pad))
+    rows = padded[:, :height].clone()
+    for shift in range(1, window):
+        rows += padded[:, shift : shift + height]
+    total = rows[..., :width].clone()
+    for shift in range(1, window):
+        total += rows[..., shift : shift + width]
+    return total / window**2
 
 
 def local_mean(values: Tensor, valid: Tensor, window: int) -> Tensor:

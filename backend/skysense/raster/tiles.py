@@ -1,7 +1,8 @@
 """The tiles that the model sees: squares on one global grid, so that no chunking changes a pixel's value.
 
 A tile's core is what is kept of it; the margin around it only gives context. Cores tile the plane without gaps
-or overlaps: tile (i, j) keeps base pixels i*core .. (i+1)*core, counted from the lattice's origin.
+or overlaps: tile (i, j) keeps base pixels i*core .. (i+1)*core, counted from the lattice's origin (or from `shift`
+pixels right and below of it, by which measurements tell whether seams show).
 """
 
 from collections.abc import Iterator
@@ -34,11 +35,13 @@ class Tiling:
     Attributes:
         layout: the scene's grids.
         side: base pixels of a tile's side; margin: base pixels dropped at each side.
+        shift: base pixels by which the grid of tiles is moved.
     """
 
     layout: Layout
     side: int
     margin: int
+    shift: int = 0
 
     @property
     def scale(self) -> int:
@@ -54,7 +57,9 @@ class Tiling:
     def tile(self, row: int, col: int) -> Tile:
         step = self.side - 2 * self.margin
         window = Window(row * step - self.margin, col * step - self.margin, self.side, self.side)
-        return Tile(row, col, window, Window(row * self.core, col * self.core, self.core, self.core))
+        core = Window(row * self.core, col * self.core, self.core, self.core)
+        moved = self.shift * self.scale
+        return Tile(row, col, window.shift(self.shift, self.shift), core.shift(moved, moved))
 
     def compute_grid(self, tile: Tile) -> Grid:
         """The tile's window at compute resolution."""
@@ -67,6 +72,7 @@ class Tiling:
 
     def over(self, area: Window) -> Iterator[Tile]:
         """The tiles whose cores meet an area of compute pixels, row by row."""
+        area = area.shift(-self.shift * self.scale, -self.shift * self.scale)
         for row in range(area.row // self.core, -(-(area.row + area.height) // self.core)):
             for col in range(area.col // self.core, -(-(area.col + area.width) // self.core)):
                 yield self.tile(row, col)
@@ -83,9 +89,20 @@ def plan_tiles(layout: Layout) -> Tiling:
     return Tiling(layout, side=64, margin=4)
 
 
+#: Tiles along a chunk of Sentinel data at most, and chunks along a map that there should be if the map is that large.
+_TILES_PER_CHUNK, _CHUNKS_ACROSS = 8, 8
+
+
 def chunk_size(tiling: Tiling) -> int:
     """Output pixels of a chunk's side: whole tiles, so that on an aligned grid no tile is computed twice.
 
-    Eight tiles of 10 m pixels (4.5 km) or one of HR: small enough to watch the map fill, large enough to write well.
+    One tile where HR takes part. Of Sentinel data 1, 2, 4 or 8 (4.5 km), so that a small view fills bit by bit as well, and a large
+    map is not a heap of small files.
     """
-    return tiling.core * (8 if tiling.scale == 1 and tiling.layout.modalities != ("hr",) else 1)
+    if tiling.scale > 1 or tiling.layout.modalities == ("hr",):
+        return tiling.core
+    across = min(tiling.layout.area.height, tiling.layout.area.width) // tiling.core
+    tiles = 1
+    while tiles < _TILES_PER_CHUNK and across >= 2 * tiles * _CHUNKS_ACROSS:
+        tiles *= 2
+    return tiling.core * tiles

@@ -116,7 +116,7 @@ def test_a_run_that_failed_goes_on_with_its_chunks(sentinel, trained, map_path, 
     with pytest.raises(StorageError):
         job("predict", sentinel, out, model=str(trained[0]))
     chunks = {path: path.stat().st_mtime_ns for path in (tmp_path / "height.tif.parts").glob("*.tif")}
-    assert len(chunks) == 2
+    assert sum("_value" in path.name for path in chunks) == sum("_spread" in path.name for path in chunks) > 0
     out.rmdir()
     events = []
 

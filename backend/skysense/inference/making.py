@@ -1,0 +1,120 @@
+"""A map in the making: whatever computes some of its chunks, in this process or in another one.
+
+Shape legend: K values of a pixel, h x w pixels of a chunk.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skysense.finetune.features import Block, TileFeatures
+from skysense.finetune.value_head import ValueHead
+from skysense.inference.canvas import TileCanvas
+from skysense.inference.layers import ClassLayers, NumberLayers
+from skysense.inference.plan import MapPlan, plan_map
+from skysense.inference.resample import OutputSampler
+from skysense.inference.scores import open_scorer
+from skysense.inference.session import Session
+from skysense.inference.smooth import REACH, Smooth, SmoothProbabilities, grown
+from skysense.inference.values import ValuePainter, value_layers
+from skysense.jobs.control import JobControl
+from skysense.model.regions import RegionMatch
+from skysense.raster.chunks import Chunk
+from skysense.raster.maps import MapClass
+from skysense.raster.reader import SceneReader
+from skysense.raster.tiles import Tile
+
+Painter = Callable[[TileFeatures, int], Tensor]
+
+
+class Making:
+    """Computes chunks of one map; to be used by one thread, in a `with` block.
+
+    Args:
+        session: a scene and a model of classes, changes or numbers.
+        locations: that are fused at a time.
+
+    Attributes:
+        session: what it works with; plan: its chunks.
+        layers: the rasters that it consists of.
+        matches: which region's prototypes serve each tile.
+    """
+
+    def __init__(self, session: Session, locations: int, control: JobControl) -> None:
+        self.session = session
+        layout, tiling, model, output = session.layout, session.tiling, session.model, session.recipe.output
+        self._open = ExitStack()
+        reader = self._open.enter_context(SceneReader(session.scene, layout))
+        extractor = session.extractor(reader)
+        extractor.limit_locations(locations)
+        self.matches: list[RegionMatch] = session.matches(extractor, control)
+        self.layers: ClassLayers | NumberLayers
+        blocks: tuple[Block, ...]
+        painter: Painter
+        if session.target == "values":
+            head = ValueHead.load(model.header["head"], model.tensors)
+            painter, blocks, depth = ValuePainter(head, session.device), head.blocks, head.depth
+            self.layers = value_layers(output, head, str(model.header["field"]))
+        else:
+            scorer = open_scorer(model.header, model.tensors, session.device)
+            painter, blocks, depth = scorer, scorer.blocks, len(scorer.ids)
+            legend = [MapClass(**item) for item in model.header["classes"]]
+            self.layers = ClassLayers(output, legend, scorer.ids, session.recipe.options.products)
+        session.check_fits(blocks, extractor)
+        self._within = session.within
+        wanted = None if self._within is None else self._within.meets
+        self.plan: MapPlan = plan_map(layout, tiling, session.start, wanted)
+        self._canvas = TileCanvas(
+            extractor,
+            painter,
+            tiling,
+            grown(layout.area),
+            depth,
+            edge=2 * REACH if layout.aligned else None,
+            wanted=self._tile_wanted(),
+        )
+        self._open.callback(self._canvas.close)
+        smooth = (
+            Smooth(self._canvas, layout.area)
+            if session.target == "values"
+            else SmoothProbabilities(self._canvas, layout.area, scorer.temperature)
+        )
+        self._sampler = OutputSampler(smooth, layout.compute, layout.output.crs, layout.aligned)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def expect(self, chunks: Sequence[Chunk], told: Callable[[float], None] | None = None) -> None:
+        """Tell which chunks will be asked for, in order: see `canvas.TileCanvas.expect`."""
+        self._canvas.expect([self._sampler.needs(chunk.grid) for chunk in chunks], told)
+
+    def compute(
+        self, chunk: Chunk, control: JobControl
+    ) -> list[NDArray[np.uint8]] | list[NDArray[np.float32]]:
+        """What a chunk of each layer holds, (h, w) or (bands, h, w).
+
+        Raises:
+            Cancelled: between two tiles; InputError: a file is gone or damaged.
+        """
+        values, valid = self._sampler.chunk(chunk.grid, control)
+        if self._within is not None:
+            valid = valid & torch.from_numpy(self._within.mask(chunk.grid))
+        return self.layers.arrays(values, valid)
+
+    def _tile_wanted(self) -> Callable[[Tile], bool] | None:
+        if self._within is None:
+            return None
+        tiling, here = self.session.tiling, self._within.in_crs(self.session.layout.compute.crs)
+        # Interpolation to the output's pixels and the mean over neighbours reach so far.
+        return lambda tile: here.meets(tiling.core_grid(tile), REACH + 2)

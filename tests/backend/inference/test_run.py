@@ -1,0 +1,288 @@
+"""Runs that are cut off, shared, changed under way or crowded out: the map has the same bytes or is refused."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyogrio.raw
+import pytest
+import rasterio
+import rasterio.features
+import shapely
+import torch
+from scene_files import job, part
+from skysense.errors import InputError
+from skysense.inference import crew
+from skysense.inference.lock import NAME, RunLock
+from skysense.jobs.control import JobControl
+from skysense.synthetic.landscape import make_landscape
+
+SIDE = 1_500  # metres: 150 pixels, nine chunks or more
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_kept():
+    with pytest.MonkeyPatch.context() as patch:  # with kept features a run is over before it can be killed
+        patch.setenv("SKYSENSE_CACHE_GB", "0")
+        yield
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    whole = make_landscape(tmp_path_factory.mktemp("whole"), size_m=SIDE, n_s2=4, n_s1=2)
+    return part(whole, tmp_path_factory.mktemp("s") / "sentinel", lambda row: row["modality"] != "hr")
+
+
+@pytest.fixture(scope="module")
+def model(scene, tmp_path_factory):
+    out = tmp_path_factory.mktemp("model") / "m.safetensors"
+    job("finetune", scene, out, options={"judged": False})
+    return str(out)
+
+
+@pytest.fixture(scope="module")
+def map_path(scene, model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("map") / "map.tif"
+    job("predict", scene, out, model=model)
+    return out
+
+
+def same(one: Path, two: Path) -> bool:
+    def beside(path: Path) -> Path:
+        return path.with_name(f"{path.stem}_confidence.tif")
+
+    return one.read_bytes() == two.read_bytes() and beside(one).read_bytes() == beside(two).read_bytes()
+
+
+def start(scene, model, out, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "skysense", "predict", str(scene), "--model", model, "--out", str(out), *more,
+         "--device", "cpu"],
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def chunks(out: Path) -> dict[str, int]:
+    """Whole chunks on disk and when they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in Path(f"{out}.parts").glob("*_class.tif")}
+
+
+def wait_for_chunks(process, out: Path, count: int) -> None:
+    until = time.monotonic() + 120
+    while len(chunks(out)) < count:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(scene, model, map_path, tmp_path, count):
+    out = tmp_path / "map.tif"
+    out.write_bytes(b"the old map")
+    process = start(scene, model, out)
+    wait_for_chunks(process, out, count)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left = chunks(out)
+    assert (
+        out.read_bytes() == b"the old map" and len(left) >= count and (Path(f"{out}.parts") / NAME).exists()
+    )
+    events = []
+
+    def look(event):
+        if event["event"] == "chunk":
+            events.append(event)
+            now = chunks(out)
+            assert {name: now[name] for name in left} == left  # not computed again
+
+    job("predict", scene, out, control=JobControl(look), model=model)
+    assert events[0]["done"] == len(left) + 1 and len(events) == events[0]["total"] - len(left)
+    assert same(out, map_path) and not Path(f"{out}.parts").exists()
+
+
+def test_chunks_of_another_recipe_or_other_imagery_are_not_used(scene, model, map_path, tmp_path):
+    out = tmp_path / "map.tif"
+    control = JobControl(lambda event: control.cancel() if event["event"] == "chunk" else None)
+    with pytest.raises(Exception, match="ancel"):
+        job("predict", scene, out, control=control, model=model, options={"fusion_stride": 4})
+    assert chunks(out)
+    for path in Path(f"{out}.parts").glob("*_class.tif"):
+        path.write_bytes(b"must not be merged")
+    job("predict", scene, out, model=model)
+    assert same(out, map_path)
+
+
+def test_a_second_run_to_the_same_place_is_refused(scene, model, tmp_path):
+    out = tmp_path / "map.tif"
+    with RunLock(Path(f"{out}.parts"), out, "roofs.safetensors"):
+        with pytest.raises(InputError, match=r"another run \(process .*roofs"):
+            job("predict", scene, out, model=model)
+    assert not out.exists()
+
+
+def test_imagery_that_changes_under_way(scene, model, tmp_path):
+    copy = tmp_path / "scene"
+    copy.mkdir()
+    data = json.loads(scene.read_text())
+    for row in data["acquisitions"]:
+        moved = copy / Path(row["path"]).name
+        moved.write_bytes(Path(row["path"]).read_bytes())
+        row["path"] = str(moved)
+    (copy / "scene.json").write_text(json.dumps(data))
+    changed = Path(data["acquisitions"][0]["path"])
+    control = JobControl(lambda event: os.utime(changed) if event["event"] == "chunk" else None)
+    out = tmp_path / "map.tif"
+    with pytest.raises(InputError, match=rf"{changed.name}: has changed while it was mapped"):
+        job("predict", copy / "scene.json", out, control=control, model=model)
+    assert not out.exists() and not chunks(out)
+
+
+def test_the_map_begins_at_the_start_and_is_the_same(scene, model, map_path, tmp_path):
+    with rasterio.open(map_path) as source:
+        crs, (x, y) = source.crs.to_string(), source.xy(140, 20)
+    begun = []
+
+    def look(event):
+        if event["event"] == "chunk":
+            with rasterio.open(event["class"]) as chunk:
+                begun.append(chunk.bounds)
+
+    out = tmp_path / "map.tif"
+    job(
+        "predict",
+        scene,
+        out,
+        control=JobControl(look),
+        model=model,
+        options={"start": [x, y], "area_crs": crs},
+    )
+    assert begun[0].left <= x <= begun[0].right and begun[0].bottom <= y <= begun[0].top
+    assert same(out, map_path)
+
+
+def test_several_processes_give_the_same_bytes_even_if_one_dies(scene, model, map_path, tmp_path):
+    out = tmp_path / "map.tif"
+    killed = []
+
+    def look(event):
+        if event["event"] == "chunk" and not killed:
+            worker = next(p for p in multiprocessing.active_children() if "Spawn" in type(p).__name__)
+            os.kill(worker.pid, signal.SIGKILL)
+            killed.append(worker.pid)
+
+    job("predict", scene, out, control=JobControl(look), model=model, options={"workers": 2})
+    assert killed and same(out, map_path)
+
+
+def test_a_dask_cluster_gives_the_same_bytes_even_if_a_worker_dies(scene, model, map_path, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        killed = []
+
+        def look(event):
+            if event["event"] == "chunk" and not killed:
+                pids = [worker.pid for worker in cluster.workers.values()]
+                os.kill(pids[0], signal.SIGKILL)
+                killed.extend(pids)
+
+        out = tmp_path / "map.tif"
+        options = {"scheduler": cluster.scheduler_address}
+        job("predict", scene, out, control=JobControl(look), model=model, options=options)
+    assert len(killed) == 2 and same(out, map_path)
+
+
+def test_a_cluster_that_is_not_there(scene, model, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(crew, "_PATIENCE", "1s")
+    with pytest.raises(InputError, match="tcp://127.0.0.1:1: cannot be reached"):
+        job("predict", scene, tmp_path / "m.tif", model=model, options={"scheduler": "tcp://127.0.0.1:1"})
+
+
+def test_a_full_gpu_memory_halves_the_batch_and_goes_on(scene, model, map_path, tmp_path, monkeypatch):
+    from skysense.model import skysense
+
+    fuse_tile, asked = skysense.fuse_tile, []
+
+    def cramped(*arguments):
+        asked.append(arguments[-1])
+        if arguments[-1] > 200:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return fuse_tile(*arguments)
+
+    monkeypatch.setattr(skysense, "fuse_tile", cramped)
+    out = tmp_path / "map.tif"
+    done = job("predict", scene, out, model=model)
+    assert sorted(set(asked)) == [128, 256, 512]
+    assert [e["text"] for e in done["events"] if e["event"] == "note"][-1].endswith("batches of 128 pixels.")
+    with rasterio.open(out) as one, rasterio.open(map_path) as two:
+        assert (one.read(1) == two.read(1)).mean() > 0.999
+    monkeypatch.setattr(
+        skysense, "fuse_tile", lambda *a: (_ for _ in ()).throw(torch.OutOfMemoryError("full"))
+    )
+    with pytest.raises(InputError, match="does not fit into the GPU's memory"):
+        job("predict", scene, tmp_path / "again.tif", model=model)
+
+
+def test_products_say_what_the_classes_were_chosen_by(scene, model, map_path, tmp_path):
+    out = tmp_path / "map.tif"
+    done = job("predict", scene, out, model=model, options={"products": ["probabilities", "entropy"]})
+    assert same(out, map_path)
+    with rasterio.open(out) as source:
+        classes, names = source.read(1), json.loads(source.tags()["SKYSENSE_CLASSES"])
+    with rasterio.open(done["probabilities"]) as source:
+        shares = source.read()
+        assert source.descriptions == tuple(names[str(item)] for item in sorted(map(int, names)))
+        assert source.nodata == 255 and source.dtypes[0] == "uint8"
+        assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    with rasterio.open(map_path.with_name("map_confidence.tif")) as source:
+        confidence = source.read(1)
+    mapped = classes > 0
+    assert mapped.any() and ((shares == 255) == ~mapped).all()
+    assert (shares.max(0)[mapped] == confidence[mapped]).all()
+    assert abs(shares[:, mapped].astype(int).sum(0) - 100).max() <= len(shares) / 2
+    with rasterio.open(done["entropy"]) as source:
+        entropy = source.read(1)
+    p = shares[:, mapped] / 100
+    expected = -(p * np.log(np.where(p > 0, p, 1))).sum(0) / np.log(len(p)) * 100
+    assert abs(entropy[mapped] - expected).max() < 8 and ((entropy == 255) == ~mapped).all()
+
+
+def test_a_map_within_polygons_is_the_whole_map_inside_of_them(scene, model, map_path, tmp_path):
+    with rasterio.open(map_path) as source:
+        whole, transform, crs = source.read(1), source.transform, source.crs
+    corner = [transform * place for place in ((20, 15), (70, 20), (45, 80), (100, 100), (108, 96))]
+    shapes = [shapely.Polygon(corner[:3]), shapely.Polygon([corner[3], corner[4], transform * (104, 90)])]
+    pyogrio.raw.write(
+        tmp_path / "farm.gpkg", shapely.to_wkb(np.array(shapes, object)), [], [], crs=crs.to_string(),
+        geometry_type="Polygon", layer="farm", driver="GPKG",
+    )  # fmt: skip
+    out = tmp_path / "map.tif"
+    job("predict", scene, out, model=model, options={"within": str(tmp_path / "farm.gpkg")})
+    inside = rasterio.features.geometry_mask(shapes, whole.shape, transform, invert=True)
+    with rasterio.open(out) as source:
+        found, col, row = (
+            source.read(1),
+            *(round(v) for v in ~transform * (source.transform.c, source.transform.f)),
+        )
+    expected = np.where(inside, whole, 0)[row : row + found.shape[0], col : col + found.shape[1]]
+    assert found.shape == (85, 88) and np.array_equal(found, expected) and (found > 0).sum() == inside.sum()
+    far = shapely.to_wkb(np.array([shapely.box(0, 0, 10, 10)], object))
+    pyogrio.raw.write(
+        tmp_path / "far.gpkg",
+        far,
+        [],
+        [],
+        crs=crs.to_string(),
+        geometry_type="Polygon",
+        layer="far",
+        driver="GPKG",
+    )
+    with pytest.raises(InputError, match=r"far\.gpkg: lies outside the imagery"):
+        job("predict", scene, out, model=model, options={"within": str(tmp_path / "far.gpkg")})
