@@ -183,6 +183,10 @@ class FeatureExtractor:
     def _fuses(self) -> bool:
         return bool(set(self._encoded) - {"hr"})
 
+    def limit_locations(self, locations: int) -> None:
+        """Fuse so many locations at a time: what does not fit into a GPU's memory at once is done in turn."""
+        self._model.locations = locations
+
     def read(self, tile: Tile) -> TileInput:
         """Read one tile; safe to call from several threads."""
         base = self._layout.base.grid(tile.window)
