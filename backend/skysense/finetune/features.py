@@ -74,20 +74,6 @@ _LARGEST = 65504.0
 
 
 @dataclass(frozen=True)
-class TileInput:
-    """What is read for one tile.
-
-    Attributes:
-        stacks: a stack per modality, clouds already invalid; of a tile whose features are known only what they lack.
-        known: features that need not be computed.
-    """
-
-    tile: Tile
-    stacks: dict[Modality, Stack]
-    known: "TileFeatures | None" = None
-
-
-@dataclass(frozen=True)
 class FeatureMap:
     """One block of one tile.
 
@@ -105,6 +91,26 @@ class FeatureMap:
     def values(self) -> Tensor:
         """(C, h, w) float32."""
         return self.stored.float() if self.stored.dtype == torch.float16 else self.stored
+
+
+@dataclass(frozen=True)
+class TileInput:
+    """What is read for one tile, ready for the model.
+
+    Attributes:
+        stacks: a stack per modality, clouds already invalid; of a tile whose features are known only what they lack.
+        inputs: of the model, on its device.
+        spectral: the blocks that need no model.
+        seen: (H, W) bool, where at least one modality has seen the ground.
+        known: features that need not be computed; None: all but the spectral ones.
+    """
+
+    tile: Tile
+    stacks: dict[Modality, Stack]
+    inputs: Inputs
+    spectral: dict[str, FeatureMap]
+    seen: NDArray[np.bool_]
+    known: "TileFeatures | None" = None
 
 
 @dataclass(frozen=True)
@@ -187,8 +193,9 @@ class FeatureExtractor:
         """Fuse so many locations at a time: what does not fit into a GPU's memory at once is done in turn."""
         self._model.locations = locations
 
+    @torch.inference_mode()
     def read(self, tile: Tile) -> TileInput:
-        """Read one tile; safe to call from several threads."""
+        """Read one tile and prepare it for the model; safe to call from several threads."""
         base = self._layout.base.grid(tile.window)
         compute = self._tiling.compute_grid(tile)
         known = self.store.load(tile) if self.store else None
@@ -196,7 +203,16 @@ class FeatureExtractor:
         stacks: dict[Modality, Stack] = {
             m: self._reader.read(m, compute if m == "hr" else base) for m in wanted
         }
-        return TileInput(tile, stacks, known)
+        picture = stacks.get("hr") if self._sees_hr else None
+        spectral: dict[str, FeatureMap] = {}
+        if picture is not None and picture.valid.any():
+            spectral[_HR_BANDS] = FeatureMap(
+                self._texture(picture), 1, self._tiling.margin * self._tiling.scale
+            )
+        if known is not None:
+            return TileInput(tile, stacks, Inputs(), spectral, known.valid, known)
+        inputs, series, seen = self._prepared(tile, stacks)
+        return TileInput(tile, stacks, inputs, spectral | series, seen)
 
     @property
     def kept_bytes(self) -> int:
@@ -237,15 +253,13 @@ class FeatureExtractor:
             known = self._computed(data)
             if self.store:
                 self.store.save(known)
-        picture = data.stacks.get("hr") if self._sees_hr else None
-        if picture is None or not picture.valid.any():
-            return known
-        margin = self._tiling.margin * self._tiling.scale
-        values = FeatureMap(self._texture(picture), 1, margin)
-        return TileFeatures(known.tile, {**known.maps, _HR_BANDS: values}, known.valid)
+        picture = {name: feature for name, feature in data.spectral.items() if name == _HR_BANDS}
+        return TileFeatures(known.tile, known.maps | picture, known.valid)
 
-    def _computed(self, data: TileInput) -> TileFeatures:
-        """All blocks but HR values."""
+    def _prepared(
+        self, tile: Tile, stacks: dict[Modality, Stack]
+    ) -> tuple[Inputs, dict[str, FeatureMap], NDArray[np.bool_]]:
+        """The model's inputs, the series, and where something was seen."""
         scale = self._tiling.scale
         margin = self._tiling.margin * scale
         # With HR, one 10 m pixel more than the core, so that the scores can be interpolated at its edge.
@@ -253,7 +267,7 @@ class FeatureExtractor:
         seen = np.zeros((self._tiling.side * scale,) * 2, bool)
         maps: dict[str, FeatureMap] = {}
         inputs = Inputs()
-        for modality, stack in data.stacks.items():
+        for modality, stack in stacks.items():
             valid = stack.valid.any(axis=0)
             if not valid.any():
                 continue
@@ -265,25 +279,32 @@ class FeatureExtractor:
                 inner = slice(self._tiling.margin - halo, self._tiling.side - self._tiling.margin + halo)
                 series = self._series(modality, stack)[:, inner, inner]
                 maps[f"{modality}.series"] = _rounded(series, scale, halo * scale)
+        if inputs.hr is not None and self._fuses:
+            inputs.hr_per_base = scale
+        if self._fuses and self._model.geo_context is not None:
+            inputs.region = torch.tensor([self._place(tile)], dtype=torch.float64)
         core = slice(margin, seen.shape[0] - margin)
-        seen = seen[core, core]
-        if not seen.any():
-            return TileFeatures(data.tile, {}, seen)
+        return inputs, maps, seen[core, core]
+
+    def _computed(self, data: TileInput) -> TileFeatures:
+        """All blocks but HR values."""
+        scale, inputs = self._tiling.scale, data.inputs
+        margin, halo = self._tiling.margin * scale, 1 if scale > 1 else 0
+        if not data.seen.any():
+            return TileFeatures(data.tile, {}, data.seen)
+        maps = {name: feature for name, feature in data.spectral.items() if name != _HR_BANDS}
         stages: tuple[Tensor, ...] = ()
         if not self._fuses:
             if inputs.hr is not None:
                 stages = self._model.encode_hr(inputs.hr, inputs.hr_valid)
         elif inputs.hr is not None or inputs.s2 is not None or inputs.s1 is not None:
-            inputs.hr_per_base = scale if inputs.hr is not None else None
-            if self._model.geo_context is not None:
-                inputs.region = torch.tensor([self._place(data.tile)], dtype=torch.float64)
             out = self._model(inputs, crop=self._tiling.margin - halo, fusion_stride=self._fusion_stride)
             assert out.fused is not None
             maps["fused"] = _rounded(out.fused[0], scale, halo * scale)
             stages = out.hr or ()
         for number, stage in enumerate(stages, start=1):
             maps[f"hr.{number}"] = _rounded(stage[0], self._tiling.side * scale // stage.shape[-1], margin)
-        return TileFeatures(data.tile, maps, seen)
+        return TileFeatures(data.tile, maps, data.seen)
 
     def _tensors(self, modality: Modality, stack: Stack) -> dict[str, Tensor]:
         """The model's inputs of one modality, normalised; dates on which the tile saw nothing are left out."""

@@ -17,6 +17,7 @@ import numpy as np
 from skysense.errors import InputError
 from skysense.finetune.features import Block, FeatureExtractor, FeatureMap, TileFeatures, TileInput
 from skysense.finetune.series import DAYS_A_YEAR, Anchors, day_number
+from skysense.model.inputs import Inputs
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tile
 from skysense.scene.acquisition import Scene
@@ -153,7 +154,8 @@ class PairExtractor(FeatureExtractor):
         )
 
     def read(self, tile: Tile) -> TileInput:
-        return PairInput(tile, {}, before=self._before.read(tile), after=self._after.read(tile))
+        one, two = self._before.read(tile), self._after.read(tile)
+        return PairInput(tile, {}, Inputs(), {}, one.seen & two.seen, before=one, after=two)
 
     def features(self, data: TileInput) -> TileFeatures:
         assert isinstance(data, PairInput) and data.before is not None and data.after is not None

@@ -323,7 +323,7 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         raise InputError(f"workers is {values['workers']!r}", "recipe", "Use a number of processes, 1 or more")
     if values.get("scheduler") is not None and not isinstance(values["scheduler"], str):
         raise InputError(f"scheduler is {values['scheduler']!r}", "recipe", "Write tcp://host:port")
-    if values.get("memory_gb") is not None and not 0 < float(values["memory_gb"]):
+    if values.get("memory_gb") is not None and not float(values["memory_gb"]) > 0:
         raise InputError(f"memory_gb is {values['memory_gb']!r}", "recipe", "Use a number of GB above 0")
     if values.get("split") is not None:
         values["split"] = parse_split(values["split"])
