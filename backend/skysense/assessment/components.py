@@ -122,13 +122,13 @@ def find_components(classes: ClassMap, control: JobControl, neighbours: bool = F
             seams.append((above[across], pieces[0], above_ids[across] == ids[0]))
         if window.col:
             seams.append((left, pieces[:, 0], left_ids == ids[:, 0]))
-        joined += [_pairs(one[same], other[same]) for one, other, same in seams]
+        joined += [distinct_pairs(one[same], other[same]) for one, other, same in seams]
         if neighbours:
             seams += [
                 (pieces[:-1].ravel(), pieces[1:].ravel(), (ids[:-1] == ids[1:]).ravel()),
                 (pieces[:, :-1].ravel(), pieces[:, 1:].ravel(), (ids[:, :-1] == ids[:, 1:]).ravel()),
             ]
-            beside += [_pairs(one[~same], other[~same]) for one, other, same in seams]
+            beside += [distinct_pairs(one[~same], other[~same]) for one, other, same in seams]
         above[across], above_ids[across] = pieces[-1], ids[-1]
         left, left_ids = pieces[:, -1], ids[:, -1]
         done += ids.size
@@ -139,12 +139,14 @@ def find_components(classes: ClassMap, control: JobControl, neighbours: bool = F
         members,
         np.concatenate(kinds)[firsts],
         np.bincount(members, np.concatenate(areas)).astype(np.float64),
-        _pairs(*members[np.concatenate(beside)].T),
+        distinct_pairs(*members[np.concatenate(beside)].T),
     )
 
 
-def _pairs(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(E, 2) pairs, lower number first, each once."""
+def distinct_pairs(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(E, 2) pairs of different numbers, lower number first, each once."""
+    apart = one != other
+    one, other = one[apart], other[apart]
     if not len(one):
         return np.empty((0, 2), np.int64)
     low, high = np.minimum(one, other), np.maximum(one, other)

@@ -4,6 +4,9 @@ All is counted in whole pixels of the map (x to the right, y downwards), so that
 h x w pixels, K components.
 """
 
+from itertools import chain
+from operator import itemgetter
+
 import numpy as np
 import rasterio.features
 import shapely
@@ -28,14 +31,24 @@ def outline(
     Returns:
         (K,) valid polygons by number.
     """
-    found = np.empty(int(labels.max()) + 1, object)
-    for geometry, number in rasterio.features.shapes(labels, connectivity=4):
-        found[int(number)] = shapely.Polygon(geometry["coordinates"][0], geometry["coordinates"][1:])
-    polygons = _with_nodes(found, _nodes(around))
+    polygons = _with_nodes(_trace(labels), _nodes(around))
     if tolerance > 0:
         polygons = shapely.coverage_simplify(polygons, tolerance, simplify_boundary=False)
     corner = np.array((col, row))
     return np.asarray(shapely.transform(polygons, lambda xy: xy + corner))
+
+
+def _trace(labels: NDArray[np.int32]) -> NDArray[np.object_]:
+    """(K,) polygons along the pixels' edges."""
+    shapes = [
+        (number, geometry["coordinates"])
+        for geometry, number in rasterio.features.shapes(labels, connectivity=4)
+    ]
+    parts = [rings for _, rings in sorted(shapes, key=itemgetter(0))]
+    rings = list(chain.from_iterable(parts))
+    xy = np.array(list(chain.from_iterable(rings)), float)
+    ends = [np.cumsum([0, *map(len, lists)]) for lists in (rings, parts)]
+    return np.asarray(shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, tuple(ends)))
 
 
 def _nodes(around: NDArray[np.uint8]) -> NDArray[np.bool_]:

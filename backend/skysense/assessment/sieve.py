@@ -10,7 +10,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from skysense.assessment.components import Components, connect, find_components, label, tiles
+from skysense.assessment.components import Components, connect, distinct_pairs, find_components, label, tiles
 from skysense.jobs.control import JobControl
 from skysense.raster.classmap import ClassMap
 from skysense.raster.maps import check_whole, discard, storage_error
@@ -71,15 +71,12 @@ def merge_small(found: Components, least_m2: float) -> tuple[NDArray[np.uint8], 
     Returns:
         (N,) uint8 new class of each component, and how many small ones were kept for want of a neighbour.
     """
-    mapped = found.pairs[(found.classes[found.pairs] > 0).all(1)]
     root, classes, m2 = np.arange(len(found.classes)), found.classes, found.m2
-    while True:
-        pairs = root[mapped]
-        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    pairs = found.pairs[(classes[found.pairs] > 0).all(1)]
+    # Two large ones of different classes stay two.
+    while len(pairs := pairs[(m2[pairs] < least_m2).any(1)]):
         source, target = np.concatenate((pairs, pairs[:, ::-1])).T
         small = m2[source] < least_m2
-        if not small.any():
-            break
         source, target = source[small], target[small]
         order = np.lexsort((-target, m2[target], source))
         source, target = source[order], target[order]
@@ -90,10 +87,10 @@ def merge_small(found: Components, least_m2: float) -> tuple[NDArray[np.uint8], 
         into[source[larger]] = target[larger]
         while not np.array_equal(up := into[into], into):
             into = up
-        root = into[root]
-        pairs = root[mapped]
-        alike = pairs[classes[pairs[:, 0]] == classes[pairs[:, 1]]]
-        root = connect(len(root), alike)[root]
+        pairs = into[pairs]
+        joined = connect(len(root), pairs[classes[pairs[:, 0]] == classes[pairs[:, 1]]])
+        pairs = distinct_pairs(*joined[pairs].T)
+        root = joined[into[root]]
         m2 = np.bincount(root, found.m2, minlength=len(root)).astype(np.float64)
     alone = (classes > 0) & (m2 < least_m2) & (root == np.arange(len(root)))
     return classes[root], int(alone.sum())
