@@ -163,7 +163,10 @@ class Mosaic:
             page.fresh.insert(0, (page.preview_box, bytes(old.ReadRaster())))
             old = None  # closes it: a page that has changed twice in a step is written twice
         page.preview_box = page.small
-        new = gdal.GetDriverByName("GTiff").Create(str(preview), *page.small.size, 1, gdal.GDT_Byte)
+        try:
+            new = gdal.GetDriverByName("GTiff").Create(str(preview), *page.small.size, 1, gdal.GDT_Byte)
+        except RuntimeError:  # where another plugin has switched GDAL's exceptions on
+            new = None
         if new is None:
             raise OSError(f"{preview} cannot be written")
         band = new.GetRasterBand(1)
@@ -210,7 +213,7 @@ class Mosaic:
 def _open(path: str) -> gdal.Dataset | None:
     try:
         return gdal.OpenEx(_UNLISTED + path, gdal.OF_RASTER, allowed_drivers=["GTiff"])
-    except RuntimeError:  # where another plugin has switched GDAL's exceptions on
+    except RuntimeError:  # see `_write_page`
         return None
 
 

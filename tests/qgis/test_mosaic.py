@@ -128,9 +128,25 @@ def test_what_a_viewer_holds_is_not_written_again_and_old_files_go(chunks, tmp_p
     assert len(list(tmp_path.iterdir())) <= 6 * 4  # the newest step and five before it
 
 
-def test_a_chunk_that_cannot_be_opened_is_left_out(chunks, tmp_path):
+@pytest.fixture(params=[False, True])
+def exceptions(request):
+    """As another plugin may have switched them."""
+    if request.param:
+        gdal.UseExceptions()
+    yield
+    gdal.DontUseExceptions()
+
+
+def test_a_chunk_that_cannot_be_opened_is_left_out(chunks, tmp_path, exceptions):
     mosaic = Mosaic(tmp_path)
     assert grow(mosaic, [str(tmp_path / "none.tif")]) == ""
     (tmp_path / "bad.tif").write_bytes(b"II*\0")
     path = grow(mosaic, [str(tmp_path / "bad.tif"), chunks[2, 2]])
     assert gdal.Open(path).ReadRaster() == bytes([value(2, 2)]) * 448 * 448
+
+
+def test_a_folder_that_cannot_be_written_is_an_os_error(chunks, tmp_path, exceptions):
+    mosaic = Mosaic(tmp_path / "gone")
+    mosaic.add(chunks[2, 2])
+    with pytest.raises(OSError):
+        mosaic.take()
