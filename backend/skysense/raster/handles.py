@@ -7,6 +7,7 @@ from typing import Any
 
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # some of GDAL's errors come out as they are
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
@@ -14,6 +15,7 @@ from rasterio.io import DatasetReader
 from skysense.errors import InputError
 from skysense.raster.crs import crs_text
 from skysense.raster.grid import Grid, Window
+from skysense.scene.remote import address, is_remote, open_dataset
 
 #: Open files per thread; a series of 24 dates with ten files each stays open, below the usual limit of 1,024.
 _MOST_OPEN = 256
@@ -27,8 +29,14 @@ def open_raster(path: Path, overview: int | None = None) -> DatasetReader:
     """
     options = {} if overview is None else {"overview_level": overview}
     try:
-        dataset = rasterio.open(path, **options)
-    except (RasterioError, OSError):
+        dataset: DatasetReader = open_dataset(path, **options)
+    except (RasterioError, CPLE_BaseError, OSError):
+        if is_remote(path):
+            raise InputError(
+                "cannot be reached, or is no image",
+                address(path),
+                "Check the address and the connection, or download it",
+            ) from None
         gone = not path.exists()
         raise InputError(
             "does not exist"
@@ -80,12 +88,8 @@ def read_window(
         values: NDArray[Any] = (
             dataset.read_masks(bands[:1], window=part) if mask else dataset.read(bands, window=part)
         )
-    except (RasterioError, OSError):
-        raise InputError(
-            "a part of the file cannot be read; it is damaged or cut off",
-            str(path),
-            "Download or export it again",
-        ) from None
+    except (RasterioError, CPLE_BaseError, OSError):
+        raise _unreadable(path) from None
     except IndexError:
         raise InputError(
             f"has {dataset.count} bands, but band {max(bands)} is asked for",
@@ -93,6 +97,23 @@ def read_window(
             "Correct the band numbers",
         ) from None
     return values
+
+
+def _unreadable(path: Path) -> InputError:
+    """A part of a file that could be opened cannot be read."""
+    if is_remote(path):
+        return InputError(
+            "a part of the file cannot be read; its server does not answer, or the file is damaged",
+            address(path),
+            "Check the connection and try again, or download it",
+        )
+    if not path.exists():
+        return InputError("was removed while it was read", str(path), "Put it back, or choose the file again")
+    return InputError(
+        "a part of the file cannot be read; it is damaged or cut off, or was changed meanwhile",
+        str(path),
+        "Download or export it again",
+    )
 
 
 class Handles:

@@ -10,6 +10,7 @@ from typing import Any
 from skysense.errors import InputError
 from skysense.raster.handles import open_raster
 from skysense.scene.acquisition import Acquisition, Scene
+from skysense.scene.remote import is_remote, stamp
 
 #: Bytes at either end of a file that are looked at: headers, tables of tiles, and the newest writing lie there.
 _END = 64 * 1024
@@ -69,6 +70,8 @@ def _identity(path: Path, whole: bool) -> list[Any]:
 
 def _file_identity(path: Path, whole: bool) -> tuple[int | str, ...]:
     try:
+        if is_remote(path):
+            return stamp(path)
         status = path.stat()
         with path.open("rb") as file:
             if whole:

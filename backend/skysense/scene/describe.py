@@ -18,6 +18,7 @@ from skysense.scene.dates import acquisition_date
 from skysense.scene.header import (
     Bounds,
     RasterHeader,
+    no_such_file,
     pixel_sides_m,
     probe,
     read_header,
@@ -25,11 +26,15 @@ from skysense.scene.header import (
 )
 from skysense.scene.products import Product, ProductFolder, product_folder, product_of, rasters_in
 from skysense.scene.recognition import Recognition, assign_bands, check_single, decide_modality
+from skysense.scene.remote import exists, stamp
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.structure import check_structure
 from skysense.scene.values import Values, examine_values
 
 Status = Literal["green", "amber", "red"]
+
+#: Pixels so many times larger than a sensor's largest are refused: computed at 10 m, every one would be hundreds.
+_FAR_TOO_COARSE = 4.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Description:
         bounds_wgs84: (west, south, east, north); west > east across the 180 degree meridian.
         units, scale, offset, nodata, alpha, mask, level, orbit: as in `Acquisition`.
         platform: "Sentinel-2A", ...
+        empty: no pixel is valid.
     """
 
     path: Path
@@ -75,6 +81,7 @@ class Description:
     level: str | None = None
     orbit: str | None = None
     platform: str | None = None
+    empty: bool = False
 
     @property
     def ok(self) -> bool:
@@ -105,12 +112,10 @@ def describe(path: Path, modality: Modality | None = None) -> Description:
     """
     path = Path(path)
     try:
-        status = path.stat()
+        changed, size = stamp(path)
     except OSError:
-        return _red(
-            Description(path, modality=modality), InputError("there is no such file", fix="Check the path")
-        )
-    return _describe(path, modality, status.st_mtime_ns, status.st_size)
+        return _red(Description(path, modality=modality), no_such_file(path))
+    return _describe(path, modality, changed, size)
 
 
 def describe_acquisition(item: Acquisition) -> Description:
@@ -118,13 +123,15 @@ def describe_acquisition(item: Acquisition) -> Description:
 
     Looks for damage in every file of the acquisition; once, as long as neither they nor what is stated change.
     """
-    if not item.path.exists():
+    if not exists(item.path):
         problem = InputError("there is no such file", fix="Correct the path or remove the row")
         return _red(Description(item.path, modality=item.modality), problem)
     key = [repr(item)]
     for path in sorted({item.path, item.mask or item.path, *(band.path for band in item.bands.values())}):
-        status = path.stat() if path.exists() else None
-        key.append(f"{path} {status.st_mtime_ns} {status.st_size}" if status else f"{path} is gone")
+        try:
+            key.append(f"{path} {stamp(path)}")
+        except OSError:
+            key.append(f"{path} is gone")
     return _examine_stated(_Keyed("|".join(key), item))
 
 
@@ -142,7 +149,7 @@ def _examine_stated(stated: _Keyed) -> Description:
 
 
 @functools.lru_cache(maxsize=4096)
-def _describe(path: Path, modality: Modality | None, modified_ns: int, size: int) -> Description:
+def _describe(path: Path, modality: Modality | None, changed: int | str, size: int) -> Description:
     return _examine(path, modality, None)
 
 
@@ -233,9 +240,9 @@ class _Examiner:
             for header in self._headers():
                 probe(header)
             self._set_values(recognition)
+            self._check_sensor(sides)
         except InputError as error:
             return _red(self.found, error)
-        self._check_sensor(sides)
         if not self.cautions:
             return self.found
         return replace(
@@ -320,21 +327,35 @@ class _Examiner:
         values: Values = examine_values(
             self.header, self.found.modality, recognition.bands, self.product, self.stated, self.in_folder
         )
-        self.found = replace(self.found, units=values.units, scale=values.scale, offset=values.offset)
+        self.found = replace(
+            self.found, units=values.units, scale=values.scale, offset=values.offset, empty=values.empty
+        )
         self.cautions += values.cautions
 
     def _check_sensor(self, sides: tuple[float, float] | None) -> None:
-        """Cautions on pixel size, missing bands, level and date."""
+        """Cautions on pixel size, missing bands, level and date.
+
+        Raises:
+            InputError: the pixels are far too coarse.
+        """
         found, modality = self.found, self.found.modality
         assert modality is not None and sides is not None and found.gsd_m is not None
         sensor = SENSORS[modality]
-        if found.gsd_m > sensor.gsd_m[1] or max(sides) < sensor.gsd_m[0] * 0.9:
-            low, high = sensor.gsd_m
-            usual = f"{sensor.title} ({low:g} to {high:g} m)"
+        low, high = sensor.gsd_m
+        usual = f"{sensor.title} ({low:g} to {high:g} m)"
+        names = [name for name in sensor.bands if name not in found.bands]
+        tells = names and (modality != "s2" or 2 * len(names) >= len(sensor.bands))
+        missing = f"{_listed(names)} missing" if tells else ""
+        if found.gsd_m > _FAR_TOO_COARSE * high:
+            raise InputError(
+                f"has pixels of {_metres(found.gsd_m)}, too coarse for {usual}"
+                + f", and {missing}" * bool(missing),
+                fix="Use the product at its full resolution",
+            )
+        if found.gsd_m > high or max(sides) < low * 0.9:
             self.cautions.append(f"pixels of {_metres(found.gsd_m)} are unusual for {usual}, check it")
-        missing = [name for name in sensor.bands if name not in found.bands]
-        if missing and (modality != "s2" or 2 * len(missing) >= len(sensor.bands)):
-            self.cautions.append(f"{_listed(missing)} missing, add a product that has all bands if you can")
+        if missing:
+            self.cautions.append(f"{missing}, add a product that has all bands if you can")
         if found.level == "L1C":
             self.cautions.append("Level-1C (top of atmosphere), prefer Level-2A")
         if modality != "hr" and found.date is None:
@@ -379,7 +400,7 @@ def _check_numbers(item: Acquisition) -> None:
                 fix="Correct the band number",
             )
     if item.mask is not None:
-        if not item.mask.exists():
+        if not exists(item.mask):
             raise InputError(f"there is no such mask: {item.mask}", fix="Correct the path or remove the mask")
         read_header(item.mask)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skysense.errors import InputError
+from skysense.scene.remote import is_remote, open_dataset, stamp
 
 #: Decoded bytes that one sample may take.
 _SAMPLE_BYTES = 4_000_000
@@ -99,10 +100,17 @@ def read_header(path: Path) -> RasterHeader:
         InputError: the file cannot be opened as a raster.
     """
     try:
-        status = path.stat()
+        changed, size = stamp(path)
     except OSError:
-        raise InputError("there is no such file", path.name, "Check the path") from None
-    return _read_header(path, status.st_mtime_ns, status.st_size)
+        raise no_such_file(path) from None
+    return _read_header(path, changed, size)
+
+
+def no_such_file(path: Path) -> InputError:
+    """A file that is gone, or cannot be reached."""
+    if is_remote(path):
+        return InputError("cannot be reached", path.name, "Check the address and the connection")
+    return InputError("there is no such file", path.name, "Check the path")
 
 
 def band_count(path: Path) -> int | None:
@@ -129,7 +137,7 @@ def read_sample(header: RasterHeader, bands: list[int], nodata: float | None) ->
     """
     rasterio = _rasterio()
     try:
-        with rasterio.open(header.path) as source:
+        with open_dataset(header.path) as source:
             if source.compression is not None and _block_bytes(source) > _PROBE_BYTES:
                 return [BandSample(math.nan, math.nan, math.nan, 0.0, False, False) for _ in bands]
             window = _middle(source, len(bands))
@@ -154,7 +162,7 @@ def probe(header: RasterHeader) -> None:
     """
     rasterio = _rasterio()
     try:
-        with rasterio.open(header.path) as source:
+        with open_dataset(header.path) as source:
             if _block_bytes(source) > _PROBE_BYTES:
                 return
             height, width = source.block_shapes[-1]
@@ -220,10 +228,10 @@ def _degree_m(latitude: float) -> tuple[float, float]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _read_header(path: Path, modified_ns: int, size: int) -> RasterHeader:
+def _read_header(path: Path, changed: int | str, size: int) -> RasterHeader:
     rasterio = _rasterio()
     try:
-        with rasterio.open(path) as source:
+        with open_dataset(path) as source:
             crs = source.crs.to_wkt() if source.crs else None
             return RasterHeader(
                 path=path,
@@ -250,6 +258,12 @@ def _read_header(path: Path, modified_ns: int, size: int) -> RasterHeader:
 
 
 def _not_a_raster(path: Path) -> InputError:
+    if is_remote(path):
+        return InputError(
+            "cannot be read as an image, or its server does not answer",
+            path.name,
+            "Check the address and the connection, or download it",
+        )
     suffix = path.suffix.lower()
     if suffix in (".gpkg", ".shp", ".geojson", ".kml", ".fgb", ".gml"):
         return InputError("is a vector layer, not an image", path.name, "Use it as labels")

@@ -12,6 +12,7 @@ from typing import Any, cast, get_args
 from skysense.errors import InputError
 from skysense.scene.acquisition import Acquisition, BandRef, Labels, Scene, Units
 from skysense.scene.bands import canonical_band
+from skysense.scene.remote import address, exists, is_remote
 from skysense.scene.sensors import SENSORS, Modality
 
 VERSION = 1
@@ -179,7 +180,7 @@ def _complete(item: Acquisition, stated: set[str]) -> Acquisition:
     """Fill what the row leaves out from the image, as far as that can be known."""
     from skysense.scene.describe import describe
 
-    if not item.path.exists():
+    if not exists(item.path):
         return item
     found = describe(item.path, item.modality)
     bands = item.bands
@@ -207,12 +208,12 @@ def _complete(item: Acquisition, stated: set[str]) -> Acquisition:
 def _check_files(item: Acquisition, where: str) -> None:
     from skysense.scene.header import band_count
 
-    if not item.path.exists():
+    if not exists(item.path):
         raise InputError(f"there is no such file: {item.path}", where, "Correct the path or remove the row")
-    if item.mask is not None and not item.mask.exists():
+    if item.mask is not None and not exists(item.mask):
         raise InputError(f"there is no such mask: {item.mask}", where, "Correct the path or remove the mask")
     for name, band in item.bands.items():
-        if not band.path.exists():
+        if not exists(band.path):
             raise InputError(f"the file of band {name} is missing: {band.path}", where, "Correct the path")
         count = band_count(band.path)
         if count is not None and band.index > count:
@@ -318,10 +319,12 @@ def _text(row: dict[str, Any], key: str, where: str) -> str | None:
 
 
 def _path(text: str, root: Path) -> Path:
-    return root / text
+    return Path(text) if is_remote(Path(text)) else root / text
 
 
 def _path_text(path: Path, base: Path | None) -> str:
+    if is_remote(path):
+        return address(path)
     if base is None:
         return str(path)
     try:

@@ -62,7 +62,7 @@ def check_structure(
         )
     if min(header.width, header.height) < _MIN_SIDE:
         raise InputError(f"is too small ({header.width} x {header.height} pixels)", fix="Use a larger image")
-    if "palette" in header.colours and not bands_stated:
+    if "palette" in header.colours:
         raise InputError(
             "is a palette image (numbers of colours, not brightness)",
             fix="Expand it first: Raster > Conversion > PCT to RGB",

@@ -73,6 +73,8 @@ class _Validator:
         for index, row in enumerate(self.rows):
             if row.status == "red":
                 self.errors.append(f"{self._row(index)}: {row.reason.partition(': ')[2]}")
+        if self.found and all(found.empty for found in self.found):
+            self._fail(0, "has no valid pixel, and no other image has", "Add imagery that shows something")
         self._check_places()
         self._check_dates()
         self._check_orbits()

@@ -18,12 +18,13 @@ _DARK = 0.01
 
 @dataclass(frozen=True)
 class Values:
-    """Units, scale and offset as in `Acquisition`, and what the user should know."""
+    """Units, scale and offset as in `Acquisition`, what the user should know, and whether no pixel is valid."""
 
     units: Units | None
     scale: float | None = None
     offset: float | None = None
     cautions: list[str] = field(default_factory=list)
+    empty: bool = False
 
 
 def examine_values(
@@ -52,9 +53,13 @@ def examine_values(
         scale, offset, cautions = stated.scale, stated.offset, []
     units: Units | None = stated.units if stated is not None else None
     if all(sample.empty for sample in samples):
+        every = sorted({number for number in bands.values() if number <= header.count})
+        empty = not per_band_files and all(
+            sample.whole and sample.empty for sample in read_sample(header, every, nodata)
+        )
         if samples[0].whole:
             cautions.append("it has no valid pixel, remove it or use another date")
-        return Values(units or ("dn" if modality != "s1" else None), scale, offset, cautions)
+        return Values(units or ("dn" if modality != "s1" else None), scale, offset, cautions, empty)
     if modality == "hr":
         return Values(units or "dn", scale, offset, cautions)
     if modality == "s1":

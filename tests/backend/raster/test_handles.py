@@ -1,3 +1,4 @@
+import os
 import threading
 
 import numpy as np
@@ -43,3 +44,14 @@ def test_errors_name_the_file(tmp_path):
     path = write_raster(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8), TEN)
     with open_raster(path) as dataset, pytest.raises(InputError, match=r"a\.tif: has 1 bands, but band 3"):
         read_window(dataset, path, [3], Window(0, 0, 2, 2))
+
+
+def test_a_file_that_changes_or_goes_while_it_is_read_is_named(tmp_path):
+    path = write_raster(tmp_path / "a.tif", np.ones((1, 600, 600), np.uint16), TEN)
+    dataset = open_raster(path)
+    os.truncate(path, 100_000)
+    with pytest.raises(InputError, match=r"a\.tif: a part of the file .* or was changed meanwhile"):
+        read_window(dataset, path, [1], Window(500, 0, 100, 600))
+    path.unlink()
+    with pytest.raises(InputError, match=r"a\.tif: was removed while it was read"):
+        read_window(dataset, path, [1], Window(590, 0, 10, 600))

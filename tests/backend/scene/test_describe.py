@@ -46,6 +46,7 @@ def test_a_named_sentinel_2_image(s2: Writer) -> None:
         "level": None,
         "orbit": None,
         "platform": "Sentinel-2",
+        "empty": False,
     }
 
 
@@ -326,68 +327,6 @@ def test_shared_scenes_are_described_as_they_are() -> None:
             ]
             assert found.ok and found.units in ("dn", "db")
     assert rows >= 484
-
-
-ROBUSTNESS = [
-    ("rotated.tif", "red", None, "CRS"),
-    ("corrupt.tif", "red", "hr", "damaged"),
-    ("all-nodata.tif", "amber", "hr", "no valid pixel"),
-    ("float_nan.tif", "red", None, "CRS"),
-    ("RGB.byte/RGB.byte.tif", "red", None, "300 m"),
-    ("RGB.byte/RGB.byte.gcp.vrt", "red", None, "control points"),
-    ("RGB.byte/RGB.byte.rpc.vrt", "red", None, "RPC"),
-    ("goes.tif", "red", None, "warp"),
-    ("world.rgb.tif", "red", None, "too coarse"),
-    ("RGBA.uint16.tif", "green", "hr", ""),
-    ("test_esri_wkt.tif", "red", None, "too small"),
-    ("float_raster_with_nodata.tif", "red", None, "too coarse"),
-    ("cog_alpha.tif", "green", "hr", ""),
-    ("cog_cmap.tif", "red", None, "palette"),
-    ("cog_dateline.tif", "red", None, "100 m"),
-    ("cog_gcps_ovr.tif", "red", None, "Geocode".lower()),
-    ("cog_hirise_mars.tif", "red", None, "planet"),
-    ("cog_scale.tif", "red", None, "429 m"),
-    ("cog_nodata_nan.tif", "amber", "s1", "VH missing"),
-    ("spacenet_ms1.tif", "red", "hr", "assign its bands"),
-    ("spacenet_sar_hh.tif", "red", None, "complex"),
-    ("S2A_MSIL2A_20190212T192651_N0212_R013_T07HFE_20201007T160857.SAFE", "amber", "s2", "1.1 km"),
-    ("esa_S2B_MSIL2A_20210122T133229_N0214_R081_T22HBD_20210122T155500.SAFE", "amber", "s2", "1.1 km"),
-    (
-        "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_ECC8.SAFE",
-        "red",
-        "s1",
-        "VH is missing",
-    ),
-    ("ukis_2022", "amber", "s2", "Level-1C"),
-    ("sen2r_2019/S2A1C_20190723_022_Barbellino_TOA_10.tif", "amber", "s2", "Level-1C"),
-    ("sen2r_2019/S2A2A_20190723_022_Barbellino_BOA_10.tif", "green", "s2", ""),
-    ("sen2r_2019/S2A2A_20190723_022_Barbellino_NDVI_10.tif", "red", "s2", "index"),
-    ("sen2r_2019/S2A2A_20190723_022_Barbellino_SCL_10.tif", "red", "s2", "mask"),
-    ("sen2r_2019/S2A2A_20190723_022_Barbellino_RGB432B_10.tif", "red", "s2", "picture"),
-    ("openEO_0.nc", "red", None, "NetCDF"),
-    ("Boadella_2020-01-18.tif", "amber", "s2", "cloud"),
-    ("jaca/Jaca_1.tif", "amber", "s2", "no acquisition date"),
-    ("iamap/test.tif", "red", "s2", "not reflectance"),
-    ("deepness/dummy_fotomap_small.tif", "green", "hr", ""),
-    ("sentinel1_rennes_30_t1.tif", "amber", "s1", "neither decibel nor power"),
-    ("S2A_MSIL2A_20170617T113321_36_85", "green", "s2", ""),
-    ("Quercus_robur_7_86717_WEFL_NLF_2017.h5", "red", None, "not a raster layer"),
-    (
-        "min_lat=14.9517_min_lon=-86.2507_max_lat=14.9531_max_lon=-86.2493_dates=2017-01-01_2018-12-31_all.tif",
-        "red",
-        None,
-        "stacks 410 bands",
-    ),
-]
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="the shared sample data are not here")
-@pytest.mark.parametrize(("name", "status", "modality", "part"), ROBUSTNESS)
-def test_odd_files(name: str, status: str, modality: str | None, part: str) -> None:
-    found = describe(SHARED / "robustness" / name)
-    assert (found.status, found.modality) == (status, modality)
-    assert part in found.reason
-    json.dumps(found.to_json(), allow_nan=False)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared sample data are not here")
