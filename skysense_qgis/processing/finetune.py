@@ -43,6 +43,7 @@ MODE = "MODE"
 #: What is trained, in the recipe's word and in plain ones.
 MODES = {
     "head": "The classifier only (seconds)",
+    "decoder": "The classifier, and a small network that looks at what lies around each pixel (minutes; needs many polygons)",
     "lora": "The classifier, and small additions to the model that adapt it to this imagery (minutes)",
     "full": "The classifier and the whole model (minutes with the built-in model; hours with a large one, on a GPU)",
 }

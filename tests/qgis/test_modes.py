@@ -23,8 +23,8 @@ def algorithm(qgis_app):
 def test_the_choice_says_what_each_costs_and_the_quick_one_is_the_default(algorithm):
     parameter = algorithm.parameterDefinition("MODE")
     assert parameter.description() == "What is trained" and parameter.defaultValue() == 0
-    assert parameter.options() == list(MODES.values()) and list(MODES) == ["head", "lora", "full"]
-    for words, cost in zip(parameter.options(), ("seconds", "minutes", "hours")):
+    assert parameter.options() == list(MODES.values()) and list(MODES) == ["head", "decoder", "lora", "full"]
+    for words, cost in zip(parameter.options(), ("seconds", "minutes", "minutes", "hours")):
         assert cost in words
         assert not any(jargon in words for jargon in ("LoRA", "transformer", "head", "backbone"))
 
@@ -61,7 +61,7 @@ def test_the_worker_adapts_the_model_and_can_be_stopped_meanwhile(algorithm, pyt
         json.dumps({**data, "labels": {"path": "labels.gpkg", "field": "class", "layer": "labels"}})
     )
     output = tmp_path / "m.safetensors"
-    parameters = {"SCENE": str(file), "OUTPUT": str(output), "MODE": 1}
+    parameters = {"SCENE": str(file), "OUTPUT": str(output), "MODE": list(MODES).index("lora")}
     feedback = StopsWhenAdapting()
     _, ok = algorithm.run(parameters, QgsProcessingContext(), feedback, {}, True)
     assert not ok and any(text.startswith("Adapting the model") for text in feedback.told)

@@ -67,6 +67,14 @@ class Head:
     def seen_by_trees(self) -> tuple[Block, ...]:
         return tuple(block for block in self.blocks if block.spectral)
 
+    def scores(self, x: Tensor) -> Tensor:
+        """Scores (N, K) before the temperature, at features (N, F)."""
+        total = x @ self.weight.T + self.bias
+        if self.trees is None:
+            return total
+        spectral = torch.from_numpy(spectral_columns(self.blocks))
+        return total + self.gain * self.trees.scores(x[:, spectral])
+
     def tensors(self) -> dict[str, Tensor]:
         trees = self.trees.tensors() if self.trees else {}
         return {"head.weight": self.weight, "head.bias": self.bias, **trees}

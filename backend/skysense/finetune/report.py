@@ -45,6 +45,8 @@ def facts(header: Mapping[str, Any], labels: str) -> dict[str, str]:
     adapted = {"lora": ", adapted to these labels (lora)", "full": ", trained on these labels (full)"}
     adaptation = header.get("adaptation", {})
     how = adapted[adaptation["mode"]] if adaptation.get("steps") else ""
+    if header.get("decoder", {}).get("steps"):
+        how += ", with a spatial decoder trained on these labels"
     return {
         "Labels": labels,
         "Imagery": "; ".join(imagery),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from skysense.finetune.classes import map_classes
+from skysense.finetune.deep.decoder_fit import fit_decoder
 from skysense.finetune.deep.fit import fit_adapted, forget
 from skysense.finetune.features import plain_values
 from skysense.finetune.fitted import fit_frozen
@@ -18,7 +19,7 @@ from skysense.raster.reader import SceneReader
 
 
 def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
-    """Train a head on the scene's labels, adapt the backbone first where the recipe's mode says so, and write the model file.
+    """Train a head on the scene's labels, in the recipe's mode with a decoder or on an adapted backbone, and write the model file.
 
     Returns:
         {"model", "classes", "report", "page" (of the written report, or None), "seconds"}.
@@ -33,7 +34,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     session = open_session(recipe, control)
     polygons = read_labels(session.labels, session.layout.base.crs, session.legend)
     session.header()  # what cannot be written is told before anything is computed
-    fit = fit_frozen if recipe.options.mode == "head" else fit_adapted
+    fit = {"head": fit_frozen, "decoder": fit_decoder}.get(recipe.options.mode, fit_adapted)
     with SceneReader(session.scene) as reader:
         fitted = fit(session, reader, polygons, control)
     session, head, ids = fitted.session, fitted.head, fitted.ids

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from skysense.finetune.collect import gather
+from skysense.finetune.deep.decoder import Decoder, Entry, decoder_of, spread
 from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
 from skysense.finetune.head import Head
 
@@ -78,6 +79,34 @@ class TileScorer:
         return total
 
 
+class DecodedScorer(TileScorer):
+    """Applies a head and a decoder to tiles.
+
+    Args:
+        head, decoder: they are moved to `device`.
+        gain: of the decoder's logits, beside the head's scores.
+    """
+
+    def __init__(self, head: Head, decoder: Decoder, gain: float, device: torch.device) -> None:
+        super().__init__(head, device)
+        self.blocks = tuple(entry.block for entry in decoder.entries)
+        self._decoder, self._scale = decoder.to(device), gain
+
+    @torch.inference_mode()
+    def __call__(self, features: TileFeatures, side: int) -> Tensor:
+        """Scores before the temperature, (K, S, S)."""
+        total = super().__call__(features, side)
+        if features.maps:
+            maps, margin = spread(features, side, self._decoder.strides)
+            logits = self._decoder({name: x[None] for name, x in maps.items()}, side + 2 * margin)[0]
+            total += self._scale * logits[:, margin : margin + side, margin : margin + side]
+        return total
+
+
 def open_scorer(header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> TileScorer:
     """What turns a tile's features into class scores, out of a trained model's header and tensors."""
-    return TileScorer(Head.load(header["head"], tensors), device)
+    head, entry = Head.load(header["head"], tensors), header.get("decoder", {})
+    if not entry.get("steps"):
+        return TileScorer(head, device)
+    decoder = decoder_of([Entry(**item) for item in entry["entries"]], tensors, len(head.ids))
+    return DecodedScorer(head, decoder, entry["gain"], device)

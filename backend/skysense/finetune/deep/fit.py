@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import shapely
 import torch
+from numpy.typing import NDArray
 
 from skysense.finetune.collect import collect
 from skysense.finetune.deep.adapt import Adapting
-from skysense.finetune.deep.pixels import find_pixels, folds_of, held_out_polygons, tile_reader
+from skysense.finetune.deep.pixels import find_pixels, folds_of, held_out_polygons, seen_ground, tile_reader
 from skysense.finetune.deep.plan import PLANS
-from skysense.finetune.deep.steps import Material
+from skysense.finetune.deep.steps import Material, Training
 from skysense.finetune.deep.views import Viewer
-from skysense.finetune.deep.weights import adapted, check_trainable, entry_of
+from skysense.finetune.deep.weights import adapted, check_trainable, entry_of, prepare
 from skysense.finetune.fitted import Fitted, check_classes, fit_frozen
 from skysense.finetune.head import fit_head, fit_temperature
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
@@ -43,7 +44,9 @@ def fit_adapted(
     polygons = PixelLabels(labels)
     read = tile_reader(reader, tiling, modalities)
     control.progress(0.01, "Finding the labelled pixels")
-    pixels = find_pixels(read, tiling, polygons, modalities, options.seed, control)
+    pixels = find_pixels(
+        lambda tile: seen_ground(read(tile), tiling, modalities), tiling, polygons, options.seed, control
+    )
     held_out = held_out_polygons(pixels, labels.polygons, layout.compute.gsd)
     material = Material(
         pixels,
@@ -57,7 +60,7 @@ def fit_adapted(
         "mode": mode,
         "plan": asdict(plan),
         "backbone": session.backbone.sha256,
-        "labels": _digest(labels),
+        "labels": digest_of(labels),
         "seed": options.seed,
         "modalities": list(modalities),
         "layout": repr(layout),
@@ -66,10 +69,18 @@ def fit_adapted(
     output = session.recipe.output
     folder = open_journal(output, manifest(session.scene, settings), options.resume)
     log = output.with_name(output.name + ".losses.jsonl")
-    work = Adapting(mode, plan, session.backbone, material, folder, log, control.share(0.02, _ADAPTING))
+
+    def begin(places: NDArray[np.int64], number: int) -> Training:
+        trained = prepare(mode, session.backbone.model, modalities, options.seed)
+        return Training(trained, material, places, plan, number)
+
+    work = Adapting(begin, "Adapting the model", plan, pixels, folder, log, control.share(0.02, _ADAPTING))
     found = work.adapt(held_out)
     entry = {"adaptation": entry_of(mode) | {"steps": found.steps}}
     if not found.steps:
+        control.note(
+            "Adapting the model did not help on held-out polygons, so it stays as it is: the head alone is trained."
+        )
         rest = control.share(_ADAPTING, 0.97)
         return replace(fit_frozen(session, reader, labels, rest), header=entry)
 
@@ -112,7 +123,7 @@ def forget(output: Path) -> None:
     close_journal(output.with_name(output.name + ".parts"))
 
 
-def _digest(labels: LabelledPolygons) -> str:
+def digest_of(labels: LabelledPolygons) -> str:
     """Of everything that labels teach."""
     digest = hashlib.sha256(json.dumps([labels.ids.tolist(), labels.names]).encode())
     for wkb in shapely.to_wkb(labels.polygons):

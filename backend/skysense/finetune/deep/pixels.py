@@ -78,18 +78,16 @@ class Pixels:
 
 
 def find_pixels(
-    read: Callable[[Tile], Stacks],
+    seen: Callable[[Tile], NDArray[np.bool_]],
     tiling: Tiling,
     labels: PixelLabels,
-    seen_by: tuple[Modality, ...],
     seed: int,
     control: JobControl,
 ) -> Pixels:
-    """Draw the labelled pixels that one of some modalities has seen, as many as `collect` draws for a head.
+    """Draw the labelled pixels that are seen, as many as `collect` draws for a head.
 
     Args:
-        read: gives a tile's imagery.
-        seen_by: the modalities that the model sees.
+        seen: tells (H, W) of a tile's core where the ground was seen.
 
     Raises:
         InputError: fewer than two classes have such a pixel.
@@ -104,16 +102,15 @@ def find_pixels(
             continue
         control.check()
         found, _ = labels.within(layout.compute.grid(window))
-        rows = found.rows + window.row - tile.core.row + margin
-        cols = found.cols + window.col - tile.core.col + margin
-        valid = np.flatnonzero(_seen(read(tile), tiling, seen_by)[rows, cols]) if len(rows) else rows
+        rows, cols = found.rows + window.row - tile.core.row, found.cols + window.col - tile.core.col
+        valid = np.flatnonzero(seen(tile)[rows, cols]) if len(rows) else rows
         if not len(valid):
             continue
         random = np.random.default_rng((seed, tile.row & 0xFFFFFFFF, tile.col & 0xFFFFFFFF))
         order = random.random(len(rows))[valid]
         kept = valid[places := balanced(found.ids[valid], found.polygons[valid], order)]
         index = np.full(len(kept), len(tiles))
-        parts.append((index, rows[kept], cols[kept], found.ids[kept], found.polygons[kept]))
+        parts.append((index, rows[kept] + margin, cols[kept] + margin, found.ids[kept], found.polygons[kept]))
         orders.append(order[places])
         tiles.append(tile)
     classes = np.unique(np.concatenate([part[3] for part in parts])) if parts else np.zeros(0, np.int64)
@@ -131,14 +128,15 @@ def find_pixels(
     return Pixels(tuple(tiles), index[keep], rows[keep], cols[keep], target, polygons[keep], classes)
 
 
-def _seen(stacks: Stacks, tiling: Tiling, modalities: tuple[Modality, ...]) -> NDArray[np.bool_]:
-    """Where one of the modalities saw the ground, in compute pixels of the tile's whole window."""
+def seen_ground(stacks: Stacks, tiling: Tiling, modalities: tuple[Modality, ...]) -> NDArray[np.bool_]:
+    """Where one of the modalities saw the ground, in compute pixels of the tile's core."""
     seen = np.zeros((tiling.side * tiling.scale,) * 2, bool)
     for modality in modalities:
         valid = stacks[modality].valid.any(axis=0)
         factor = seen.shape[0] // valid.shape[0]
         seen |= valid.repeat(factor, 0).repeat(factor, 1)
-    return seen
+    margin = tiling.margin * tiling.scale
+    return seen[margin:-margin, margin:-margin]
 
 
 def weights(pixels: Pixels, places: NDArray[np.int64]) -> NDArray[np.float64]:

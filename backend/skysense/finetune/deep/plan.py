@@ -47,7 +47,15 @@ _FULL = Plan(
     untold=45,
     every=15,
 )
-PLANS = {"lora": _LORA, "full": _FULL}
+#: A small network that begins at random, on features that stay: rates of its size, and steps enough to see every polygon often.
+_DECODER = Plan(
+    PretrainConfig(
+        steps=300, lr=2e-3, lr_end=2e-5, warmup=0.1, weight_decay=0.05, weight_decay_end=0.05, clip=1.0
+    ),
+    untold=50,
+    every=25,
+)
+PLANS = {"lora": _LORA, "full": _FULL, "decoder": _DECODER}
 
 
 def layer_scale(config: ModelConfig) -> Callable[[str], float]:

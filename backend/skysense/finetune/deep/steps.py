@@ -85,13 +85,15 @@ class Material:
 
 
 class Training:
-    """A twin and its classifier while they learn.
+    """A twin and its classifier while they learn; a `adapt.Learner`.
 
     Args:
         trained: what learns, from `weights.prepare`.
         places: of the pixels to learn from.
         number: of this training, for its draws.
     """
+
+    views = VIEWS
 
     def __init__(
         self, trained: Trained, material: Material, places: NDArray[np.int64], plan: Plan, number: int
@@ -142,6 +144,14 @@ class Training:
         own |= {f"classifier.{name}": t for name, t in self.classifier.state_dict().items()}
         modules = {"model": self.trained.model, "classifier": self.classifier}
         return own | optimiser_tensors(self._optimiser, modules)
+
+    def learned(self) -> dict[str, Tensor]:
+        """For the model file."""
+        return self.trained.tensors()
+
+    def held_out_loss(self, polygons: NDArray[np.int64]) -> float:
+        """See `Material.held_out_loss`, of the model as it is now."""
+        return self._material.held_out_loss(self.trained.model, polygons)
 
     def _losses(self, seed: tuple[int, ...]) -> Iterator[Tensor]:
         """The loss of each view of a step that shows a labelled pixel."""

@@ -117,7 +117,7 @@ class Viewer:
             share = weight[choice] / weight[choice].sum()
             choice = np.sort(rng.choice(choice, _PIXELS, replace=False, p=share))
         inputs = self._inputs(pixels.tiles[pixels.tile[pick]], crop, AUGMENTED, rng)
-        return PixelView(inputs, choice, *_turned(crop, rows[choice], cols[choice], size))
+        return PixelView(inputs, choice, *turned(crop, rows[choice], cols[choice], size))
 
     def still(self, places: NDArray[np.int64]) -> Iterator[PixelView]:
         """Every tile with some of the pixels, whole and undisturbed, as a map's features are made from it."""
@@ -152,7 +152,7 @@ def on_device(inputs: Inputs, device: torch.device) -> Inputs:
     return replace(inputs, **moved)
 
 
-def _turned(
+def turned(
     crop: Crop, rows: NDArray[np.int64], cols: NDArray[np.int64], size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where pixels of the crop (`size` compute pixels along its side) are after `Crop.turn`."""

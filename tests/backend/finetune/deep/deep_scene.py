@@ -16,12 +16,12 @@ from skysense.jobs.runner import run
 STEPS, EVERY = 4, 2
 
 
-def shorten():
+def shorten(steps=STEPS, every=EVERY):
     """From now on every training of this process takes a few steps; the plans of before."""
     before = dict(plan.PLANS)
     for mode, own in before.items():
-        rates = replace(own.rates, steps=STEPS, warmup=0.3)
-        plan.PLANS[mode] = replace(own, rates=rates, untold=3, every=EVERY)
+        rates = replace(own.rates, steps=steps, warmup=0.3)
+        plan.PLANS[mode] = replace(own, rates=rates, untold=3, every=every)
     return before
 
 

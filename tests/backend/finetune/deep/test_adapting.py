@@ -207,7 +207,7 @@ def test_without_polygons_to_hold_out_a_fixed_number_of_steps_is_trained(scene, 
 
 
 def test_a_mode_that_is_none_is_refused():
-    with pytest.raises(InputError, match=r"mode is 'deep'.*head, lora, full"):
+    with pytest.raises(InputError, match=r"mode is 'deep'.*head, decoder, lora, full"):
         parse_recipe(
             {"skysense": 1, "task": "finetune", "scene": "s", "output": "o", "options": {"mode": "deep"}},
             Path(),
