@@ -26,6 +26,7 @@ from skysense import (
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import MODES, TARGETS, Options, Recipe, load_recipe, parse_split
+from skysense.scene.selection import parse_rule
 
 EXIT_DONE, EXIT_DEFECT, EXIT_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 
@@ -86,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
             "--precision",
             choices=("float32", "bfloat16"),
             help="of the model's numbers; bfloat16 is faster where the hardware computes in it",
+        )
+        sub.add_argument(
+            "--dates",
+            default="all",
+            type=_dates,
+            metavar="RULE",
+            help="of Sentinel series: all, even:N (N dates evenly over the time) or clearest:N (N with fewest clouds)",
         )
         sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
         sub.add_argument(
@@ -217,6 +225,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _dates(text: str) -> str:
+    parse_rule(text)
+    return text
+
+
 def _run(recipe: Recipe) -> Result:
     from skysense.jobs.runner import run
 
@@ -310,6 +323,7 @@ def _finetune(args: argparse.Namespace) -> Result:
                     "report": args.report,
                     "split": args.split,
                     "verify": args.verify,
+                    "dates": args.dates,
                 },
             },
             Path.cwd(),
@@ -338,6 +352,7 @@ def _predict(args: argparse.Namespace) -> Result:
                 split=args.split and parse_split(args.split),
                 polygons=args.polygons and str(Path.cwd() / args.polygons),
                 polygons_layer=args.polygons_layer,
+                dates=args.dates,
                 **cli_predict.options_of(args),
             ),
         )

@@ -44,6 +44,7 @@ def recipe_of(args: argparse.Namespace, task: str, **options: Any) -> Recipe:
                 "fusion_stride": args.fusion_stride,
                 "precision": args.precision,
                 "verify": args.verify,
+                "dates": args.dates,
                 "area": args.area,
                 "area_crs": args.area_crs,
                 **options,

@@ -169,7 +169,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         InputError: the scene, the labels' file or the backbone cannot be used.
     """
     control.progress(0.0, "Checking the scene")
-    scene = recipe.open_scene()
+    scene = recipe.open_scene(control.note)
     check(scene)
     chosen = recipe.labels or {}
     labels = choose_labels(

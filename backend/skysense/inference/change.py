@@ -78,7 +78,7 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     """
     started = time.monotonic()
     control.progress(0.0, "Checking the scene")
-    scene, options = recipe.open_scene(), recipe.options
+    scene, options = recipe.open_scene(control.note), recipe.options
     check(scene)
     layout = plan_layout(scene, area=options.area, area_crs=options.area_crs)
     periods = split_scene(scene, options.split, layout.modalities)

@@ -59,7 +59,7 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     """
     started = time.monotonic()
     control.progress(0.0, "Checking the scene")
-    scene, options = recipe.open_scene(), recipe.options
+    scene, options = recipe.open_scene(control.note), recipe.options
     check(scene)
     device = pick_device(options.device)
     backbone, precision = open_backbone(recipe.model, device), options.precision or "float32"

@@ -191,7 +191,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
     control.progress(0.0, "Checking the scene")
     if recipe.model is None:
         raise InputError("no model is chosen", "model", "Train one first, or choose a model file")
-    scene = recipe.open_scene()
+    scene = recipe.open_scene(control.note)
     check(scene)
     model = load_model(recipe.model)
     device = pick_device(recipe.options.device, recipe.options.memory_gb)

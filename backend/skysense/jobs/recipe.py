@@ -5,12 +5,14 @@ Standard library only, so that it can be read and checked without torch.
 
 import datetime
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from skysense.errors import InputError
 from skysense.jobs.pretrain_options import PretrainOptions, option_names, parse_pretrain_options
+from skysense.scene.selection import parse_rule
 
 if TYPE_CHECKING:
     from skysense.scene.acquisition import Scene
@@ -68,6 +70,8 @@ class Options:
         workers: processes that make a map together.
         scheduler: of a Dask cluster whose workers make a map together, "tcp://host:port".
         memory_gb: of a GPU's memory that may be used; None: all that is free.
+        dates: which dates of the Sentinel series are used: "all", "even:N" (N of them, evenly over the series' time) or "clearest:N"
+            (N with the largest share of cloud-free pixels; of Sentinel-1 evenly): see `skysense.scene.selection`.
         verify: read the imagery's files in whole to know whether kept features are theirs, not their ends and times alone.
     """
 
@@ -95,6 +99,7 @@ class Options:
     workers: int = 1
     scheduler: str | None = None
     memory_gb: float | None = None
+    dates: str = "all"
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,11 @@ class Recipe:
     pretrain: PretrainOptions | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def open_scene(self) -> "Scene":
-        """The scene, with what its file leaves open found out from the imagery.
+    def open_scene(self, note: Callable[[str], None] | None = None) -> "Scene":
+        """The scene, with what its file leaves open found out from the imagery, and of its series the dates that are used.
+
+        Args:
+            note: is told which these are, where some are left out.
 
         Raises:
             InputError: it cannot be used as it is.
@@ -135,11 +143,17 @@ class Recipe:
         from skysense.scene.scenefile import load_scene, parse_scene
 
         assert self.scene is not None
-        return (
+        scene = (
             load_scene(Path(self.scene))
             if isinstance(self.scene, str)
             else parse_scene(self.scene, self.root)
         )
+        rule = parse_rule(self.options.dates)
+        if rule.kind == "all":
+            return scene
+        from skysense.raster.selection import select_dates
+
+        return select_dates(scene, rule, note)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON, options at their default left out; `parse_recipe` gives an equal one back."""
@@ -320,11 +334,14 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
             raise InputError('"start" must be two numbers', "recipe", "Write [x, y]") from None
         values["start"] = (x, y)
     if not isinstance(values.get("workers", 1), int) or not 1 <= values.get("workers", 1) <= 256:
-        raise InputError(f"workers is {values['workers']!r}", "recipe", "Use a number of processes, 1 or more")
+        raise InputError(
+            f"workers is {values['workers']!r}", "recipe", "Use a number of processes, 1 or more"
+        )
     if values.get("scheduler") is not None and not isinstance(values["scheduler"], str):
         raise InputError(f"scheduler is {values['scheduler']!r}", "recipe", "Write tcp://host:port")
     if values.get("memory_gb") is not None and not float(values["memory_gb"]) > 0:
         raise InputError(f"memory_gb is {values['memory_gb']!r}", "recipe", "Use a number of GB above 0")
+    parse_rule(values.get("dates", "all"))
     if values.get("split") is not None:
         values["split"] = parse_split(values["split"])
     if values.get("polygons") is not None:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from skysense.scene.sensors import SENSORS
 
-#: Band -> (bright, rise). The red edge varies more with the crops than the visible bands do.
-_THRESHOLDS = {
+#: Band -> (bright, rise), bluest first. The red edge varies more with the crops than the visible bands do.
+THRESHOLDS = {
     "B2": (1500.0, 1000.0),
     "B3": (1800.0, 1100.0),
     "B4": (2200.0, 1500.0),
@@ -52,11 +52,11 @@ def series_clouds(
     if not len(values):
         return clouds
     # The band that most dates have; of equals the first, the bluest.
-    name = max(_THRESHOLDS, key=lambda band: int(band_present[:, bands.index(band)].sum()))
+    name = max(THRESHOLDS, key=lambda band: int(band_present[:, bands.index(band)].sum()))
     dates = np.flatnonzero(band_present[:, bands.index(name)])
     if len(dates) < 2:
         return clouds
-    bright, rise = _THRESHOLDS[name]
+    bright, rise = THRESHOLDS[name]
     blue = values[dates, bands.index(name)]
     known = valid[dates]
     ordered = np.sort(np.where(known, blue, np.inf), axis=0)

@@ -25,7 +25,7 @@ from skysense.scene.header import (
     wgs84_bounds,
 )
 from skysense.scene.products import Product, ProductFolder, product_folder, product_of, rasters_in
-from skysense.scene.recognition import Recognition, assign_bands, check_single, decide_modality
+from skysense.scene.recognition import Recognition, assign_bands, check_single, decide_modality, no_bands
 from skysense.scene.remote import exists, stamp
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.structure import check_structure
@@ -313,7 +313,7 @@ class _Examiner:
             alpha=alpha or declared or recognition.alpha,
         )
         if not set(bands) & set(BAND_ORDER[modality]):
-            raise _no_bands(self.header, modality)
+            raise no_bands(self.header, modality)
         if recognition.caution:
             self.cautions.append(recognition.caution)
         return recognition
@@ -367,27 +367,6 @@ def _red(found: Description, error: InputError) -> Description:
     part = f"{error.where} " if error.where and error.where != name else ""  # a band's file in a folder
     fix = f"; {error.fix[:1].lower()}{error.fix[1:]}" if error.fix else ""
     return replace(found, status="red", reason=f"{name}: {part}{error.what}{fix}.")
-
-
-def _no_bands(header: RasterHeader, modality: Modality) -> InputError:
-    sensor = SENSORS[modality]
-    wanted = ", ".join(sensor.bands)
-    if modality == "s2" and header.dtype == "uint8":
-        return InputError(
-            f"has {header.count} bands of 8-bit values without names, which are not reflectance",
-            fix="Use the original product, or assign its bands",
-        )
-    named = [name for name in header.names if name]
-    if named:
-        return InputError(
-            f"none of its bands ({_listed(named[:6])}) is a {sensor.title} band ({wanted})",
-            fix="Assign its bands",
-        )
-    count = "1 band" if header.count == 1 else f"{header.count} bands"
-    return InputError(
-        f"has {count} without names, and their order is not known",
-        fix=f"Assign its bands: which are {wanted}",
-    )
 
 
 def _check_numbers(item: Acquisition) -> None:

@@ -113,6 +113,28 @@ def assign_bands(header: RasterHeader, modality: Modality, file_name: str) -> Re
     )
 
 
+def no_bands(header: RasterHeader, modality: Modality) -> InputError:
+    """What an image is whose bands cannot be told."""
+    sensor = SENSORS[modality]
+    wanted = ", ".join(sensor.bands)
+    if modality == "s2" and header.dtype == "uint8":
+        return InputError(
+            f"has {header.count} bands of 8-bit values without names, which are not reflectance",
+            fix="Use the original product, or assign its bands",
+        )
+    named = [name for name in header.names if name]
+    if named:
+        return InputError(
+            f"none of its bands ({', '.join(named[:6])}) is a {sensor.title} band ({wanted})",
+            fix="Assign its bands",
+        )
+    count = "1 band" if header.count == 1 else f"{header.count} bands"
+    return InputError(
+        f"has {count} without names, and their order is not known",
+        fix=f"Assign its bands: which are {wanted}",
+    )
+
+
 def _radar_bands(header: RasterHeader, file_name: str) -> Recognition:
     if header.count == 1:
         name = polarisation(file_name.rsplit(".", 1)[0])
