@@ -16,6 +16,7 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QIcon
 
 from .inputs import SceneProblem, add_scene_parameters, read_scene
+from .series import add_series, series_option
 
 DEVICE, EXTENT = "DEVICE", "EXTENT"
 
@@ -36,6 +37,7 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
     def add_scene(self) -> None:
         """Add the scene's parameters."""
         add_scene_parameters(self)
+        add_series(self)
 
     def add_advanced(self, parameter: QgsProcessingParameterDefinition) -> None:
         """Add a parameter under "Advanced"."""
@@ -81,6 +83,7 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
         """The recipe's options that every job has; what is at its default is left out, as in every recipe."""
         device = self.parameterAsString(parameters, DEVICE, context).strip()
         options: dict[str, Any] = {} if device in ("", "auto") else {"device": device}
+        options |= series_option(self, parameters, context)
         if parameters.get(EXTENT):
             area = self.parameterAsExtent(parameters, EXTENT, context)
             crs = self.parameterAsExtentCrs(parameters, EXTENT, context)
