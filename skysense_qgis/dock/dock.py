@@ -297,6 +297,8 @@ class SkySenseDock(QgsDockWidget):
             map_first = "Press Train first, or choose a model file."
         elif not first and not Path(model).is_file():
             map_first = f"There is no model file {model}."
+        elif not first:
+            map_first = self.run.extent.missing
         base = self.run.base.missing
         return first or self.labels.missing or base, map_first, images or base
 
@@ -330,6 +332,8 @@ class SkySenseDock(QgsDockWidget):
             root = Path(self._scene_root) if self._scene_root else None
             folder = make_run_folder(Path(self._output_folder()), scene, root)
             keys: dict[str, Any] = {"model": self.run.model.filePath().strip()}
+            if task == MAP:
+                keys["options"] = self.run.extent.options(self._iface.mapCanvas(), folder)
             if task == TRAIN:
                 export_labels(self.labels.layer, folder / "labels.gpkg")
                 labels = {

@@ -21,6 +21,7 @@ from qgis.PyQt.QtWidgets import (
 from ..duration import duration
 from ..models.picker import ModelPicker
 from ..worker.client import WorkerClient
+from .extent import ExtentChoice
 
 _ETA_FROM = 0.03  # before that share of the work the estimate is a guess
 
@@ -76,6 +77,8 @@ class RunSection(QWidget):
         self.folder.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
         self.folder.setDialogTitle("Folder for models and maps")
         self.folder.setToolTip("Each run makes a folder of its own in it")
+        self.extent = ExtentChoice(self)
+        self.extent.changed.connect(self.changed)
         self.base.changed.connect(self.changed)
         for widget in (self.model, self.folder):
             widget.fileChanged.connect(self.changed)
@@ -96,6 +99,7 @@ class RunSection(QWidget):
         base.addWidget(self.adapt_button, 0, Qt.AlignmentFlag.AlignTop)
         form.addRow("Base model", base)
         form.addRow("Trained model", self.model)
+        form.addRow("Map", self.extent)
         form.addRow("Output folder", self.folder)
         buttons = QHBoxLayout()
         buttons.addWidget(self.train_button, 1)
@@ -125,8 +129,8 @@ class RunSection(QWidget):
         self.map_button.setEnabled(not busy and not map_)
         running = "A run is in progress."
         self.train_button.setToolTip(running if busy else train or "Learn the classes from the polygons")
-        self.map_button.setToolTip(running if busy else map_ or "Classify the whole area with the model")
-        for widget in (self.base, self.model, self.folder):
+        self.map_button.setToolTip(running if busy else map_ or "Map it with the model")
+        for widget in (self.base, self.model, self.extent, self.folder):
             widget.setEnabled(not busy)
         if not busy and not self._said:
             self.status.setText(

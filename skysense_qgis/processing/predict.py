@@ -6,22 +6,39 @@ from pathlib import Path
 from typing import Any
 
 from qgis.core import (
+    QgsProcessing,
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingOutputRasterLayer,
     QgsProcessingParameterEnum,
+    QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
+    QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterString,
 )
 
 from .algorithm import SkySenseAlgorithm
+from .finetune import write_labels
 from .inputs import read_split
 from .styling import style_when_loaded
 
 MODEL, FUSION_STRIDE, OUTPUT, CONFIDENCE = "MODEL", "FUSION_STRIDE", "OUTPUT", "CONFIDENCE"
 UNCERTAINTY, SPLIT = "UNCERTAINTY", "SPLIT"
+INSIDE, PRODUCTS, WORKERS = "INSIDE", "PRODUCTS", "WORKERS"
 _STRIDES = ["1", "2", "4"]
+#: What a map of classes may have beside classes and confidence, as the recipe and as people call it.
+_PRODUCTS = {
+    "probabilities": "Probability of every class (a band each)",
+    "entropy": "Entropy: how undecided the probabilities are",
+}
+#: Rasters beside the map: what the worker calls them, and their outputs' names.
+_BESIDE = {
+    "confidence": CONFIDENCE,
+    "uncertainty": UNCERTAINTY,
+    "probabilities": "PROBABILITIES",
+    "entropy": "ENTROPY",
+}
 
 _HELP = """Maps an area with a model that was trained on polygons.
 
@@ -35,7 +52,8 @@ A model of numbers gives a raster of them in the units of its field, and where i
 held 9 in 10 polygons beside it (…_uncertainty.tif). A model of changes compares two periods: those of the training, or those that \
 a day splits which is given here. For a model of whole polygons use “Classify polygons with a model”.
 
-With an extent, only that part is mapped; it equals the cut-out of the map of the whole area. A fusion step of 2 or 4 \
+With an extent or polygons to map inside of, only that part is mapped; it equals the cut-out of the map of the whole area. \
+A run that was cut off goes on where it was when the same map is asked for again. A fusion step of 2 or 4 \
 is faster and coarser where sensors or dates are combined.
 
 The work runs outside QGIS, in the SkySense environment (Settings, Options, SkySense)."""
@@ -76,6 +94,25 @@ class PredictAlgorithm(SkySenseAlgorithm):
             )
         )
         self.add_extent()
+        self.addParameter(
+            QgsProcessingParameterFeatureSource(
+                INSIDE, "Only inside of these polygons", [QgsProcessing.TypeVectorPolygon], optional=True
+            )
+        )
+        self.add_advanced(
+            QgsProcessingParameterEnum(
+                PRODUCTS,
+                "Models of classes: further rasters beside the map",
+                list(_PRODUCTS.values()),
+                allowMultiple=True,
+                optional=True,
+            )
+        )
+        self.add_advanced(
+            QgsProcessingParameterNumber(
+                WORKERS, "Processes that make the map together", defaultValue=1, minValue=1, maxValue=64
+            )
+        )
         self.add_advanced(
             QgsProcessingParameterEnum(
                 FUSION_STRIDE,
@@ -96,6 +133,8 @@ class PredictAlgorithm(SkySenseAlgorithm):
         self.addParameter(QgsProcessingParameterRasterDestination(OUTPUT, "Map"))
         self.addOutput(QgsProcessingOutputRasterLayer(CONFIDENCE, "Confidence"))
         self.addOutput(QgsProcessingOutputRasterLayer(UNCERTAINTY, "Uncertainty, of numbers"))
+        for key, text in _PRODUCTS.items():
+            self.addOutput(QgsProcessingOutputRasterLayer(_BESIDE[key], text))
 
     def problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         problem = super().problem(parameters, context)
@@ -105,7 +144,17 @@ class PredictAlgorithm(SkySenseAlgorithm):
         if not model:
             return "Choose the model file to map with."
         read_split(self.parameterAsString(parameters, SPLIT, context))
+        inside = self.parameterAsSource(parameters, INSIDE, context) if parameters.get(INSIDE) else None
+        if parameters.get(INSIDE) and (inside is None or inside.featureCount() == 0):
+            return "The layer of polygons to map inside of is empty or cannot be opened."
         return "" if Path(model).is_file() else f"The model file {model} does not exist."
+
+    def prepareAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        super().prepareAlgorithm(parameters, context, feedback)
+        self.inside = self.parameterAsSource(parameters, INSIDE, context) if parameters.get(INSIDE) else None
+        return True
 
     def processAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -118,6 +167,7 @@ class PredictAlgorithm(SkySenseAlgorithm):
         split = read_split(self.parameterAsString(parameters, SPLIT, context))
         if split:
             options["split"] = split
+        options |= self._more(parameters, context, Path(output).absolute())
         result = self.run_recipe(
             {
                 "skysense": 1,
@@ -130,20 +180,42 @@ class PredictAlgorithm(SkySenseAlgorithm):
             feedback,
         )
         self._load(context, output, result)
-        beside = {CONFIDENCE: result.get("confidence"), UNCERTAINTY: result.get("uncertainty")}
-        return {OUTPUT: result["map"], **{name: path for name, path in beside.items() if path}}
+        return {
+            OUTPUT: result["map"],
+            **{name: result[key] for key, name in _BESIDE.items() if result.get(key)},
+        }
+
+    def _more(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, output: Path
+    ) -> dict[str, Any]:
+        """The recipe's options on where the map is made, what it consists of, and who makes it."""
+        more: dict[str, Any] = {}
+        if parameters.get(PRODUCTS):  # of nothing chosen QGIS 3.22 makes the first
+            chosen = self.parameterAsEnums(parameters, PRODUCTS, context)
+            more["products"] = [list(_PRODUCTS)[number] for number in chosen]
+        workers = self.parameterAsInt(parameters, WORKERS, context)
+        if workers > 1:
+            more["workers"] = workers
+        if self.inside is not None:
+            # Beside the result, so that the recipe there can be run again as it is.
+            copy = output.with_name(output.name + ".inside.gpkg")
+            write_labels(self.inside, copy, context.transformContext())
+            more |= {"within": str(copy), "within_layer": "labels"}
+        return more
 
     def _load(self, context: QgsProcessingContext, output: str, result: dict[str, Any]) -> None:
         """Have what is beside the map loaded with it, if the map is, and both styled."""
         if not context.willLoadLayerOnCompletion(output):
             return
-        for name, key in ((CONFIDENCE, "confidence"), (UNCERTAINTY, "uncertainty")):
+        for key, name in _BESIDE.items():
             if result.get(key):
                 details = QgsProcessingContext.LayerDetails(key.capitalize(), context.project(), name)
                 context.addLayerToLoadOnCompletion(result[key], details)
         if "range" not in result:
             style_when_loaded(context, output, "class")
             style_when_loaded(context, result["confidence"], "confidence")
+            if result.get("entropy"):
+                style_when_loaded(context, result["entropy"], "numbers", low=0.0, high=100.0)
             return
         low, _, high = result["range"]
         style_when_loaded(context, output, "numbers", low=low, high=high)

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from iface import Iface
-from qgis.core import QgsPalettedRasterRenderer, QgsProject, QgsRasterLayer
+from qgis.core import QgsPalettedRasterRenderer, QgsProject, QgsRasterLayer, QgsRectangle
 from qgis.PyQt.QtCore import QUrl
 from qgis.PyQt.QtWidgets import QLabel, QPushButton, QWidget
 from small_scene import DATES, make_images, make_labels, make_scene
 
 from skysense_qgis.dock.dock import SkySenseDock
+from skysense_qgis.dock.extent import INSIDE, VIEW
 from skysense_qgis.dock.sources import layer_date
 from skysense_qgis.duration import duration
 
@@ -145,6 +146,29 @@ def test_train_stop_a_map_resume_it_from_layers(dock, tmp_path, wait):
     places = group.children()[0].layer()
     assert places.featureCount() == len(suggested[0]["points"]) > 0
     assert f"{places.featureCount()} places" in dock.run.status.text()
+    _maps_a_part(dock, said, wait)
+
+
+def _maps_a_part(dock, said, wait):
+    """Inside of the label polygons, and then what is in view; the map begins in the middle of the view."""
+    labels, canvas = dock.labels.layer, dock._iface.canvas
+    canvas.setDestinationCrs(labels.crs())
+    extent = labels.extent()
+    dock.run.extent.kind.setCurrentText(INSIDE)
+    dock.run.extent.polygons.setLayer(labels)
+    dock.run.map_button.click()
+    wait(lambda: len(said["mapped"]) > 1 or len(said["failed"]) > 1, 60)
+    inside = dock.results.layers[0]
+    assert extent.buffered(20).contains(inside.extent()) and inside.extent().contains(extent.buffered(-20))
+    view = QgsRectangle.fromCenterAndSize(extent.center(), 200, 150)
+    canvas.setExtent(view)
+    dock.run.extent.kind.setCurrentText(VIEW)
+    dock.run.map_button.click()
+    wait(lambda: len(said["mapped"]) > 2 or len(said["failed"]) > 1, 60)
+    assert len(said["failed"]) == 1
+    options = dock.jobs.recipe["options"]
+    assert options["start"] == [canvas.extent().center().x(), canvas.extent().center().y()]
+    assert canvas.extent().buffered(20).contains(dock.results.layers[0].extent())
 
 
 def test_a_killed_worker_leaves_a_sentence_and_a_working_panel(dock, client, tmp_path, wait):

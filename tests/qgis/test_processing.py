@@ -208,6 +208,25 @@ def test_the_map_is_the_very_same_from_the_cli_and_is_styled_when_loaded(
         assert layer.renderer().type() == kind
 
 
+def test_a_map_inside_of_polygons_with_more_rasters_by_two_processes(provider, model, scene, tmp_path):
+    labels, output = make_labels(), tmp_path / "map.tif"
+    QgsProject.instance().addMapLayer(labels)
+    result = run(
+        "predict",
+        {"SCENE": str(scene), "MODEL": model, "INSIDE": labels.id(), "PRODUCTS": [0, 1], "WORKERS": 2, "OUTPUT": str(output)},
+    )  # fmt: skip
+    assert Path(result["PROBABILITIES"]).name == "map_probabilities.tif"
+    assert QgsRasterLayer(result["PROBABILITIES"]).bandCount() == 2
+    assert QgsRasterLayer(result["ENTROPY"]).isValid()
+    assert labels.extent().buffered(20).contains(QgsRasterLayer(str(output)).extent())
+    options = json.loads((tmp_path / "map.tif.recipe.json").read_text())["options"]
+    assert options["products"] == ["probabilities", "entropy"] and Path(options["within"]).is_file()
+    empty = QgsVectorLayer("Polygon?crs=EPSG:32631", "empty", "memory")
+    QgsProject.instance().addMapLayer(empty)
+    with pytest.raises(QgsProcessingException, match="to map inside of is empty"):
+        run("predict", {"SCENE": str(scene), "MODEL": model, "INSIDE": empty.id(), "OUTPUT": str(output)})
+
+
 def test_an_extent_maps_the_cut_out(provider, python, model, scene, tmp_path):
     whole, part = tmp_path / "whole.tif", tmp_path / "part.tif"
     run("predict", {"SCENE": str(scene), "MODEL": model, "OUTPUT": str(whole)})
