@@ -37,11 +37,11 @@ def measured(folder: Path, mode: str, work: Path) -> dict[str, Any]:
     trained = command("finetune", str(folder), "--out", str(model), "--mode", mode, "--device", "cpu")
     mapped = command("predict", str(folder), "--model", str(model), "--out", str(out), "--device", "cpu")
     found = command("evaluate", str(folder), "--map", str(out))
-    adaptation = command("info", str(model)).get("adaptation", {})
+    told = command("info", str(model))
     return {
         "miou": round(found["miou"], 4),
         "judged": trained["report"]["miou"] and round(trained["report"]["miou"], 4),
-        "steps": adaptation.get("steps", 0),
+        "steps": told.get("adaptation", told.get("decoder", {})).get("steps", 0),
         "train_s": trained["s"],
         "map_s": mapped["s"],
     }

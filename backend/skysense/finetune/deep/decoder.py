@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skysense.errors import InputError
 from skysense.finetune.features import Block, TileFeatures
 
 #: Before the names of a model file's tensors.
@@ -159,9 +160,19 @@ def strides_of(entries: Sequence[Entry]) -> tuple[int, ...]:
 
 
 def decoder_of(entries: Sequence[Entry], tensors: Mapping[str, Tensor], classes: int) -> Decoder:
-    """The decoder of K classes whose tensors are among a model file's, in evaluation mode."""
+    """The decoder of K classes whose tensors are among a model file's, in evaluation mode.
+
+    Raises:
+        InputError: the tensors are not those of such a decoder.
+    """
     decoder = Decoder(entries, classes)
-    decoder.load_state_dict(
-        {name.removeprefix(PREFIX): t for name, t in tensors.items() if name.startswith(PREFIX)}
-    )
+    own = {name.removeprefix(PREFIX): t for name, t in tensors.items() if name.startswith(PREFIX)}
+    try:
+        decoder.load_state_dict(own)
+    except RuntimeError:
+        raise InputError(
+            "holds a decoder of another version of SkySense",
+            "the model file",
+            "Train it again with this version",
+        ) from None
     return decoder.eval()

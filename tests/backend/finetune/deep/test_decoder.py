@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from skysense.errors import InputError
 from skysense.finetune.deep.decoder import PREFIX, Decoder, Entry, decoder_of, spread, strides_of
 from skysense.finetune.deep.decoder_steps import at_places
 from skysense.finetune.deep.decoder_views import FeatureViewer
@@ -85,6 +86,8 @@ def test_a_file_gives_the_decoder_back():
     assert not again.training
     maps = {name: torch.randn(1, dim, 16, 16) for name, dim, _, _ in SERIES}
     assert torch.equal(again(maps, 16), decoder(maps, 16))
+    with pytest.raises(InputError, match="decoder of another version"):
+        decoder_of(entries, {**tensors, PREFIX + "out.bias": torch.zeros(7)}, 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
