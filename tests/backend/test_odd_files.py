@@ -162,6 +162,20 @@ def test_what_can_be_used(tmp_path: Path, name: str, status: str, modality: str,
     assert np.abs(seen).max() < 1e3 and seen.std(axis=1).max() > 0
 
 
+def test_unnamed_bands_can_be_used_once_the_user_says_which_they_are(tmp_path: Path) -> None:
+    path = FOLDER / "spacenet_ms1.tif"
+    row = {"modality": "hr", "path": path.name, "bands": {"B": 1, "G": 2, "R": 3, "NIR": 4}}
+    with rasterio.open(job(tmp_path, "embed", row, options=middle(path))["embedding"]) as features:
+        assert features.dtypes[0] == "float32" and np.isfinite(features.read()).all()
+
+
+def test_dates_that_no_name_tells_are_asked_for() -> None:
+    rows = [{"modality": "s2", "path": f"jaca/Jaca_{number}.tif"} for number in (1, 2, 3)]
+    scene = parse_scene({"version": 1, "name": "odd", "acquisitions": rows}, FOLDER)
+    errors = validate(scene, labels=False).errors
+    assert len(errors) == 3 and all("Enter the acquisition date" in error for error in errors)
+
+
 def test_a_file_without_a_valid_pixel() -> None:
     found = describe(FOLDER / "all-nodata.tif")
     assert (found.status, found.modality, found.empty) == ("amber", "hr", True)
