@@ -26,6 +26,9 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         help="where to begin, in --area-crs; default: at the top",
     )
     sub.add_argument(
+        "--blend", action="store_true", help="let neighbouring tiles pass into each other at their borders"
+    )
+    sub.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that make the map together"
     )
     sub.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster that makes the map")
@@ -48,6 +51,7 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
         "within": args.within and str(Path.cwd() / args.within),
         "within_layer": args.within_layer,
         "products": tuple(args.products),
+        "blend": args.blend,
         "start": tuple(args.start) if args.start else None,
         "workers": args.workers,
         "scheduler": args.scheduler,

@@ -121,6 +121,11 @@ class TileFeatures:
     maps: dict[str, FeatureMap]
     valid: NDArray[np.bool_]
 
+    def grown(self, pixels: int) -> "TileFeatures":
+        """The maps for a core that begins so many compute pixels further up and left, as far as they reach; validity as it is."""
+        moved = {name: replace(m, origin=m.origin - pixels) for name, m in self.maps.items()}
+        return replace(self, maps=moved)
+
     def on(self, device: torch.device) -> "TileFeatures":
         """The same on a device."""
         moved = {name: replace(m, stored=m.stored.to(device)) for name, m in self.maps.items()}
@@ -262,8 +267,7 @@ class FeatureExtractor:
         """The model's inputs, the series, and where something was seen."""
         scale = self._tiling.scale
         margin = self._tiling.margin * scale
-        # With HR, one 10 m pixel more than the core, so that the scores can be interpolated at its edge.
-        halo = 1 if scale > 1 else 0
+        halo = self._tiling.halo
         seen = np.zeros((self._tiling.side * scale,) * 2, bool)
         maps: dict[str, FeatureMap] = {}
         inputs = Inputs()
@@ -289,7 +293,7 @@ class FeatureExtractor:
     def _computed(self, data: TileInput) -> TileFeatures:
         """All blocks but HR values."""
         scale, inputs = self._tiling.scale, data.inputs
-        margin, halo = self._tiling.margin * scale, 1 if scale > 1 else 0
+        margin, halo = self._tiling.margin * scale, self._tiling.halo
         if not data.seen.any():
             return TileFeatures(data.tile, {}, data.seen)
         maps = {name: feature for name, feature in data.spectral.items() if name != _HR_BANDS}

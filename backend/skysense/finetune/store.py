@@ -164,6 +164,7 @@ def open_store(
             tiling.side,
             tiling.margin,
             tiling.shift,
+            tiling.halo,
         ],
         "weights": weights,
         "device": device.type,

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,7 +52,8 @@ class TileCanvas:
     ) -> None:
         self._extractor, self._painter, self._tiling = extractor, painter, tiling
         self._area, self._depth, self._stride, self._wanted = area, depth, stride, wanted
-        self._side = tiling.core // stride
+        self._side, self._blend = tiling.core // stride, tiling.blend // stride
+        self._whole = slice(-self._blend, self._side + self._blend)
         readers = max(1, min(_MOST_READERS, (os.cpu_count() or 1) // 2))
         self._pool = ThreadPoolExecutor(readers, thread_name_prefix="read")
         self._ahead = readers + 1
@@ -87,6 +89,7 @@ class TileCanvas:
         """
         values = torch.zeros(self._depth, window.height, window.width)
         valid = torch.zeros(window.height, window.width, dtype=torch.bool)
+        weight = torch.zeros_like(valid, dtype=torch.float32)
         taken = deque[tuple[Key, Part]]()
         for tile, part in self._needed([window]):
             control.check()
@@ -94,12 +97,26 @@ class TileCanvas:
             core = self._core(tile)
             places = zip(part, (core.row - window.row, core.col - window.col), painted.at)
             to, of = zip(*((_moved(p, start), _moved(p, -own.start)) for p, start, own in places))
-            values[:, *to] = painted.values[:, *of]
-            valid[to] = painted.valid[of]
+            if not self._blend:
+                values[:, *to] = painted.values[:, *of]
+                valid[to] = painted.valid[of]
+            elif painted.seen:
+                share = self._ramp(part[0])[:, None] * self._ramp(part[1])
+                values[:, *to] += share * painted.values[:, *of]
+                weight[to] += share
+                valid[to] |= painted.valid[of]
             taken.append(((tile.row, tile.col), part))
         for key, part in taken:
             self._held.taken(key, part)
+        if self._blend:
+            values /= weight.clamp_min(torch.finfo(torch.float32).tiny)
         return values, valid
+
+    def _ramp(self, span: slice) -> Tensor:
+        """Weights of a tile's rows or columns, counted from its core's: those of two neighbours add up to 1."""
+        place = torch.arange(span.start, span.stop) + 0.5
+        edge = torch.minimum(place, self._side - place)  # cells from the core's edge inwards
+        return ((edge + self._blend) / (2 * self._blend)).clamp(0, 1)
 
     def _needed(self, windows: Iterable[Window]) -> Iterator[tuple[Tile, Part]]:
         """The tiles of each window, and which rows and columns of their cores."""
@@ -107,10 +124,11 @@ class TileCanvas:
             inside = window.intersect(self._area)
             if inside is None:
                 continue
-            pixels = (size * self._stride for size in (inside.row, inside.col, inside.height, inside.width))
+            reach = inside.grow(self._blend)
+            pixels = (size * self._stride for size in (reach.row, reach.col, reach.height, reach.width))
             for tile in self._tiling.over(Window(*pixels)):
                 core = self._core(tile)
-                part = core.intersect(inside)
+                part = core.grow(self._blend).intersect(inside)
                 if part is not None and (self._wanted is None or self._wanted(tile)):
                     yield tile, core.slices(part)
 
@@ -144,11 +162,12 @@ class TileCanvas:
     def _paint(self, data: TileInput) -> Painted:
         features = self._extractor.features(data)
         if not features.valid.any():
-            return nothing(self._side, self._depth)
+            return nothing(self._whole, self._depth)
         cells = features.valid.reshape(self._side, self._stride, self._side, self._stride)
         valid = torch.from_numpy(cells.mean(axis=(1, 3)) >= 0.5)
-        whole = slice(0, self._side)
-        return Painted(self._painter(features, self._side).cpu(), valid, (whole, whole))
+        side = self._whole.stop - self._whole.start
+        values = self._painter(features.grown(self._blend * self._stride), side).cpu()
+        return Painted(values, F.pad(valid, (self._blend,) * 4), (self._whole, self._whole))
 
 
 def _moved(span: slice, by: int) -> slice:

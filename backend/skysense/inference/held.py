@@ -18,11 +18,18 @@ Part = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Painted:
-    """Values (K, S, S) and validity (S, S) of a tile, or of an edge of it: `at` says of which rows and columns."""
+    """A tile, or an edge of it.
+
+    Attributes:
+        values: (K, S, S), more where tiles are blended; valid: the same rows and columns, of the core only.
+        at: which rows and columns, counted from the core's.
+        seen: False: nothing was seen in the tile, and its values mean nothing.
+    """
 
     values: Tensor
     valid: Tensor
     at: Part
+    seen: bool = True
 
     def covers(self, part: Part) -> bool:
         """Whether rows and columns of the core are all here."""
@@ -33,7 +40,7 @@ class Painted:
         rows, cols = (
             slice(asked.start - own.start, asked.stop - own.start) for own, asked in zip(self.at, part)
         )
-        return Painted(self.values[:, rows, cols].clone(), self.valid[rows, cols].clone(), part)
+        return Painted(self.values[:, rows, cols].clone(), self.valid[rows, cols].clone(), part, self.seen)
 
     @property
     def bytes(self) -> int:
@@ -68,11 +75,12 @@ class HeldTiles:
 
     def taken(self, key: Key, part: Part) -> None:
         """A window has taken a part of a tile."""
-        whole = slice(0, self._side)
         held = self._tiles.get(key, ())
-        if self._edge is None or part != (whole, whole) or not held or not held[0].covers(part):
+        core = all(asked.start <= 0 and self._side <= asked.stop for asked in part)
+        if self._edge is None or not core or not held or not held[0].covers(part):
             return
-        last = slice(self._side - self._edge, self._side)
+        whole = held[0].at[0]
+        last = slice(self._side - self._edge, whole.stop)
         self._replace(key, tuple(held[0].cut(edge) for edge in ((last, whole), (whole, last))))
 
     def _replace(self, key: Key, parts: tuple[Painted, ...]) -> None:
@@ -84,10 +92,8 @@ class HeldTiles:
             self._bytes -= sum(old.bytes for old in gone)
 
 
-def nothing(side: int, depth: int) -> Painted:
-    """A tile where nothing was seen; it takes no memory to speak of."""
-    whole = slice(0, side)
-    return Painted(
-        torch.zeros(1, 1, 1).expand(depth, side, side), torch.zeros(1, 1, dtype=torch.bool).expand(side, side),
-        (whole, whole),
-    )  # fmt: skip
+def nothing(whole: slice, depth: int) -> Painted:
+    """A tile of these rows and columns where nothing was seen; it takes no memory to speak of."""
+    size = whole.stop - whole.start
+    empty = torch.zeros(1, 1, dtype=torch.bool).expand(size, size)
+    return Painted(torch.zeros(1, 1, 1).expand(depth, size, size), empty, (whole, whole), seen=False)

@@ -125,7 +125,7 @@ class Session:
             "output": repr(self.layout.output),
             "fusion_stride": self.recipe.options.fusion_stride,
             "precision": self.precision,
-            "tiles": [tiling.side, tiling.margin, tiling.shift],
+            "tiles": [tiling.side, tiling.margin, tiling.shift, tiling.halo, tiling.blend],
             "products": self.recipe.options.products,
             "within": self.within and self.within.digest,
             **({"split": str(self.periods.split)} if self.periods else {}),
@@ -217,7 +217,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         device,
         recipe.options.precision or str(inputs.get("precision", "float32")),
         layout,
-        plan_tiles(layout),
+        plan_tiles(layout, recipe.options.blend),
         within,
     )
 

@@ -66,6 +66,7 @@ class Options:
         products: of a class map: see `PRODUCTS`.
         within: a vector file with the polygons that a map is made inside of; None: all of the area.
         within_layer: the layer in it, where it has several.
+        blend: neighbouring tiles of a map pass into each other, instead of each keeping to its core.
         start: (x, y) in `area_crs`: where a map begins; None: at the top.
         workers: processes that make a map together.
         scheduler: of a Dask cluster whose workers make a map together, "tcp://host:port".
@@ -95,6 +96,7 @@ class Options:
     products: tuple[str, ...] = ()
     within: str | None = None
     within_layer: str | None = None
+    blend: bool = False
     start: tuple[float, float] | None = None
     workers: int = 1
     scheduler: str | None = None
@@ -333,6 +335,8 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         except (TypeError, ValueError):
             raise InputError('"start" must be two numbers', "recipe", "Write [x, y]") from None
         values["start"] = (x, y)
+    if not isinstance(values.get("blend", False), bool):
+        raise InputError(f"blend is {values['blend']!r}", "recipe", "Use true or false")
     if not isinstance(values.get("workers", 1), int) or not 1 <= values.get("workers", 1) <= 256:
         raise InputError(
             f"workers is {values['workers']!r}", "recipe", "Use a number of processes, 1 or more"

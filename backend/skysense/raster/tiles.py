@@ -6,7 +6,7 @@ pixels right and below of it, by which measurements tell whether seams show).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skysense.raster.grid import Grid, Window
 from skysense.raster.layout import Layout
@@ -36,12 +36,17 @@ class Tiling:
         layout: the scene's grids.
         side: base pixels of a tile's side; margin: base pixels dropped at each side.
         shift: base pixels by which the grid of tiles is moved.
+        halo: base pixels around the core that fused features and series reach.
+        blend: compute pixels on either side of a border across which neighbouring tiles pass into each other; 0: each keeps to its
+            core.
     """
 
     layout: Layout
     side: int
     margin: int
     shift: int = 0
+    halo: int = 0
+    blend: int = 0
 
     @property
     def scale(self) -> int:
@@ -78,17 +83,25 @@ class Tiling:
                 yield self.tile(row, col)
 
 
-def plan_tiles(layout: Layout) -> Tiling:
+def plan_tiles(layout: Layout, blend: bool = False) -> Tiling:
     """The tiling of a scene: 64 base pixels of 10 m (the encoders' native size), or 1,024 HR pixels when HR is alone.
 
     The margin is one ViT patch, or two windows of Swin's deepest stage: enough that no seam shows, little enough
     that the overlap costs at most 31 % more.
+
+    Args:
+        blend: let neighbouring tiles pass into each other. With HR alone that is free; fusion has more pixels to fuse.
     """
     if layout.modalities == ("hr",):
-        return Tiling(layout, side=1024, margin=64)
-    return Tiling(layout, side=64, margin=4)
+        return Tiling(layout, side=1024, margin=64, blend=_HR_BLEND if blend else 0)
+    plain = Tiling(layout, side=64, margin=4)
+    # With HR, one 10 m pixel more, so that the scores can be interpolated at the edge.
+    width, more = _BLEND if blend else 0, 1 if plain.scale > 1 else 0
+    return replace(plain, halo=width + more, blend=width * plain.scale)
 
 
+#: Pixels on either side of a border across which tiles are blended: of HR alone, and of 10 m.
+_HR_BLEND, _BLEND = 32, 2
 #: Tiles along a chunk of Sentinel data at most, and chunks along a map that there should be if the map is that large.
 _TILES_PER_CHUNK, _CHUNKS_ACROSS = 8, 8
 

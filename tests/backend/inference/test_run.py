@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,15 @@ import shapely
 import torch
 from scene_files import job, part
 from skysense.errors import InputError
+from skysense.finetune.features import FeatureMap, TileFeatures, over_core
 from skysense.inference import crew
+from skysense.inference.canvas import TileCanvas
 from skysense.inference.lock import NAME, RunLock
 from skysense.jobs.control import JobControl
+from skysense.raster.grid import Lattice, Window
+from skysense.raster.layout import Layout, plan_layout
+from skysense.raster.tiles import plan_tiles
+from skysense.scene.scenefile import load_scene
 from skysense.synthetic.landscape import make_landscape
 
 SIDE = 1_500  # metres: 150 pixels, nine chunks or more
@@ -201,7 +208,7 @@ def test_a_dask_cluster_gives_the_same_bytes_even_if_a_worker_dies(scene, model,
 def test_a_cluster_that_is_not_there(scene, model, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(crew, "_PATIENCE", "1s")
-    with pytest.raises(InputError, match="tcp://127.0.0.1:1: cannot be reached"):
+    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:1: cannot be reached"):
         job("predict", scene, tmp_path / "m.tif", model=model, options={"scheduler": "tcp://127.0.0.1:1"})
 
 
@@ -286,3 +293,56 @@ def test_a_map_within_polygons_is_the_whole_map_inside_of_them(scene, model, map
     )
     with pytest.raises(InputError, match=r"far\.gpkg: lies outside the imagery"):
         job("predict", scene, out, model=model, options={"within": str(tmp_path / "far.gpkg")})
+
+
+def test_blended_tiles_differ_near_borders_only_and_depend_on_no_part(scene, model, map_path, tmp_path):
+    out, cut = tmp_path / "map.tif", tmp_path / "part.tif"
+    job("predict", scene, out, model=model, options={"blend": True, "products": ["probabilities"]})
+    layout = plan_layout(load_scene(scene))
+    west, _, _, north = layout.output.bounds
+    area = [west + 300, north - 1_100, west + 1_200, north - 100]
+    options = {"blend": True, "area": area, "area_crs": layout.output.crs, "start": [west + 900, north - 900]}
+    job("predict", scene, cut, model=model, options=options)
+    with rasterio.open(out) as one, rasterio.open(cut) as two, rasterio.open(map_path) as three:
+        blended, part_of_it, plain = one.read(1), two.read(1), three.read(1)
+    assert np.array_equal(part_of_it, blended[10:110, 30:120])
+    tiles = plan_tiles(layout)
+    rows, cols = (
+        np.arange(start, start + size) % tiles.core
+        for start, size in ((layout.area.row, layout.area.height), (layout.area.col, layout.area.width))
+    )
+    away = [np.minimum(place, tiles.core - 1 - place) for place in (rows, cols)]
+    far = np.minimum(away[0][:, None], away[1]) >= 4  # blended over two pixels, averaged over two
+    assert np.array_equal(blended[far], plain[far]) and (blended == plain).mean() > 0.99
+    job("predict", scene, tmp_path / "plain.tif", model=model, options={"products": ["probabilities"]})
+    shares = []
+    for name in ("map", "plain"):
+        with rasterio.open(tmp_path / f"{name}_probabilities.tif") as source:
+            shares.append(source.read().astype(int))
+    differ = (shares[0] != shares[1]).any(0)
+    assert not differ[far].any() and differ[~far].any()
+
+
+def test_hr_alone_is_blended_from_what_its_tiles_hold_already(tmp_path):
+    """Values that are a plane in every tile, each tile with its own offset: between two tiles they pass evenly."""
+    lattice = Lattice("EPSG:32632", 1.0)
+    area = Window(0, 0, 300, 300)
+    layout = Layout(("hr",), lattice, 1, area, lattice.grid(area), True)
+    tiling = replace(plan_tiles(layout, blend=True), side=160, margin=30, blend=20)
+
+    class Offsets:
+        def read(self, tile):
+            return tile
+
+        def features(self, tile):
+            values = torch.full((1, 160, 160), float(tile.row))
+            return TileFeatures(tile, {"a": FeatureMap(values, 1, 30)}, np.ones((100, 100), bool))
+
+    canvas = TileCanvas(Offsets(), lambda f, side: over_core(f.maps["a"], side), tiling, area, 1)
+    values, valid = canvas.window(area, JobControl(lambda event: None))
+    canvas.close()
+    column = values[0, :, 150].numpy()
+    assert valid.all() and torch.allclose(values[0], values[0, :, 150:151], atol=1e-6)
+    np.testing.assert_allclose(column[20:80], 0, atol=1e-6)
+    np.testing.assert_allclose(column[120:180], 1, atol=1e-6)
+    np.testing.assert_allclose(column[80:120], (np.arange(40) + 0.5) / 40, atol=1e-6)
