@@ -87,7 +87,7 @@ def label(ids: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]
     # Of two runs one above the other the first common pixel is enough.
     same &= begins[1:] | begins[:-1] | ~np.pad(same[:, :-1], ((0, 0), (1, 0)))
     root = connect(int(runs[-1, -1]) + 1, np.stack((runs[:-1][same], runs[1:][same]), 1))
-    firsts, numbers = np.unique(root, return_inverse=True)
+    firsts, numbers = _numbered(root)
     return numbers.astype(np.int32)[runs], ids[begins][firsts]
 
 
@@ -133,13 +133,15 @@ def find_components(classes: ClassMap, control: JobControl, neighbours: bool = F
         left, left_ids = pieces[:, -1], ids[:, -1]
         done += ids.size
         control.progress(done / total, "Finding connected areas")
-    firsts, members = np.unique(connect(starts[-1], np.concatenate(joined)), return_inverse=True)
+    pairs = np.concatenate(beside)
+    beside.clear()  # as large as all the rest
+    firsts, members = _numbered(connect(starts[-1], np.concatenate(joined)))
     return Components(
         np.array(starts),
         members,
         np.concatenate(kinds)[firsts],
         np.bincount(members, np.concatenate(areas)).astype(np.float64),
-        distinct_pairs(*members[np.concatenate(beside)].T),
+        distinct_pairs(*members[pairs].T),
     )
 
 
@@ -150,6 +152,14 @@ def distinct_pairs(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[
     if not len(one):
         return np.empty((0, 2), np.int64)
     low, high = np.minimum(one, other), np.maximum(one, other)
-    # One number a pair sorts ten times faster than rows do.
+    # One number a pair sorts ten times faster than rows do; np.unique would take several times the memory.
     width = int(high.max()) + 1
-    return np.stack(np.divmod(np.unique(low * width + high), width), 1)
+    keys = low * width + high
+    keys.sort()
+    return np.stack(np.divmod(keys[np.append(True, keys[1:] != keys[:-1])], width), 1)
+
+
+def _numbered(root: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of what `connect` gives: the lowest member of each group, and (count,) the number of each one's group, from 0 in that order."""
+    is_root = root == np.arange(len(root))
+    return np.flatnonzero(is_root), (np.cumsum(is_root) - 1)[root]
