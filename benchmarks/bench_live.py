@@ -61,7 +61,12 @@ def main() -> None:
         command = ["/usr/bin/python3", str(script), str(parts), *sys.argv[1:]]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    result = {"screen": [1200, 800], "limit_s": LIMIT_S, "all_s": max(found["drawing_s"]["all"]), **found}
+    result = {
+        "screen": [1200, 800],
+        "limit_s": LIMIT_S,
+        "all_s": max(found["drawing"]["all"]["seconds"]),
+        **found,
+    }
     print(json.dumps(result, indent=1))
     if not quick:
         write_result("live", result)
