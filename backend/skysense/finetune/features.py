@@ -25,7 +25,7 @@ from skysense.model.regions import RegionMatch
 from skysense.model.skysense import SkySense
 from skysense.raster.crs import transformer
 from skysense.raster.layout import Layout
-from skysense.raster.neighbourhood import local_mean
+from skysense.raster.neighbourhood import Neighbourhoods, local_mean
 from skysense.raster.reader import SceneReader, Stack
 from skysense.raster.tiles import Tile, Tiling
 from skysense.scene.sensors import SENSORS, Modality
@@ -365,10 +365,15 @@ class FeatureExtractor:
                 mask, torch.from_numpy(picture[present]).to(self._device), values[: len(present)]
             )
             valid |= mask
-        values = values * valid
-        mean = local_mean(values, valid, _TEXTURE_WINDOW)
-        square = local_mean(values * values, valid, _TEXTURE_WINDOW)
-        return torch.cat([values, mean, (square - mean * mean).clamp_min(0).sqrt()])
+        count, around = len(columns), Neighbourhoods(valid, _TEXTURE_WINDOW)
+        found = torch.empty(3 * count, height, width, device=self._device)
+        # Band by band: what lies between is then small.
+        for band in range(count):
+            value = values[band] * valid
+            mean, square = around.mean(value[None])[0], around.mean(value.square()[None])[0]
+            found[band], found[count + band] = value, mean
+            found[2 * count + band] = square.sub_(mean.square()).clamp_min_(0).sqrt_()
+        return found
 
 
 def _rounded(values: Tensor, stride: int, origin: int) -> FeatureMap:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from skysense.errors import InputError
+from skysense.inference.heap import give_back
 from skysense.inference.journal import digest_of
 from skysense.inference.lock import RunLock
 from skysense.inference.making import Making
@@ -178,6 +179,7 @@ def compute_share(order: Order, numbers: list[int]) -> None:
     making.expect([chunks[number] for number in missing])
     for number in missing:
         write_chunk(layers, order.folder, chunks[number], making.compute(chunks[number], control))
+        give_back()
 
 
 def _open(order: Order, control: JobControl) -> Making:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 #: Bytes of tile values that are kept, but always those of so many tiles that one window needs no tile twice.
-_BYTES, _AT_LEAST = 64 * 2**20, 6
+_BYTES, _AT_LEAST = 32 * 2**20, 4
 
 Key = tuple[int, int]
 Part = tuple[slice, slice]

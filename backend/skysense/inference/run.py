@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from skysense.errors import InputError
+from skysense.inference.heap import give_back
 from skysense.inference.journal import begin, close_journal, journal_folder
 from skysense.inference.layers import Layer
 from skysense.inference.lock import RunLock
@@ -131,6 +132,7 @@ def compute_alone(making: Making, folder: Path, lock: RunLock, control: JobContr
             lock.check()
             done += 1
             writing = writer.submit(_write, layers, folder, chunks, number, values, done, control)
+            give_back()
         if writing is not None:
             writing.result()
 

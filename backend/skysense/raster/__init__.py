@@ -3,6 +3,6 @@
 import os
 
 # GDAL's block cache is process-wide and grows to 5 % of the memory unless told otherwise; it reads this once.
-# 256 MB hold the blocks that neighbouring tiles of a year of Sentinel-2 share (with 64 MB each was decoded several times), and no
-# more: the memory of a map must not grow with it.
-os.environ.setdefault("GDAL_CACHEMAX", "256")
+# 64 MB hold the blocks that neighbouring tiles share, and no more: the memory of a map must not grow with it. (With 256 MB a map of a
+# year of Sentinel-2 takes 3 % less processor time.)
+os.environ.setdefault("GDAL_CACHEMAX", "64")

@@ -24,17 +24,29 @@ def box(values: Tensor, window: int) -> Tensor:
     total = rows[..., :width].clone()
     for shift in range(1, window):
         total += rows[..., shift : shift + width]
-    return total / window**2
+    return total.div_(window**2)
 
 
-def local_mean(values: Tensor, valid: Tensor, window: int) -> Tensor:
-    """Mean over the valid pixels of a centred square window; 0 where there are none.
+class Neighbourhoods:
+    """The valid pixels of the centred square windows around all pixels.
 
     Args:
-        values: (C, H, W); what stands under invalid pixels never matters.
         valid: (H, W) bool.
         window: side in pixels, odd.
     """
-    weight = valid.to(values)[None]
-    share = box(weight, window)
-    return box(values.where(valid, 0), window) / share.clamp_min(0.5 / window**2)
+
+    def __init__(self, valid: Tensor, window: int) -> None:
+        self._valid, self._window = valid, window
+        self._share = box(valid.float()[None], window).clamp_min(0.5 / window**2)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of values (C, H, W) over the valid pixels of each window; 0 where there are none.
+
+        What stands under invalid pixels never matters.
+        """
+        return box(values.where(self._valid, 0), self._window).div_(self._share)
+
+
+def local_mean(values: Tensor, valid: Tensor, window: int) -> Tensor:
+    """Mean over the valid pixels of a centred square window; 0 where there are none. Arguments as of `Neighbourhoods`."""
+    return Neighbourhoods(valid, window).mean(values)
