@@ -10,6 +10,7 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingOutputRasterLayer,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
@@ -25,7 +26,7 @@ from .styling import style_when_loaded
 
 MODEL, FUSION_STRIDE, OUTPUT, CONFIDENCE = "MODEL", "FUSION_STRIDE", "OUTPUT", "CONFIDENCE"
 UNCERTAINTY, SPLIT = "UNCERTAINTY", "SPLIT"
-INSIDE, PRODUCTS, WORKERS = "INSIDE", "PRODUCTS", "WORKERS"
+INSIDE, PRODUCTS, BLEND, WORKERS = "INSIDE", "PRODUCTS", "BLEND", "WORKERS"
 _STRIDES = ["1", "2", "4"]
 #: What a map of classes may have beside classes and confidence, as the recipe and as people call it.
 _PRODUCTS = {
@@ -106,6 +107,13 @@ class PredictAlgorithm(SkySenseAlgorithm):
                 list(_PRODUCTS.values()),
                 allowMultiple=True,
                 optional=True,
+            )
+        )
+        self.add_advanced(
+            QgsProcessingParameterBoolean(
+                BLEND,
+                "Let neighbouring tiles pass into each other (slower with Sentinel data)",
+                defaultValue=False,
             )
         )
         self.add_advanced(
@@ -193,6 +201,8 @@ class PredictAlgorithm(SkySenseAlgorithm):
         if parameters.get(PRODUCTS):  # of nothing chosen QGIS 3.22 makes the first
             chosen = self.parameterAsEnums(parameters, PRODUCTS, context)
             more["products"] = [list(_PRODUCTS)[number] for number in chosen]
+        if self.parameterAsBool(parameters, BLEND, context):
+            more["blend"] = True
         workers = self.parameterAsInt(parameters, WORKERS, context)
         if workers > 1:
             more["workers"] = workers

@@ -213,14 +213,18 @@ def test_a_map_inside_of_polygons_with_more_rasters_by_two_processes(provider, m
     QgsProject.instance().addMapLayer(labels)
     result = run(
         "predict",
-        {"SCENE": str(scene), "MODEL": model, "INSIDE": labels.id(), "PRODUCTS": [0, 1], "WORKERS": 2, "OUTPUT": str(output)},
+        {"SCENE": str(scene), "MODEL": model, "INSIDE": labels.id(), "PRODUCTS": [0, 1], "BLEND": True, "WORKERS": 2, "OUTPUT": str(output)},
     )  # fmt: skip
     assert Path(result["PROBABILITIES"]).name == "map_probabilities.tif"
     assert QgsRasterLayer(result["PROBABILITIES"]).bandCount() == 2
     assert QgsRasterLayer(result["ENTROPY"]).isValid()
     assert labels.extent().buffered(20).contains(QgsRasterLayer(str(output)).extent())
     options = json.loads((tmp_path / "map.tif.recipe.json").read_text())["options"]
-    assert options["products"] == ["probabilities", "entropy"] and Path(options["within"]).is_file()
+    assert (
+        options["products"] == ["probabilities", "entropy"]
+        and options["blend"]
+        and Path(options["within"]).is_file()
+    )
     empty = QgsVectorLayer("Polygon?crs=EPSG:32631", "empty", "memory")
     QgsProject.instance().addMapLayer(empty)
     with pytest.raises(QgsProcessingException, match="to map inside of is empty"):

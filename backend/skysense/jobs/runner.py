@@ -61,6 +61,7 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             "the model" if recipe.model is None else recipe.model.name,
             "Train a model for whole polygons (--target polygons), or leave the polygons out",
         )
+    _check_options(recipe, target)
     if target == "values":
         from skysense.inference.predict_values import predict_values
 
@@ -76,6 +77,25 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     from skysense.inference.predict import predict
 
     return predict(recipe, control)
+
+
+def _check_options(recipe: Recipe, target: str) -> None:
+    """Raises InputError where a mapping is asked for what a model of this target does not give."""
+    options, model = recipe.options, "the model" if recipe.model is None else recipe.model.name
+    if options.products and target not in ("classes", "changes"):
+        raise InputError(
+            f"gives no {options.products[0]}: it was not trained on classes of pixels",
+            model,
+            "Leave the products out",
+        )
+    if target not in ("classes", "changes", "values") and (
+        options.within or options.blend or options.scheduler
+    ):
+        raise InputError(
+            "gives no map of pixels, so it cannot be made inside of polygons, blended or on a cluster",
+            model,
+            "Leave these options out",
+        )
 
 
 def _target(recipe: Recipe) -> str:

@@ -130,6 +130,12 @@ def test_a_run_that_failed_goes_on_with_its_chunks(sentinel, trained, map_path, 
     assert "Mapping" not in events and out.read_bytes() == map_path.read_bytes()
 
 
+def test_classes_have_probabilities_and_numbers_have_none(sentinel, trained, tmp_path):
+    options = {"products": ["probabilities"]}
+    with pytest.raises(InputError, match="gives no probabilities"):
+        job("predict", sentinel, tmp_path / "h.tif", model=str(trained[0]), options=options)
+
+
 def test_cancel_leaves_the_old_map(sentinel, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("SKYSENSE_CACHE_GB", "0")  # with kept features it is over before it can be cancelled
     out = tmp_path / "height.tif"

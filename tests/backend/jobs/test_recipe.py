@@ -31,8 +31,13 @@ def test_the_reports_folder_counts_from_the_recipes_too(tmp_path):
 
 def test_what_is_written_reads_back_equal(tmp_path):
     recipe = parse_recipe(
-        _data(options={"seed": 3, "area": [0, 1, 2, 3], "fusion_stride": 2}, author="me"), tmp_path
-    )
+        _data(
+            options={"seed": 3, "area": [0, 1, 2, 3], "start": [1, 2], "products": ["entropy"], "within": "w.gpkg", "workers": 2},
+            author="me",
+        ),
+        tmp_path,
+    )  # fmt: skip
+    assert recipe.options.start == (1.0, 2.0) and recipe.options.within == str(tmp_path / "w.gpkg")
     again = parse_recipe(json.loads(json.dumps(recipe.to_json())), tmp_path)
     assert again == recipe and again.extra == {"author": "me"}
 
@@ -51,6 +56,13 @@ def test_what_is_written_reads_back_equal(tmp_path):
         ({"options": {"seed": "x"}}, "seed is 'x'"),
         ({"options": {"standalone": "yes"}}, "standalone is 'yes'"),
         ({"options": {"report": True}}, "report is True"),
+        ({"options": {"start": [1]}}, "two numbers"),
+        ({"options": {"products": ["beauty"]}}, "products is"),
+        ({"options": {"within": 3}}, "within is 3"),
+        ({"options": {"blend": "yes"}}, "blend is 'yes'"),
+        ({"options": {"workers": 0}}, "workers is 0"),
+        ({"options": {"scheduler": 8786}}, "scheduler is 8786"),
+        ({"options": {"memory_gb": 0}}, "memory_gb is 0"),
         ({"labels": {"field": "c"}}, "labels"),
     ],
 )
