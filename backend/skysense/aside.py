@@ -6,13 +6,16 @@ from pathlib import Path
 from skysense.errors import StorageError
 
 
-def write_aside(path: Path, data: bytes) -> None:
+def write_aside(path: Path, data: bytes, mark: str = "") -> None:
     """Write a file aside and rename it; its folder is there.
+
+    Args:
+        mark: tells the name beside the file from those of others who write the same one at the same time.
 
     Raises:
         StorageError: it cannot be written; nothing is left, and an old file is kept.
     """
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}{mark}.part")
     try:
         part.write_bytes(data)
         os.replace(part, path)

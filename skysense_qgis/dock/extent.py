@@ -12,7 +12,9 @@ from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QWidget
 
 from ..compat import POLYGON_LAYERS
+from ..crs import crs_text
 from .export import LAYER_NAME, export_labels
+from .row import RowError
 
 ALL, VIEW, INSIDE = "all of the imagery", "what I see", "inside of polygons"
 
@@ -68,12 +70,17 @@ class ExtentChoice(QWidget):
             RowError: they cannot be written; a sentence.
         """
         view, crs = canvas.extent(), canvas.mapSettings().destinationCrs()
+        sides = [view.xMinimum(), view.yMinimum(), view.xMaximum(), view.yMaximum()]
         options: dict[str, Any] = {}
-        if not view.isEmpty() and all(math.isfinite(v) for v in (view.xMinimum(), view.yMaximum())):
-            options["area_crs"] = crs.authid() or crs.toWkt()
+        if crs.isValid() and not view.isEmpty() and all(math.isfinite(side) for side in sides):
+            options["area_crs"] = crs_text(crs)
             options["start"] = [view.center().x(), view.center().y()]
             if self.kind.currentText() == VIEW:
-                options["area"] = [view.xMinimum(), view.yMinimum(), view.xMaximum(), view.yMaximum()]
+                options["area"] = sides
+        elif self.kind.currentText() == VIEW:
+            raise RowError(
+                "There is no view to map: zoom to the imagery, in a project with a coordinate system."
+            )
         if self.layer is not None:
             export_labels(self.layer, folder / "inside.gpkg")
             options |= {"within": str(folder / "inside.gpkg"), "within_layer": LAYER_NAME}

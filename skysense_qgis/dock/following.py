@@ -14,6 +14,7 @@ from qgis.gui import QgsMapCanvas
 from qgis.PyQt.QtCore import QElapsedTimer, QObject, QTimer, pyqtSignal
 
 from ..compat import METRES
+from ..crs import crs_text
 from ..paths import cache_folder
 from ..results.look import LookLayer, remove
 from ..worker.client import WorkerClient
@@ -216,7 +217,7 @@ class Following(QObject):
             "output": str(out),
             "options": {
                 "area": [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()],
-                "area_crs": crs.authid() or crs.toWkt(),
+                "area_crs": crs_text(crs),
             },
         }
 

@@ -15,6 +15,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtGui import QIcon
 
+from ..crs import crs_text
 from .inputs import SceneProblem, add_scene_parameters, read_scene
 from .series import add_series, series_option
 
@@ -88,7 +89,7 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
             area = self.parameterAsExtent(parameters, EXTENT, context)
             crs = self.parameterAsExtentCrs(parameters, EXTENT, context)
             options["area"] = [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()]
-            options["area_crs"] = crs.authid() or crs.toWkt()
+            options["area_crs"] = crs_text(crs)
         return options
 
     def run_recipe(self, recipe: dict[str, Any], feedback: QgsProcessingFeedback) -> dict[str, Any]:

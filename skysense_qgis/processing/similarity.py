@@ -13,6 +13,7 @@ from qgis.core import (
     QgsProcessingParameterRasterDestination,
 )
 
+from ..crs import crs_text
 from .embedding_algorithm import LABELS, EmbeddingAlgorithm, add_embedding, add_places, places_copy
 from .styling import style_when_loaded
 
@@ -67,7 +68,7 @@ class SimilarityAlgorithm(EmbeddingAlgorithm):
             crs = self.parameterAsPointCrs(parameters, PLACE, context)
             if not crs.isValid():
                 raise QgsProcessingException("The place has no coordinate system.")
-            self.params |= {"at": [[place.x(), place.y()]], "at_crs": crs.authid() or crs.toWkt()}
+            self.params |= {"at": [[place.x(), place.y()]], "at_crs": crs_text(crs)}
         return True
 
     def processAlgorithm(

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 from iface import Iface
-from qgis.core import QgsPalettedRasterRenderer, QgsProject, QgsRasterLayer, QgsRectangle
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsPalettedRasterRenderer,
+    QgsProject,
+    QgsRasterLayer,
+    QgsRectangle,
+)
 from qgis.PyQt.QtCore import QUrl
 from qgis.PyQt.QtWidgets import QLabel, QPushButton, QWidget
 from small_scene import DATES, make_images, make_labels, make_scene
@@ -160,9 +166,13 @@ def _maps_a_part(dock, said, wait):
     wait(lambda: len(said["mapped"]) > 1 or len(said["failed"]) > 1, 60)
     inside = dock.results.layers[0]
     assert extent.buffered(20).contains(inside.extent()) and inside.extent().contains(extent.buffered(-20))
+    dock.run.extent.kind.setCurrentText(VIEW)
+    canvas.setDestinationCrs(QgsCoordinateReferenceSystem())
+    dock.run.map_button.click()
+    assert said["failed"].pop().startswith("There is no view to map") and not dock.jobs.busy
+    canvas.setDestinationCrs(labels.crs())
     view = QgsRectangle.fromCenterAndSize(extent.center(), 200, 150)
     canvas.setExtent(view)
-    dock.run.extent.kind.setCurrentText(VIEW)
     dock.run.map_button.click()
     wait(lambda: len(said["mapped"]) > 2 or len(said["failed"]) > 1, 60)
     assert len(said["failed"]) == 1

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.series import Anchors, day_number, interpolate, whole_years_between
+from skysense.model.fuse import usual_locations
 from skysense.model.inputs import Inputs, normalize
 from skysense.model.regions import RegionMatch
 from skysense.model.skysense import SkySense
@@ -167,6 +168,7 @@ class FeatureExtractor:
         self._spectral, self.store = spectral, store
         weight = next(model.parameters())
         self._device, self._dtype = weight.device, weight.dtype
+        model.locations = None
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -195,8 +197,13 @@ class FeatureExtractor:
         return bool(set(self._encoded) - {"hr"})
 
     def limit_locations(self, locations: int) -> None:
-        """Fuse so many locations at a time: what does not fit into a GPU's memory at once is done in turn."""
+        """Fuse so many locations at a time: what does not fit into a GPU's memory at once is done in turn.
+
+        With another number than the usual one sums round otherwise, so nothing that was kept is used.
+        """
         self._model.locations = locations
+        if locations != usual_locations(self._device):
+            self.store = None
 
     @torch.inference_mode()
     def read(self, tile: Tile) -> TileInput:

@@ -145,6 +145,10 @@ class PairExtractor(FeatureExtractor):
         vars(self).update(vars(before))  # what both share: the model, the grids, the tiles
         self._before, self._after = before, after
 
+    def limit_locations(self, locations: int) -> None:
+        for one in (self._before, self._after):
+            one.limit_locations(locations)
+
     @property
     def blocks(self) -> tuple[Block, ...]:
         return tuple(

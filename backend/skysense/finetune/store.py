@@ -27,6 +27,7 @@ from skysense.aside import write_aside
 from skysense.errors import InputError, StorageError
 from skysense.finetune.features import FeatureMap, TileFeatures
 from skysense.finetune.series import Anchors
+from skysense.model.device import computed_by
 from skysense.raster.identity import scene_identity
 from skysense.raster.tiles import Tile, Tiling
 from skysense.scene.acquisition import Scene
@@ -77,7 +78,8 @@ class FeatureStore:
                     for name, (stride, origin) in places.items()
                 }
                 bits = file.get_tensor("valid").numpy()
-            os.utime(path)  # used now: the last to go
+            with contextlib.suppress(OSError):  # it may be another user's
+                os.utime(path)  # used now: the last to go
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
@@ -104,7 +106,7 @@ class FeatureStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._make_room(len(data))
             if len(data) <= self.limit:
-                write_aside(path, data)
+                write_aside(path, data, mark=str(os.getpid()))  # another process may keep the same tile
         except (OSError, StorageError) as error:
             log.warning("features are not kept: %s", error)
             self.limit = 0
@@ -167,7 +169,7 @@ def open_store(
             tiling.halo,
         ],
         "weights": weights,
-        "device": device.type,
+        "device": computed_by(device),
         "threads": torch.get_num_threads(),  # sums are split by thread: another number of them rounds otherwise
         "precision": precision,
         "fusion_stride": fusion_stride,

@@ -7,7 +7,7 @@ a cell is a square of compute pixels, for class scores a single one.
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.features import FeatureExtractor, TileFeatures, TileInput
+from skysense.inference.background import background_pool
 from skysense.inference.held import HeldTiles, Key, Painted, Part, nothing
 from skysense.jobs.control import JobControl
 from skysense.raster.grid import Window
@@ -55,7 +56,7 @@ class TileCanvas:
         self._side, self._blend = tiling.core // stride, tiling.blend // stride
         self._whole = slice(-self._blend, self._side + self._blend)
         readers = max(1, min(_MOST_READERS, (os.cpu_count() or 1) // 2))
-        self._pool = ThreadPoolExecutor(readers, thread_name_prefix="read")
+        self._pool = background_pool(readers, "read")
         self._ahead = readers + 1
         self._held = HeldTiles(self._side, edge)
         self._coming: Iterator[tuple[Tile, Part]] = iter(())

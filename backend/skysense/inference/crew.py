@@ -5,6 +5,8 @@ worker dies is given to another; what the dead one had finished stays.
 """
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -16,10 +18,10 @@ from typing import Any
 
 import torch
 
-from skysense.errors import InputError
+from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.inference.heap import give_back
-from skysense.inference.journal import digest_of
-from skysense.inference.lock import RunLock
+from skysense.inference.journal import digest_of, is_current
+from skysense.inference.lock import RunLock, holds
 from skysense.inference.making import Making
 from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
@@ -39,12 +41,19 @@ class Order:
     Attributes:
         recipe: of the map; folder: of its chunks, on storage that all workers share.
         digest: of the run's manifest; chosen: see `journal.begin`.
+        run: that owns the chunks, see `lock.RunLock`.
     """
 
     recipe: Recipe
     folder: Path
     digest: str
     chosen: dict[str, int]
+    run: str
+
+    def check(self) -> None:
+        """Raises Cancelled where the run has ended, or has begun again in another way: what is computed is of no use."""
+        if not (holds(self.folder, self.run) and is_current(self.folder, self.digest, self.chosen)):
+            raise Cancelled()
 
 
 def compute_together(
@@ -68,7 +77,7 @@ def compute_together(
     from skysense.inference.run import is_whole, tell
 
     layers, chunks, recipe = making.layers.layers, making.plan.chunks, making.session.recipe
-    order = Order(recipe, folder.resolve(), digest_of(content), chosen)
+    order = Order(_everywhere(recipe), folder.resolve(), digest_of(content), chosen, lock.run)
     waiting = {number for number, chunk in enumerate(chunks) if not is_whole(layers, folder, chunk)}
     shares = [[n for n in share if n in waiting] for share in making.plan.shares(making.session.tiling)]
     tries = {tuple(share): 0 for share in shares if share}
@@ -96,7 +105,10 @@ def compute_together(
                 )
         with _pool(recipe) as pool:
             running = {pool.submit(compute_share, order, list(share)): share for share in left}
+            before = len(waiting)
             left = _outcome(running, look)
+        if len(waiting) < before:  # the workers that died were not stopped by one and the same share
+            tries = dict.fromkeys(tries, 0)
     look()
 
 
@@ -113,6 +125,16 @@ def _outcome(
                 future.result()
             except BrokenProcessPool:
                 lost.append(share)
+            except (SkySenseError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:
+                if not type(error).__module__.startswith(("distributed", "dask", "concurrent", "asyncio")):
+                    raise
+                raise InputError(
+                    f"gave up ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason'})",
+                    "the cluster",
+                    "Look into its workers' logs, then map again: what is finished stays",
+                ) from None
         time.sleep(_LOOK_S)
     return lost
 
@@ -125,7 +147,9 @@ def _pool(recipe: Recipe) -> Iterator[Executor]:
             yield executor
         return
     # Not forked: threads and a GPU's context do not survive that.
-    pool = ProcessPoolExecutor(recipe.options.workers, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        recipe.options.workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent
+    )
     try:
         yield pool
     finally:
@@ -133,6 +157,36 @@ def _pool(recipe: Recipe) -> Iterator[Executor]:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
+            process.join(_LOOK_S * 10)
+
+
+def _end_with_parent() -> None:
+    """In a worker process: a parent that was killed leaves nobody behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
+def _everywhere(recipe: Recipe) -> Recipe:
+    """The recipe with paths that hold in any folder."""
+
+    def whole(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).resolve())
+
+    scene, options = recipe.scene, recipe.options
+    return replace(
+        recipe,
+        scene=whole(scene) if isinstance(scene, str) else scene,
+        root=recipe.root.resolve(),
+        output=recipe.output.resolve(),
+        model=None if recipe.model is None else recipe.model.resolve(),
+        options=replace(options, within=whole(options.within)),
+    )
 
 
 @contextmanager
@@ -152,18 +206,24 @@ def _cluster(address: str) -> Iterator[Executor]:
     try:
         yield client.get_executor(retries=_TRIES, pure=False)
     finally:
-        client.close()  # what still runs for it is cancelled
+        client.close()  # what runs for it ends at its next chunk: the run no longer owns them
 
 
 _opened: tuple[Order, Making] | None = None  # of this process: opening takes longer than a small share
+_one = threading.Lock()  # a cluster's worker may have several threads, and a map in the making is for one
 
 
 def compute_share(order: Order, numbers: list[int]) -> None:
     """Compute some chunks of a map, in a worker.
 
     Raises:
-        InputError: this worker does not see the files that the map was begun with.
+        InputError: this worker does not see the files that the map was begun with; Cancelled: the run has ended.
     """
+    with _one:
+        _compute_share(order, numbers)
+
+
+def _compute_share(order: Order, numbers: list[int]) -> None:
     global _opened
     control = JobControl(lambda event: None)
     if _opened is None or _opened[0] != order:
@@ -178,7 +238,10 @@ def compute_share(order: Order, numbers: list[int]) -> None:
     missing = [number for number in numbers if not is_whole(layers, order.folder, chunks[number])]
     making.expect([chunks[number] for number in missing])
     for number in missing:
-        write_chunk(layers, order.folder, chunks[number], making.compute(chunks[number], control))
+        order.check()
+        values = making.compute(chunks[number], control)
+        order.check()
+        write_chunk(layers, order.folder, chunks[number], values)
         give_back()
 
 

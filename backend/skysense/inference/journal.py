@@ -1,5 +1,6 @@
 """The folder of a run's finished chunks: kept over an interruption, used again only for the very same input."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -57,9 +58,16 @@ def begin(
                 return {name: int(value) for name, value in known["chosen"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # there is none, or it is of another run: its chunks go
-    for path in folder.iterdir():
-        if path.name != LOCK:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    try:
+        for path in folder.iterdir():
+            if path.name != LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as error:
+        raise StorageError(
+            f"cannot be removed ({error.strerror})",
+            str(error.filename or folder),
+            "Close programs that show it, or choose another name for the map",
+        ) from None
     write_json(log, {"sha256": digest, "chosen": chosen})
     return chosen
 
@@ -96,5 +104,21 @@ def open_journal(output: Path, content: dict[str, Any], resume: bool) -> Path:
 
 
 def close_journal(parts: Path) -> None:
-    """Remove the chunks of a finished output."""
-    shutil.rmtree(parts, ignore_errors=True)  # a viewer may still hold a chunk open (Windows)
+    """Remove the chunks of a finished output; a lock on them stays, and goes with its run."""
+    with contextlib.suppress(OSError):  # a viewer may still hold a chunk open (Windows)
+        for path in sorted(parts.iterdir(), key=lambda path: path.name != _MANIFEST):  # the manifest first
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink()
+        if not (parts / LOCK).exists():
+            parts.rmdir()
+
+
+def is_current(folder: Path, digest: str, chosen: dict[str, int]) -> bool:
+    """Whether the chunks in a folder are those of this manifest, made with what was chosen."""
+    try:
+        known = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(known == {"sha256": digest, "chosen": chosen})

@@ -6,6 +6,7 @@ import os
 import platform
 import threading
 import time
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,11 +29,12 @@ class RunLock:
 
     def __init__(self, folder: Path, output: Path, about: str) -> None:
         self._path, self._output = folder / NAME, output
-        self._owner = {
+        self._owner: dict[str, Any] = {
             "pid": os.getpid(),
             "host": platform.node(),
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
             "about": about,
+            "run": uuid.uuid4().hex,
         }
         self._ended = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -44,13 +46,17 @@ class RunLock:
             while not self._take():
                 owner = _owner(self._path)
                 if _alive(self._path, owner):
+                    told = (
+                        f"process {owner.get('pid')} on {owner.get('host')}, since {owner.get('started')}, with {owner.get('about')}"
+                        if owner
+                        else "that is just starting"
+                    )
                     raise InputError(
-                        f"is being made by another run (process {owner.get('pid')} on {owner.get('host')}, since "
-                        f"{owner.get('started')}, with {owner.get('about')})",
+                        f"is being made by another run ({told})",
                         str(self._output),
                         "Wait for it or cancel it, or choose another name",
                     )
-                self._path.unlink(missing_ok=True)
+                self._take_away(owner)
         except OSError as error:
             raise StorageError(
                 f"cannot be made ({error.strerror})",
@@ -64,13 +70,14 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        if self._mine():
+        if self.mine:
             with contextlib.suppress(OSError):
                 self._path.unlink()
+                self._path.parent.rmdir()  # unless chunks are left
 
     def check(self) -> None:
         """Raises InputError where another run has taken over, as after a long sleep of the machine."""
-        if not self._mine():
+        if not self.mine:
             raise InputError(
                 "was taken over by another run while this one stood still",
                 str(self._output),
@@ -85,13 +92,36 @@ class RunLock:
             return False
         return True
 
-    def _mine(self) -> bool:
+    @property
+    def run(self) -> str:
+        """Names this run among all."""
+        return str(self._owner["run"])
+
+    @property
+    def mine(self) -> bool:
+        """Whether no other run has taken over."""
         return _owner(self._path) == self._owner
+
+    def _take_away(self, dead: dict[str, Any]) -> None:
+        """Remove a dead run's lock, and no other that has come into its place meanwhile."""
+        aside = self._path.with_name(f"{NAME}.{self.run}")
+        with contextlib.suppress(FileNotFoundError):
+            self._path.rename(aside)
+            if _owner(aside) != dead:
+                aside.rename(self._path)
+                return
+            aside.unlink()
 
     def _beat(self) -> None:
         while not self._ended.wait(_BEAT_S):
-            with contextlib.suppress(OSError):
-                os.utime(self._path)
+            if self.mine:
+                with contextlib.suppress(OSError):
+                    os.utime(self._path)
+
+
+def holds(folder: Path, run: str) -> bool:
+    """Whether a run still owns the chunks in a folder."""
+    return bool(_owner(folder / NAME).get("run") == run)
 
 
 def _owner(path: Path) -> dict[str, Any]:

@@ -116,5 +116,5 @@ class Making:
         if self._within is None:
             return None
         tiling, here = self.session.tiling, self._within.in_crs(self.session.layout.compute.crs)
-        # Interpolation to the output's pixels and the mean over neighbours reach so far.
-        return lambda tile: here.meets(tiling.core_grid(tile), REACH + 2)
+        # Interpolation to the output's pixels, the mean over neighbours and blending reach so far.
+        return lambda tile: here.meets(tiling.core_grid(tile), REACH + 2 + tiling.blend)

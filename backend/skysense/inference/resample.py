@@ -6,7 +6,6 @@ Shape legend: K values, h x w pixels of an output chunk.
 import numpy as np
 import pyproj
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from skysense.inference.smooth import Canvas
@@ -45,22 +44,40 @@ class OutputSampler:
         values, valid = self._canvas.window(window, control)
         if self._aligned or not (window.height and window.width):
             return values, valid
-        # grid_sample counts from -1 to 1 over the pixels' outer edges (align_corners=False).
         finite = np.isfinite(rows) & np.isfinite(cols)
-        x = torch.from_numpy((np.where(finite, cols, -10) - window.col + 0.5) * 2 / window.width - 1)
-        y = torch.from_numpy((np.where(finite, rows, -10) - window.row + 0.5) * 2 / window.height - 1)
-        places = torch.stack([x, y], dim=-1)[None].float()
-        sampled = F.grid_sample(
-            values[None], places, mode="bilinear", padding_mode="border", align_corners=False
+        rows, cols = np.where(finite, rows, window.row), np.where(finite, cols, window.col)
+        # By whole pixels and the way between them, so that a value does not depend on where the window begins.
+        top, left = np.floor(rows).astype(np.int64), np.floor(cols).astype(np.int64)
+        down, along = (
+            torch.from_numpy((place - low).astype(np.float32)) for place, low in ((rows, top), (cols, left))
         )
-        known = F.grid_sample(valid[None, None].float(), places, mode="nearest", align_corners=False)
-        return sampled[0], known[0, 0] > 0.5
+
+        def at(row: np.ndarray, col: np.ndarray) -> Tensor:
+            row, col = (
+                row.clip(window.row, window.row + window.height - 1),
+                col.clip(window.col, window.col + window.width - 1),
+            )
+            flat = torch.from_numpy((row - window.row) * window.width + col - window.col)
+            return values.flatten(1)[:, flat.flatten()].unflatten(1, flat.shape)
+
+        upper = torch.lerp(at(top, left), at(top, left + 1), along)
+        lower = torch.lerp(at(top + 1, left), at(top + 1, left + 1), along)
+        row, col = (
+            np.floor(rows + 0.5).astype(np.int64) - window.row,
+            np.floor(cols + 0.5).astype(np.int64) - window.col,
+        )
+        inside = finite & (row >= 0) & (row < window.height) & (col >= 0) & (col < window.width)
+        known = valid.numpy()[row.clip(0, window.height - 1), col.clip(0, window.width - 1)] & inside
+        return torch.lerp(upper, lower, down), torch.from_numpy(known)
 
     def _covering(self, grid: Grid, step: int = 1) -> tuple[Window, np.ndarray, np.ndarray]:
         """The compute pixels around a chunk, and where its pixels (every `step`-th) lie among them (see `_places`; empty where they
         are the same)."""
         if self._aligned:
-            return self._compute.window_of(grid.bounds), np.empty(0), np.empty(0)
+            # Located, not covered: output pixels may lie a hundredth of a pixel beside the lattice's.
+            window = self._compute.locate(grid)
+            assert window is not None, grid
+            return window, np.empty(0), np.empty(0)
         rows, cols = self._places(grid, step)
         finite = np.isfinite(rows) & np.isfinite(cols)
         if not finite.any():

@@ -1,5 +1,6 @@
 """A scene and a trained model made ready for mapping, whatever the model gives."""
 
+import math
 import platform
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_json, write_recipe
 from skysense.model.backbone import Backbone, backbone_of
-from skysense.model.device import pick_device
+from skysense.model.device import computed_by, pick_device
 from skysense.model.modelfile import ModelFile, load_model
 from skysense.model.regions import RegionMatch, match_note
 from skysense.raster.crs import read_crs, transformer
@@ -125,6 +126,7 @@ class Session:
             "output": repr(self.layout.output),
             "fusion_stride": self.recipe.options.fusion_stride,
             "precision": self.precision,
+            "computed": computed_by(self.device),
             "tiles": [tiling.side, tiling.margin, tiling.shift, tiling.halo, tiling.blend],
             "products": self.recipe.options.products,
             "within": self.within and self.within.digest,
@@ -144,7 +146,7 @@ class Session:
         if start is None or crs is None:
             return start
         x, y = transformer(read_crs(crs, "area_crs"), self.layout.output.crs).transform(*start)
-        return float(x), float(y)
+        return (float(x), float(y)) if math.isfinite(x) and math.isfinite(y) else None
 
     def metadata(self) -> dict[str, str]:
         """What a result says of itself: functions of the recipe and the model only."""

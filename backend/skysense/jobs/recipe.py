@@ -324,7 +324,8 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
             raise InputError(f"within is {values['within']!r}", "recipe", "Write the path of a vector file")
         values["within"] = str(root / values["within"])
     products = values.get("products", ())
-    if not isinstance(products, list | tuple) or not set(products) <= PRODUCTS.keys():
+    named = isinstance(products, list | tuple) and all(isinstance(name, str) for name in products)
+    if not named or not set(products) <= PRODUCTS.keys():
         raise InputError(
             f"products is {products!r}", "recipe", f"Write a list of some of {', '.join(PRODUCTS)}"
         )
@@ -343,7 +344,9 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         )
     if values.get("scheduler") is not None and not isinstance(values["scheduler"], str):
         raise InputError(f"scheduler is {values['scheduler']!r}", "recipe", "Write tcp://host:port")
-    if values.get("memory_gb") is not None and not float(values["memory_gb"]) > 0:
+    if values.get("memory_gb") is not None and not (
+        isinstance(values["memory_gb"], int | float) and values["memory_gb"] > 0
+    ):
         raise InputError(f"memory_gb is {values['memory_gb']!r}", "recipe", "Use a number of GB above 0")
     parse_rule(values.get("dates", "all"))
     if values.get("split") is not None:

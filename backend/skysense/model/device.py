@@ -7,6 +7,12 @@ import torch
 from skysense.errors import InputError
 
 
+def computed_by(device: torch.device) -> list[str]:
+    """What the last bits of a result depend on beside its input: the kind of device and the version of what computes."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return [device.type, name, torch.__version__]
+
+
 def pick_device(name: str, memory_gb: float | None = None) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:n" into a device; "auto" takes the GPU with the most free memory.
 

@@ -103,7 +103,8 @@ def write_raster(
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
     """
-    part = path.with_name(path.name + ".part")
+    # Another process may write the same chunk: one that was thought to be dead.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     # GDAL makes the file in memory and Python writes it: GDAL keeps silent about some full disks, Python does
     # not.
     data = _encode(grid, values.reshape(-1, *grid.shape), legend, nodata)

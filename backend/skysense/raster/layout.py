@@ -69,13 +69,14 @@ def plan_layout(
         extent = _extent(grids["s2"] or grids["s1"], base.crs)
         window = base.window_of(_cut(extent, area, area_crs, base.crs, scene.name))
         return Layout(modalities, base, 0, window, base.grid(window), True)
-    output = _hr_output(grids["hr"])
-    output = output.sub(_pixels(output, _cut(output.bounds, area, area_crs, output.crs, scene.name)))
+    whole = _hr_output(grids["hr"])
+    output = whole.sub(_pixels(whole, _cut(whole.bounds, area, area_crs, whole.crs, scene.name)))
+    # The lattice of a part is that of the whole: pixel sizes and zones are taken from the whole's centre.
     if modalities == ("hr",):
-        base, factor = _hr_lattice(output), 1
+        base, factor = _hr_lattice(whole), 1
     else:
         base = _fusion_lattice(grids["s2"], grids["s1"], grids["hr"])
-        factor = _hr_factor(min(pixel_metres(output)), hr_cap_m)
+        factor = _hr_factor(min(pixel_metres(whole)), hr_cap_m)
     compute = base.refine(factor)
     located = compute.locate(output)
     if located is not None:

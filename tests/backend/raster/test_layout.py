@@ -160,3 +160,12 @@ def test_the_sample_scenes_output_is_the_hr_grid(name):
     layout = plan_layout(sample)
     assert layout.output == grid_of(sample.modality("hr")[0].path)
     assert layout.hr_factor == (32 if "s2" in layout.modalities else 1)
+
+
+def test_a_part_of_a_geographic_picture_lies_on_the_whole_s_lattice(tmp_path):
+    """Pixels are wider in the south, and a part's centre may lie in the next UTM zone."""
+    path = image(tmp_path, "hr.tif", (4000, 3000), (1e-4, 0, 5.9, 0, -1e-4, 50.4), "EPSG:4326", bands=3)
+    pictures = scene(acquisition("hr", path))
+    whole = plan_layout(pictures)
+    part = plan_layout(pictures, area=(6.1, 50.3, 6.15, 50.35), area_crs="EPSG:4326")
+    assert part.base == whole.base and part.hr_factor == whole.hr_factor

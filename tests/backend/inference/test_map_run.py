@@ -18,12 +18,15 @@ import rasterio.features
 import shapely
 import torch
 from scene_files import job, part
-from skysense.errors import InputError
+from skysense.errors import Cancelled, InputError
 from skysense.finetune.features import FeatureMap, TileFeatures, over_core
 from skysense.inference import crew
 from skysense.inference.canvas import TileCanvas
+from skysense.inference.journal import begin, digest_of
 from skysense.inference.lock import NAME, RunLock
+from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
+from skysense.jobs.recipe import parse_recipe
 from skysense.raster.grid import Lattice, Window
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.tiles import plan_tiles
@@ -346,3 +349,53 @@ def test_hr_alone_is_blended_from_what_its_tiles_hold_already(tmp_path):
     np.testing.assert_allclose(column[20:80], 0, atol=1e-6)
     np.testing.assert_allclose(column[120:180], 1, atol=1e-6)
     np.testing.assert_allclose(column[80:120], (np.arange(40) + 0.5) / 40, atol=1e-6)
+
+
+def test_blended_tiles_within_polygons_are_those_of_the_whole(scene, model, tmp_path):
+    """The polygon ends three pixels before a border of tiles: the neighbour still takes part."""
+    layout = plan_layout(load_scene(scene))
+    tiles = plan_tiles(layout)
+    edge = layout.area.row + 60 - (layout.area.row + 60) % tiles.core - layout.area.row  # row of the map
+    west, _, _, north = layout.output.bounds
+    shape = shapely.box(west + 200, north - 10 * (edge - 1), west + 1_100, north - 10 * (edge - 9))
+    pyogrio.raw.write(
+        tmp_path / "strip.gpkg", shapely.to_wkb(np.array([shape], object)), [], [], crs=layout.output.crs,
+        geometry_type="Polygon", layer="strip", driver="GPKG",
+    )  # fmt: skip
+    options = {"blend": True, "products": ["probabilities"]}
+    whole = job("predict", scene, tmp_path / "whole.tif", model=model, options=options)
+    part_options = options | {"within": str(tmp_path / "strip.gpkg")}
+    strip = job("predict", scene, tmp_path / "strip.tif", model=model, options=part_options)
+    with rasterio.open(whole["probabilities"]) as one, rasterio.open(strip["probabilities"]) as two:
+        expected = one.read(window=rasterio.windows.from_bounds(*two.bounds, one.transform))
+        assert np.array_equal(two.read(), expected) and two.shape == (8, 90)
+
+
+def test_a_worker_of_a_run_that_has_ended_writes_nothing(scene, model, tmp_path):
+    folder = tmp_path / "map.tif.parts"
+    data = {
+        "skysense": 1,
+        "task": "predict",
+        "scene": str(scene),
+        "model": model,
+        "output": str(tmp_path / "map.tif"),
+    }
+    recipe = parse_recipe({**data, "options": {"device": "cpu"}}, tmp_path)
+    content = open_session(recipe, JobControl(lambda event: None)).manifest()
+    chosen = {"threads": torch.get_num_threads(), "locations": 512}
+    with RunLock(folder, recipe.output, "m") as lock:
+        begin(folder, content, chosen)
+        order = crew.Order(recipe, folder, digest_of(content), chosen, lock.run)
+        crew.compute_share(order, [0])
+        assert len(chunks(recipe.output)) == 1
+        for other in (
+            replace(order, run="of before"),
+            replace(order, digest="of another recipe"),
+            replace(order, chosen=chosen | {"locations": 256}),
+        ):
+            with pytest.raises(InputError if other.digest != order.digest else Cancelled):
+                crew.compute_share(other, [1])
+        assert len(chunks(recipe.output)) == 1
+    with pytest.raises(Cancelled):
+        crew.compute_share(order, [1])
+    assert len(chunks(recipe.output)) == 1
