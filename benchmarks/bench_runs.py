@@ -2,7 +2,7 @@
 
 Resume: the command is killed (SIGKILL) at five random moments, each run going on where the last one ended. Shares: one process,
 two, and a Dask cluster of two workers of which one is killed. First pixels: from the click in a worker that has mapped before
-to the first chunk of a visible canvas of 512 x 512 pixels. Run: .venv/bin/python benchmarks/bench_runs.py (QUICK=1: small).
+to the first chunk of a visible canvas. Run: .venv/bin/python benchmarks/bench_runs.py (QUICK=1: small).
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from skysense.jobs.control import JobControl
 from skysense.jobs.runner import run
 
 QUICK = bool(os.environ.get("QUICK"))
-SIDE, KILLS = (168, 2) if QUICK else (512, 5)
+SIDE, KILLS = (168, 2) if QUICK else (336, 5)
 
 
 def sha256(out: Path) -> str:
