@@ -7,16 +7,7 @@ from qgis.core import QgsApplication, QgsProcessingContext, QgsProcessingFeedbac
 from small_scene import DATES, make_labels, make_scene
 
 from skysense_qgis.dock.export import export_labels
-from skysense_qgis.processing.provider import SkySenseProvider
 from skysense_qgis.processing.series import RULES
-
-
-@pytest.fixture(scope="module")
-def provider(qgis_app):
-    provider = SkySenseProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield provider
-    QgsApplication.processingRegistry().removeProvider(provider)
 
 
 @pytest.mark.parametrize("name", ["finetune", "predict", "embed", "change"])
