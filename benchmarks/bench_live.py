@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from affine import Affine
 from hardware import write_result
-from skysense.raster.chunks import Chunk, ChunkFiles, write_chunk
+from skysense.raster.chunks import Chunk, value_path, write_raster
 from skysense.raster.grid import Grid, Window
 from skysense.raster.maps import MapClass
 
@@ -42,7 +42,8 @@ def make_chunks(folder: Path, number: int) -> None:
             classes[abs(np.hypot(x, y) - 0.4) < 0.02] = 0
             window = Window(row * SIDE, col * SIDE, SIDE, SIDE)
             chunk = Chunk(window, whole.sub(window))
-            write_chunk(ChunkFiles.of(folder, chunk), chunk.grid, classes, confidence, LEGEND)
+            write_raster(value_path(folder, chunk, "conf"), chunk.grid, confidence)
+            write_raster(value_path(folder, chunk, "class"), chunk.grid, classes, legend=LEGEND)
 
 
 def main() -> None:

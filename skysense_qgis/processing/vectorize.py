@@ -30,7 +30,7 @@ Tolerance: smooths the steps of the pixels, up to this size in metres. Twice the
 border: no gaps, no overlaps.
 
 What is not mapped has no polygon. m2 is the area of the polygon's pixels on the ground (WGS 84 ellipsoid), whatever the map's CRS, \
-and as it was before smoothing. Maps of any size can be turned into polygons."""
+and as it was before smoothing. Memory grows with the number of areas: a noisy map of millions takes gigabytes."""
 
 
 class VectorizeAlgorithm(MapAlgorithm):

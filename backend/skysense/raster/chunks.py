@@ -30,26 +30,6 @@ class Chunk:
     grid: Grid
 
 
-@dataclass(frozen=True)
-class ChunkFiles:
-    """Where a chunk lies on disk: classes and confidence, uint8, on the same grid."""
-
-    window: Window
-    classes: Path
-    confidence: Path
-
-    @classmethod
-    def of(cls, folder: Path, chunk: Chunk) -> "ChunkFiles":
-        """The files of a chunk in the folder of a map's chunks."""
-        stem = _stem(chunk)
-        return cls(chunk.window, folder / f"{stem}_class.tif", folder / f"{stem}_conf.tif")
-
-    @property
-    def complete(self) -> bool:
-        """Whether both are on disk, and so whole."""
-        return self.classes.is_file() and self.confidence.is_file()
-
-
 def plan_chunks(layout: Layout, size: int = CHUNK, before: int = 0) -> list[Chunk]:
     """Cut the output grid into chunks of at most `size` pixels a side, row by row.
 
@@ -117,25 +97,6 @@ def write_raster(
     except OSError as error:
         discard(part)
         raise storage_error(path, error) from None
-
-
-def write_chunk(
-    files: ChunkFiles,
-    grid: Grid,
-    classes: NDArray[np.uint8],
-    confidence: NDArray[np.uint8],
-    legend: list[MapClass],
-) -> None:
-    """Write a chunk aside and rename it; the confidence goes first, so that a chunk with classes is whole.
-
-    Args:
-        grid: of the chunk; classes, confidence: (height, width), 0 = not mapped.
-
-    Raises:
-        StorageError: it cannot be written; nothing half-written is left.
-    """
-    write_raster(files.confidence, grid, confidence)
-    write_raster(files.classes, grid, classes, legend=legend)
 
 
 def _encode(grid: Grid, values: NDArray[Any], legend: Sequence[MapClass], nodata: int) -> bytes:

@@ -2,12 +2,15 @@
 
 import datetime
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from skysense.raster import chunks
+from skysense.raster.grid import Window
 from skysense.scene.acquisition import Acquisition, BandRef, Scene
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
@@ -74,3 +77,22 @@ def shared_scene(name):
         None,
         root,
     )
+
+
+@dataclass(frozen=True)
+class ChunkFiles:
+    """A chunk of a class map and of its confidence."""
+
+    window: Window
+    classes: Path
+    confidence: Path
+
+    @classmethod
+    def of(cls, folder, chunk):
+        return cls(chunk.window, *(chunks.value_path(folder, chunk, name) for name in ("class", "conf")))
+
+
+def write_chunk(files, grid, classes, confidence, legend):
+    """Write both."""
+    chunks.write_raster(files.confidence, grid, confidence)
+    chunks.write_raster(files.classes, grid, classes, legend=legend)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from raster_files import ChunkFiles, write_chunk
 from skysense.errors import StorageError
-from skysense.raster.chunks import ChunkFiles, plan_chunks, write_chunk
+from skysense.raster.chunks import plan_chunks
 from skysense.raster.grid import Grid, Lattice
 from skysense.raster.layout import Layout
 from skysense.raster.maps import MapClass, merge_chunks
