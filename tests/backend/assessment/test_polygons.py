@@ -16,6 +16,7 @@ from skysense.assessment.polygons import vectorize
 from skysense.cli import main
 from skysense.errors import Cancelled, InputError, StorageError
 from skysense.jobs.worker import _ASIDE
+from stopping import StopsAt
 
 
 def parcels(seed=0, side=4, noise=0.05):
@@ -165,15 +166,8 @@ def test_a_job_that_stops_half_way_leaves_the_old_file(tmp_path, heard, monkeypa
     vectorize(path, out, heard)
     old = out.read_bytes()
     monkeypatch.setattr("skysense.assessment.polygons._BATCH", 1)
-
-    def stop(event):
-        if event.get("text") == "Tracing polygons":
-            heard.cancel()
-
-    heard._emit = stop
-    heard._last = float("-inf")
     with pytest.raises(Cancelled):
-        vectorize(path, out, heard)
+        vectorize(path, out, StopsAt("Tracing polygons"))
     assert out.read_bytes() == old and sorted(item.name for item in tmp_path.iterdir()) == ["m.tif", "p.gpkg"]
 
 

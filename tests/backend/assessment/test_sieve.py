@@ -7,8 +7,8 @@ from map_files import write_map
 from skysense.assessment import components
 from skysense.assessment.sieve import sieve
 from skysense.errors import Cancelled, StorageError
-from skysense.jobs.control import JobControl
 from skysense.raster.classmap import ClassMap
+from stopping import StopsAt
 
 
 def sieved(tmp_path, ids, least_m2, heard, **where):
@@ -88,14 +88,6 @@ def test_nothing_is_left_of_a_sieve_that_stops(tmp_path, heard):
     with ClassMap(path) as classes:
         with pytest.raises(StorageError, match="written"):
             sieve(classes, tmp_path / "none" / "s.tif", 1, heard)
-
-        def stop(event):
-            if "Merging" in event.get("text", ""):
-                control.cancel()
-
-        control = JobControl(stop)
-        control._last = float("inf")
-        control.cancel()
         with pytest.raises(Cancelled):
-            sieve(classes, tmp_path / "s.tif", 1, control)
+            sieve(classes, tmp_path / "s.tif", 1, StopsAt("Merging small areas"))
     assert [item.name for item in tmp_path.iterdir()] == ["m.tif"]

@@ -9,8 +9,8 @@ from embedding_files import CRS, write_embedding
 from skysense.cli import main
 from skysense.errors import Cancelled
 from skysense.inference.clusters import cluster
-from skysense.jobs.control import JobControl
 from skysense.raster.classmap import ClassMap
+from stopping import StopsAt
 
 
 @pytest.fixture
@@ -83,11 +83,6 @@ def test_what_cannot_be_clustered(tmp_path, path, capsys):
 
 
 def test_cancelling_leaves_nothing(tmp_path, path):
-    def emit(event):
-        if event.get("text") == "Clustering":
-            control.cancel()
-
-    control = JobControl(emit)
     with pytest.raises(Cancelled):
-        cluster(path, tmp_path / "c.tif", control, k=3)
+        cluster(path, tmp_path / "c.tif", StopsAt("Clustering"), k=3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.npy", "e.tif"]

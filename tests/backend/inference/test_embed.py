@@ -11,13 +11,13 @@ from skysense.cli import main
 from skysense.errors import Cancelled
 from skysense.finetune.collect import gather
 from skysense.finetune.features import FeatureExtractor
-from skysense.jobs.control import JobControl
 from skysense.model.backbone import default_backbone
 from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import plan_tiles
 from skysense.scene.scenefile import load_scene
 from skysense.synthetic.landscape import make_landscape
+from stopping import StopsAt
 
 
 @pytest.fixture(scope="module")
@@ -165,23 +165,16 @@ def test_a_cell_is_empty_where_less_than_half_of_it_was_seen(hr, tmp_path):
     assert np.isnan(middle[:, :, ~filled]).all() and np.isfinite(middle[:, :, filled]).all()
 
 
-class StopsAtWriting(JobControl):
-    def progress(self, fraction, text):
-        if text == "Writing the raster":
-            self.cancel()
-        super().progress(fraction, text)
-
-
 def test_stopped_it_goes_on_and_gives_the_same_bytes(sentinel, embedded, tmp_path):
     out = tmp_path / "e.tif"
     out.write_bytes(b"the old one")
     with pytest.raises(Cancelled):
-        job("embed", sentinel, out, control=StopsAtWriting(print))
+        job("embed", sentinel, out, control=StopsAt("Writing the raster"))
     chunks = list((tmp_path / "e.tif.parts").glob("*.npy"))
     assert out.read_bytes() == b"the old one" and chunks
     times = {path: path.stat().st_mtime_ns for path in chunks}
     with pytest.raises(Cancelled):
-        job("embed", sentinel, out, control=StopsAtWriting(print), options={"resume": True})
+        job("embed", sentinel, out, control=StopsAt("Writing the raster"), options={"resume": True})
     assert {path: path.stat().st_mtime_ns for path in chunks} == times
     assert embed(sentinel, "--out", out, "--resume") == 0
     assert out.read_bytes() == embedded.read_bytes() and not (tmp_path / "e.tif.parts").exists()

@@ -11,9 +11,9 @@ import shapely
 from scene_files import job, part
 from skysense.errors import Cancelled, InputError, StorageError
 from skysense.finetune.scores import score_map
-from skysense.jobs.control import JobControl
 from skysense.model.modelfile import load_model
 from skysense.synthetic.landscape import make_landscape
+from stopping import StopsAt
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,8 @@ def test_a_cancelled_run_goes_on_where_it_stopped(sentinel, model, map_path, tmp
     monkeypatch.setenv("SKYSENSE_CACHE_GB", "0")  # with kept features it is over before it can be cancelled
     out = tmp_path / "map.tif"
     out.write_bytes(b"the old map")
-    control = JobControl(lambda event: control.cancel() if event.get("text") == "Mapping" else None)
     with pytest.raises(Cancelled):
-        job("predict", sentinel, out, control=control, model=str(model))
+        job("predict", sentinel, out, control=StopsAt("Mapping"), model=str(model))
     assert out.read_bytes() == b"the old map" and (tmp_path / "map.tif.parts").is_dir()
     job("predict", sentinel, out, model=str(model), options={"resume": True})
     assert out.read_bytes() == map_path.read_bytes()

@@ -16,6 +16,7 @@ from skysense.jobs.recipe import parse_recipe
 from skysense.jobs.runner import run
 from skysense.model.folder import built_in_model
 from skysense.model.modelfile import load_model, save_model
+from stopping import StopsAt
 
 SIDE = 384
 OBJECTS = {"target": "objects", "device": "cpu"}
@@ -172,11 +173,8 @@ def test_nothing_to_be_found_is_an_empty_layer(trained, tmp_path):
 def test_cancel_leaves_the_old_layer(other, trained, tmp_path):
     out = tmp_path / "found.gpkg"
     out.write_bytes(b"the old layer")
-    control = JobControl(
-        lambda event: control.cancel() if event.get("text") == "Looking for objects" else None
-    )
     with pytest.raises(Cancelled):
-        job("predict", other[0], out, control=control, model=str(trained[0]))
+        job("predict", other[0], out, control=StopsAt("Looking for objects"), model=str(trained[0]))
     assert out.read_bytes() == b"the old layer" and len(list(tmp_path.iterdir())) == 1
 
 
