@@ -24,14 +24,14 @@ from bench_model import ceiling
 from hardware import RESULTS, hardware, write_result
 from mapping_scenes import make_hr, make_labels, make_series
 from skysense.inference.canvas import classify
-from skysense.inference.making import Making
+from skysense.inference.making import Making, usual_choice
 from skysense.inference.session import Session, open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe
 from skysense.jobs.runner import run
 from skysense.model.budget import swin_flops, tile_flops
 from skysense.model.checkpoint.backbonefile import BackboneHeader, Licence, save_backbone
-from skysense.model.fuse import usual_locations
+from skysense.model.device import cpu_threads
 from skysense.model.presets import PRESETS
 from skysense.model.skysense import SkySense
 from skysense.raster.reader import SceneReader
@@ -70,7 +70,7 @@ class Ready:
     """An extractor whose tiles are read and prepared already."""
 
     def __init__(self, making: Making, session: Session) -> None:
-        self._extractor = making._canvas._extractor
+        self._extractor = making._canvas._lanes.extractor
         needed = [making._sampler.needs(chunk.grid) for chunk in making.plan.chunks]
         tiles = {(t.row, t.col): t for t, _ in making._canvas._needed(needed)}
         self._tiles = {key: self._extractor.read(tile) for key, tile in tiles.items()}
@@ -91,6 +91,7 @@ def forwards(making: Making) -> None:
 def plain_loop(session: Session, making: Making, out: Path) -> None:
     """Read, forward, write; no overlap, the plain twins."""
     painter, ids = making._canvas._painter, making.layers._ids
+    torch.set_num_threads(cpu_threads())
     side, layout = session.tiling.core, session.layout
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "crs": layout.output.crs, "transform": layout.output.transform,
                "width": layout.output.width, "height": layout.output.height, "compress": "deflate", "tiled": True}  # fmt: skip
@@ -113,6 +114,7 @@ def plain_loop(session: Session, making: Making, out: Path) -> None:
             )
             classes.write(found[0], 1, window=window)
             confidence.write(found[1], 1, window=window)
+    torch.set_num_threads(usual_choice(session.device)["threads"])
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -140,11 +142,10 @@ def measure(case: tuple[Any, ...], work: Path, best_product: float) -> dict[str,
     session = open_session(mapping, QUIET)
     network = session.backbone.in_precision(session.precision)
     times: dict[str, list[tuple[float, float]]] = {"whole": [], "forwards": [], "loop": []}
-    with Making(session, usual_locations(session.device), QUIET) as making:
-        making._canvas._extractor = Ready(making, session)
-        assert (
-            making._canvas._extractor._extractor.blocks
-        )  # the model takes part: its stages or F_fus are among them
+    with Making(session, usual_choice(session.device), QUIET) as making:
+        ready = making._canvas._lanes.extractor = Ready(making, session)
+        # The model takes part: its stages or F_fus are among them.
+        assert any(not block.spectral for block in ready._extractor.blocks)
         forwards(making)  # once, to warm up
         for _ in range(ROUNDS):
             times["whole"].append(timed(lambda: run(mapping, QUIET)))
@@ -152,7 +153,7 @@ def measure(case: tuple[Any, ...], work: Path, best_product: float) -> dict[str,
             network.set_fast(False)
             times["loop"].append(timed(lambda: plain_loop(session, making, work / "loop.tif")))
             network.set_fast(True)
-        tiles = len(making._canvas._extractor._tiles)
+        tiles = sum(bool(tile.seen.any()) for tile in ready._tiles.values())  # the others cost nothing
     best = {key: tuple(min(column) for column in zip(*values, strict=True)) for key, values in times.items()}
     config = PRESETS[preset]
     flops = (
@@ -180,7 +181,7 @@ def _anew(making: Making) -> None:
 
 def main() -> None:
     os.environ["SKYSENSE_CACHE_GB"] = "0"  # every run computes all features
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cpu_threads())
     with torch.inference_mode():
         best_product = ceiling(torch.float32)
     kept = RESULTS / f"mapping-{hardware()}.json"

@@ -18,13 +18,13 @@ from bench_mapping import QUIET, random_backbone, recipe
 from hardware import write_result
 from numpy.typing import NDArray
 from skysense.finetune.features import FeatureExtractor
+from skysense.finetune.lanes import Lanes
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.embed import FeaturePainter
-from skysense.inference.making import Making
+from skysense.inference.making import Making, usual_choice
 from skysense.inference.resample import OutputSampler
 from skysense.inference.session import Session, open_session
 from skysense.jobs.runner import run
-from skysense.model.fuse import usual_locations
 from skysense.raster.reader import SceneReader
 
 #: Scene, core in base pixels, and whether the model's features take part in its maps with the built-in model.
@@ -41,7 +41,7 @@ def with_core(session: Session, core: int, shift: int) -> Session:
 def labels(session: Session) -> NDArray[np.uint8]:
     layout = session.layout
     found = np.zeros(layout.output.shape, np.uint8)
-    with Making(session, usual_locations(session.device), QUIET) as making:
+    with Making(session, usual_choice(session.device), QUIET) as making:
         making.expect(making.plan.chunks)
         for chunk in making.plan.chunks:
             rows, cols = layout.output.window.slices(chunk.window)
@@ -70,9 +70,9 @@ def jumps(session: Session) -> float:
         cells = layout.area if stride == 1 else type(layout.area)(
             *(value // stride for value in (layout.area.row, layout.area.col, layout.area.height, layout.area.width))
         )  # fmt: skip
-        canvas = TileCanvas(extractor, painter, tiling, cells, dims, stride)
-        values, valid = canvas.window(cells, QUIET)
-        canvas.close()
+        with Lanes(extractor) as lanes:
+            canvas = TileCanvas(lanes, painter, tiling, cells, dims, stride)
+            values, valid = canvas.window(cells, QUIET)
     core, shift = tiling.core // stride, tiling.shift * tiling.scale // stride
     across, inside = [], []
     for axis, start in ((1, cells.row), (2, cells.col)):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.series import Anchors, day_number, interpolate, whole_years_between
+from skysense.model.device import lane_threads
 from skysense.model.fuse import usual_locations
 from skysense.model.inputs import Inputs, normalize
 from skysense.model.regions import RegionMatch
@@ -147,6 +148,9 @@ class FeatureExtractor:
         spectral: False leaves the spectral blocks out: the model's own features alone.
         hr_bands: HR bands that the head sees ("R", "G", "B" and "NIR" if the training scene had it).
         store: where features are found and kept; None: nowhere.
+
+    Attributes:
+        device: the model's.
     """
 
     def __init__(
@@ -167,7 +171,7 @@ class FeatureExtractor:
         self._encoded = layout.modalities if encoded is None else encoded
         self._spectral, self.store = spectral, store
         weight = next(model.parameters())
-        self._device, self._dtype = weight.device, weight.dtype
+        self.device, self._dtype = weight.device, weight.dtype
         model.locations = None
 
     @property
@@ -196,13 +200,13 @@ class FeatureExtractor:
     def _fuses(self) -> bool:
         return bool(set(self._encoded) - {"hr"})
 
-    def limit_locations(self, locations: int) -> None:
-        """Fuse so many locations at a time: what does not fit into a GPU's memory at once is done in turn.
+    def compute_as(self, locations: int, threads: int) -> None:
+        """Fuse so many locations at a time, since what does not fit into a GPU's memory at once is done in turn, by so many threads.
 
-        With another number than the usual one sums round otherwise, so nothing that was kept is used.
+        With other numbers than the usual ones sums round otherwise, so nothing that was kept is used.
         """
         self._model.locations = locations
-        if locations != usual_locations(self._device):
+        if (locations, threads) != (usual_locations(self.device), lane_threads(self.device)):
             self.store = None
 
     @torch.inference_mode()
@@ -260,7 +264,7 @@ class FeatureExtractor:
 
         All but HR values are rounded to half precision, so that it does not matter whether they were known.
         """
-        known = data.known and data.known.on(self._device)
+        known = data.known and data.known.on(self.device)
         if known is None:
             known = self._computed(data)
             if self.store:
@@ -321,14 +325,14 @@ class FeatureExtractor:
         """The model's inputs of one modality, normalised; dates on which the tile saw nothing are left out."""
         seen: NDArray[np.bool_] = np.asarray(stack.valid.any(axis=(1, 2)))
         bands = len(SENSORS[modality].bands)
-        x = normalize(torch.from_numpy(stack.values[seen, :bands]).to(self._device), modality)
+        x = normalize(torch.from_numpy(stack.values[seen, :bands]).to(self.device), modality)
         # A band that a product lacks is at the mean of all imagery: neither dark nor bright.
         x = x * torch.from_numpy(stack.band_present[seen, :bands, None, None]).to(x)
         x = x.to(self._dtype)
-        valid = torch.from_numpy(stack.valid[seen]).to(self._device)
+        valid = torch.from_numpy(stack.valid[seen]).to(self.device)
         dates = [date for date, keep in zip(stack.dates, seen, strict=True) if keep]
         day = torch.tensor(
-            [-1 if date is None else date.timetuple().tm_yday - 1 for date in dates], device=self._device
+            [-1 if date is None else date.timetuple().tm_yday - 1 for date in dates], device=self.device
         )
         if modality != "hr":
             return {modality: x[None], f"{modality}_valid": valid[None], f"{modality}_day": day[None]}
@@ -354,8 +358,8 @@ class FeatureExtractor:
             std = np.array(sensor.std, np.float32)[bands, None, None]
             values = (stack.values[:, bands] - mean) / std
             out[:, columns] = interpolate(values, stack.valid & pattern[:, None, None], days, targets)
-        seen = torch.from_numpy(stack.valid.any(axis=0)).to(self._device)
-        series = torch.from_numpy(out).flatten(0, 1).to(self._device)
+        seen = torch.from_numpy(stack.valid.any(axis=0)).to(self.device)
+        series = torch.from_numpy(out).flatten(0, 1).to(self.device)
         return torch.cat([series, *(local_mean(series, seen, window) for window in _SERIES_WINDOWS)])
 
     def _texture(self, stack: Stack) -> Tensor:
@@ -363,17 +367,17 @@ class FeatureExtractor:
         bands = [*SENSORS["hr"].bands, "NIR"]
         columns = [bands.index(band) for band in self._hr_bands]
         height, width = stack.valid.shape[1:]
-        values = torch.zeros(len(columns), height, width, device=self._device)
-        valid = torch.zeros(height, width, dtype=torch.bool, device=self._device)
+        values = torch.zeros(len(columns), height, width, device=self.device)
+        valid = torch.zeros(height, width, dtype=torch.bool, device=self.device)
         for picture, ok in zip(stack.values, stack.valid):
             present = [c for c in columns if c < len(picture)]
-            mask = torch.from_numpy(ok).to(self._device)
+            mask = torch.from_numpy(ok).to(self.device)
             values[: len(present)] = torch.where(
-                mask, torch.from_numpy(picture[present]).to(self._device), values[: len(present)]
+                mask, torch.from_numpy(picture[present]).to(self.device), values[: len(present)]
             )
             valid |= mask
         count, around = len(columns), Neighbourhoods(valid, _TEXTURE_WINDOW)
-        found = torch.empty(3 * count, height, width, device=self._device)
+        found = torch.empty(3 * count, height, width, device=self.device)
         # Band by band: what lies between is then small.
         for band in range(count):
             value = values[band] * valid

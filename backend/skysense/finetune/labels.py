@@ -156,6 +156,10 @@ class LabelledPixels:
     ids: NDArray[np.int64]
     polygons: NDArray[np.int64]
 
+    def moved(self, rows: int, cols: int) -> "LabelledPixels":
+        """The same pixels, counted from a corner so many rows further up and columns further left."""
+        return LabelledPixels(self.rows + rows, self.cols + cols, self.ids, self.polygons)
+
 
 class PixelLabels:
     """Rasterises labels grid by grid: a pixel is labelled if its centre lies inside a polygon, or if it holds a point.

@@ -145,9 +145,9 @@ class PairExtractor(FeatureExtractor):
         vars(self).update(vars(before))  # what both share: the model, the grids, the tiles
         self._before, self._after = before, after
 
-    def limit_locations(self, locations: int) -> None:
+    def compute_as(self, locations: int, threads: int) -> None:
         for one in (self._before, self._after):
-            one.limit_locations(locations)
+            one.compute_as(locations, threads)
 
     @property
     def blocks(self) -> tuple[Block, ...]:

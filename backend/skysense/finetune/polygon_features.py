@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skysense.finetune.collect import gather
-from skysense.finetune.features import FeatureExtractor
+from skysense.finetune.features import Block, FeatureExtractor, TileFeatures
 from skysense.finetune.labels import PixelLabels
+from skysense.finetune.lanes import Lanes
 from skysense.jobs.control import JobControl
 from skysense.raster.layout import Layout
-from skysense.raster.tiles import Tile, Tiling
+from skysense.raster.tiles import Tiling
 
 #: Pixels whose features are in memory at a time.
 _ROWS = 16_384
@@ -54,12 +55,14 @@ def polygon_features(
     tiles = [(tile, numbers) for tile, numbers in tiles if len(numbers)]
     last = {int(number): place for place, (_, numbers) in enumerate(tiles) for number in numbers}
     sums: dict[int, _Sums] = defaultdict(_Sums)
-    for place, (tile, numbers) in enumerate(tiles):
-        control.progress(place / len(tiles), "Computing features")
-        _add(sums, extractor, layout, labels, tile, numbers)
-        for number in numbers.tolist():
-            if last[number] == place and number in sums:
-                yield sums.pop(number).features(number)
+    with Lanes(extractor) as lanes:
+        for _, place, features in lanes.features((tile, place) for place, (tile, _) in enumerate(tiles)):
+            control.progress(place / len(tiles), "Computing features")
+            numbers = tiles[place][1]
+            _add(sums, features, extractor.blocks, layout, labels, numbers)
+            for number in numbers.tolist():
+                if last[number] == place and number in sums:
+                    yield sums.pop(number).features(number)
 
 
 class _Sums:
@@ -81,16 +84,16 @@ class _Sums:
 
 def _add(
     sums: dict[int, _Sums],
-    extractor: FeatureExtractor,
+    features: TileFeatures,
+    blocks: tuple[Block, ...],
     layout: Layout,
     labels: PixelLabels,
-    tile: Tile,
     numbers: NDArray[np.int64],
 ) -> None:
+    tile = features.tile
     window = tile.core.intersect(layout.area)
     assert window is not None
     grid = layout.compute.grid(window)
-    features = extractor.features(extractor.read(tile))
     for number in numbers.tolist():
         rows, cols = labels.claims(number, grid)
         rows, cols = rows + window.row - tile.core.row, cols + window.col - tile.core.col
@@ -98,4 +101,4 @@ def _add(
         rows, cols = rows[seen], cols[seen]
         for first in range(0, len(rows), _ROWS):
             part = slice(first, first + _ROWS)
-            sums[number].add(gather(features, extractor.blocks, rows[part], cols[part]))
+            sums[number].add(gather(features, blocks, rows[part], cols[part]))

@@ -7,7 +7,7 @@ polygons held out in turn.
 Shape legend: N pixels, F features, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from skysense.errors import InputError
 from skysense.finetune.collect import collect, gather
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.labels import PixelLabels, read_labels
+from skysense.finetune.lanes import Lanes
 from skysense.finetune.scores import Scores, read_band, scores
 from skysense.jobs.control import JobControl
 from skysense.model.regions import match_note
@@ -31,7 +32,7 @@ from skysense.model.skysense import SkySense
 from skysense.raster.crs import crs_text, transformer
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
-from skysense.raster.tiles import Tiling, plan_tiles
+from skysense.raster.tiles import Tile, Tiling, plan_tiles
 from skysense.scene.acquisition import Labels, Scene
 from skysense.scene.validate import check
 
@@ -250,29 +251,33 @@ def _score(
     by_neighbours[order[:_SCORED_BY_NEIGHBOURS]] = True
     found = {name: np.zeros(total, np.int64) for name in models}
     tiles = list(tiling.over(layout.area))
-    for number, tile in enumerate(tiles):
-        control.progress(number / len(tiles), "Scoring")
-        core = tile.core
-        inside = np.flatnonzero(
-            (truth.rows >= core.row)
-            & (truth.rows < core.row + core.height)
-            & (truth.cols >= core.col)
-            & (truth.cols < core.col + core.width)
-        )
-        if not len(inside):
-            continue
-        features = extractor.features(extractor.read(tile))
-        rows, cols = truth.rows[inside] - core.row, truth.cols[inside] - core.col
-        seen = features.valid[rows, cols]
-        inside, rows, cols = inside[seen], rows[seen], cols[seen]
-        for start in range(0, len(inside), _ROWS):
-            part = slice(start, start + _ROWS)
-            where = inside[part]
-            x = standard(gather(features, extractor.blocks, rows[part], cols[part]))
-            found["linear"][where] = models["linear"].predict(x)
-            some = by_neighbours[where]
-            if some.any():
-                found["knn"][where[some]] = models["knn"].predict(x[some])
+
+    def scored() -> Iterator[tuple[Tile, NDArray[np.int64]]]:
+        for number, tile in enumerate(tiles):
+            control.progress(number / len(tiles), "Scoring")
+            core = tile.core
+            inside = np.flatnonzero(
+                (truth.rows >= core.row)
+                & (truth.rows < core.row + core.height)
+                & (truth.cols >= core.col)
+                & (truth.cols < core.col + core.width)
+            )
+            if len(inside):
+                yield tile, inside
+
+    with Lanes(extractor) as lanes:
+        for tile, inside, features in lanes.features(scored()):
+            rows, cols = truth.rows[inside] - tile.core.row, truth.cols[inside] - tile.core.col
+            seen = features.valid[rows, cols]
+            inside, rows, cols = inside[seen], rows[seen], cols[seen]
+            for start in range(0, len(inside), _ROWS):
+                part = slice(start, start + _ROWS)
+                where = inside[part]
+                x = standard(gather(features, extractor.blocks, rows[part], cols[part]))
+                found["linear"][where] = models["linear"].predict(x)
+                some = by_neighbours[where]
+                if some.any():
+                    found["knn"][where[some]] = models["knn"].predict(x[some])
     classes = np.unique(truth.ids).tolist()
     return {
         "linear": scores(truth.ids, found["linear"], classes),

@@ -62,30 +62,54 @@ def interpolate(
         (A, C, H, W); 0 where a pixel has no valid observation.
     """
     dates = len(days)
-    steps = np.arange(dates)[:, None, None]
+    sometimes, always = valid.any(axis=0), valid.all(axis=0)
+    out = np.zeros((len(anchors), *values.shape[1:]), np.float32)
+    # Pixels that were seen at every date, mostly all of them: the same two dates serve all.
+    for row, anchor in enumerate(anchors):
+        start, stop = max(_last_before(days, anchor), 0), min(_first_after(days, anchor), dates - 1)
+        out[row] = values[start]
+        if days[start] < days[stop]:
+            share = np.float32((anchor - days[start]) / (days[stop] - days[start]))
+            out[row] += share * (values[stop] - values[start])
+    if always.all():
+        return out
+    out[:, :, ~sometimes] = 0
+    rows, cols = np.nonzero(sometimes & ~always)
+    if len(rows):
+        out[:, :, rows, cols] = _between(values[:, :, rows, cols], valid[:, rows, cols], days, anchors)
+    return out
+
+
+def _between(
+    values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.int64], anchors: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """`interpolate` for pixels that were seen at least once, values (T, C, N) and valid (T, N): (A, C, N)."""
+    dates = len(days)
+    steps = np.arange(dates)[:, None]
     # Index of the last valid observation at or before each date, and of the first at or after it.
     before = np.maximum.accumulate(np.where(valid, steps, -1), axis=0)
     after = np.minimum.accumulate(np.where(valid, steps, dates)[::-1], axis=0)[::-1]
-    nowhere, whole = ~valid.any(axis=0), bool(valid.all())
-    out = np.zeros((len(anchors), *values.shape[1:]), np.float32)
+    out = np.empty((len(anchors), *values.shape[1:]), np.float32)
     for row, anchor in enumerate(anchors):
-        left = int(np.searchsorted(days, anchor, side="right")) - 1
-        right = int(np.searchsorted(days, anchor, side="left"))
-        if whole:  # the same for every pixel
-            start, stop = max(left, 0), min(right, dates - 1)
-            way = int(days[stop] - days[start])
-            part = np.float32((anchor - days[start]) / way if way > 0 else 0)
-            out[row] = values[start] + part * (values[stop] - values[start])
-            continue
+        left, right = _last_before(days, anchor), _first_after(days, anchor)
         earlier = before[left] if left >= 0 else np.full_like(before[0], -1)
         later = after[right] if right < dates else np.full_like(after[0], dates)
         # One side missing: the other side's value is carried on.
         start = np.where(earlier >= 0, earlier, later)
         stop = np.where(later < dates, later, earlier)
-        start, stop = start.clip(0, dates - 1), stop.clip(0, dates - 1)
         span = days[stop] - days[start]
         share = np.where(span > 0, (anchor - days[start]) / np.maximum(span, 1), 0).astype(np.float32)
         first = np.take_along_axis(values, start[None, None], axis=0)[0]
         second = np.take_along_axis(values, stop[None, None], axis=0)[0]
-        out[row] = np.where(nowhere, 0, first + share * (second - first))
+        out[row] = first + share * (second - first)
     return out
+
+
+def _last_before(days: NDArray[np.int64], anchor: int) -> int:
+    """Index of the last date at or before an anchor, -1 where there is none."""
+    return int(np.searchsorted(days, anchor, side="right")) - 1
+
+
+def _first_after(days: NDArray[np.int64], anchor: int) -> int:
+    """Index of the first date at or after an anchor, the number of dates where there is none."""
+    return int(np.searchsorted(days, anchor, side="left"))

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from skysense.aside import write_aside
 from skysense.errors import InputError, StorageError
 from skysense.finetune.features import FeatureMap, TileFeatures
 from skysense.finetune.series import Anchors
-from skysense.model.device import computed_by
+from skysense.model.device import computed_by, lane_threads
 from skysense.raster.identity import scene_identity
 from skysense.raster.tiles import Tile, Tiling
 from skysense.scene.acquisition import Scene
@@ -61,6 +62,7 @@ class FeatureStore:
         self.folder, self.limit = folder, limit
         self.keeps = True
         self._held: int | None = None  # bytes in the folder; not looked up before something is kept
+        self._lock = threading.Lock()
 
     def has(self, tile: Tile) -> bool:
         """Whether a tile's features are here."""
@@ -104,7 +106,8 @@ class FeatureStore:
         path = self._path(features.tile)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._make_room(len(data))
+            with self._lock:
+                self._make_room(len(data))
             if len(data) <= self.limit:
                 write_aside(path, data, mark=str(os.getpid()))  # another process may keep the same tile
         except (OSError, StorageError) as error:
@@ -170,7 +173,7 @@ def open_store(
         ],
         "weights": weights,
         "device": computed_by(device),
-        "threads": torch.get_num_threads(),  # sums are split by thread: another number of them rounds otherwise
+        "threads": lane_threads(device),
         "precision": precision,
         "fusion_stride": fusion_stride,
         "encoded": encoded,

@@ -1,4 +1,4 @@
-"""Threads that read and write take the cores that the model leaves."""
+"""Threads that write take the cores that the model leaves."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ _NICE = 10
 def background_pool(threads: int, name: str) -> ThreadPoolExecutor:
     """Threads of lower priority, each of which computes by itself.
 
-    The model's threads wait for each other many times a tile: if one of them has to share its core, all lose that time; and where
-    a thread that prepares tiles splits its own small sums too, twice as many threads as cores spin.
+    The model's threads may wait for each other many times a tile: if one of them has to share its core, all lose that time; and
+    where another thread splits its own small sums too, more threads than cores spin.
     """
     usual, ready = torch.get_num_threads(), threading.Barrier(threads + 1)
 

@@ -1,10 +1,9 @@
-"""Values over any window, put together from tiles: class scores or features; reading runs ahead of computing.
+"""Values over any window, put together from tiles: class scores or features; computing runs ahead of what is asked for.
 
 Shape legend: K values (of K classes, or features), h x w the window, S the side of a tile's core, all in cells:
 a cell is a square of compute pixels, for class scores a single one.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -15,23 +14,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skysense.finetune.features import FeatureExtractor, TileFeatures, TileInput
-from skysense.inference.background import background_pool
+from skysense.finetune.features import TileFeatures, TileInput
+from skysense.finetune.lanes import Lanes
 from skysense.inference.held import HeldTiles, Key, Painted, Part, nothing
 from skysense.jobs.control import JobControl
 from skysense.raster.grid import Window
 from skysense.raster.tiles import Tile, Tiling
-
-#: Threads that read: a GPU is fed by several, and on a small machine one leaves the cores to the model.
-_MOST_READERS = 4
 
 
 class TileCanvas:
     """Computes values tile by tile.
 
     Args:
-        extractor: makes a tile's features.
-        painter: makes values (K, S, S) out of features and S.
+        lanes: compute tiles' features.
+        painter: makes values (K, S, S) out of features and S, in several threads at a time.
         tiling: the scene's tiles.
         area: the cells that are mapped; outside of it nothing is valid.
         depth: K.
@@ -42,7 +38,7 @@ class TileCanvas:
 
     def __init__(
         self,
-        extractor: FeatureExtractor,
+        lanes: Lanes,
         painter: Callable[[TileFeatures, int], Tensor],
         tiling: Tiling,
         area: Window,
@@ -51,29 +47,22 @@ class TileCanvas:
         edge: int | None = None,
         wanted: Callable[[Tile], bool] | None = None,
     ) -> None:
-        self._extractor, self._painter, self._tiling = extractor, painter, tiling
+        self._lanes, self._painter, self._tiling = lanes, painter, tiling
         self._area, self._depth, self._stride, self._wanted = area, depth, stride, wanted
         self._side, self._blend = tiling.core // stride, tiling.blend // stride
         self._whole = slice(-self._blend, self._side + self._blend)
-        readers = max(1, min(_MOST_READERS, (os.cpu_count() or 1) // 2))
-        self._pool = background_pool(readers, "read")
-        self._ahead = readers + 1
         self._held = HeldTiles(self._side, edge)
         self._coming: Iterator[tuple[Tile, Part]] = iter(())
-        self._reading: dict[Key, Future[TileInput]] = {}
-        self._painting: Key | None = None
+        self._computing: dict[Key, Future[Painted]] = {}
         self._told: Callable[[float], None] | None = None
         self._done, self._total = 0, 1
-
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
 
     def needs(self, window: Window) -> Window:
         """The cells that a window is made of."""
         return window
 
     def expect(self, windows: Sequence[Window], told: Callable[[float], None] | None = None) -> None:
-        """Tell which windows will be asked for, in order: their tiles are read ahead.
+        """Tell which windows will be asked for, in order: their tiles are computed ahead.
 
         Args:
             told: called after each new tile with the share of their tiles that is done (0..1).
@@ -142,26 +131,26 @@ class TileCanvas:
         painted = self._held.find(key, part)
         if painted is not None:
             return painted
-        self._painting = key
-        reading = self._reading.pop(key, None) or self._pool.submit(self._extractor.read, tile)
-        data = reading.result()
-        self._read_ahead()
-        painted = self._paint(data)
+        if key not in self._computing:
+            self._computing[key] = self._lanes.submit(tile, self._paint)
+        self._run_ahead()
+        painted = self._computing[key].result()
+        del self._computing[key]
         self._held.put(key, painted)
         self._done += 1
         if self._told:
             self._told(min(self._done / self._total, 1.0))
         return painted
 
-    def _read_ahead(self) -> None:
-        while len(self._reading) < self._ahead and (following := next(self._coming, None)) is not None:
+    def _run_ahead(self) -> None:
+        ahead = self._lanes.ahead
+        while len(self._computing) < ahead and (following := next(self._coming, None)) is not None:
             tile, part = following
             key = (tile.row, tile.col)
-            if key not in self._reading and key != self._painting and self._held.find(key, part) is None:
-                self._reading[key] = self._pool.submit(self._extractor.read, tile)
+            if key not in self._computing and self._held.find(key, part) is None:
+                self._computing[key] = self._lanes.submit(tile, self._paint)
 
-    def _paint(self, data: TileInput) -> Painted:
-        features = self._extractor.features(data)
+    def _paint(self, data: TileInput, features: TileFeatures) -> Painted:
         if not features.valid.any():
             return nothing(self._whole, self._depth)
         cells = features.valid.reshape(self._side, self._stride, self._side, self._stride)

@@ -25,6 +25,7 @@ import skysense
 from skysense.finetune.collect import gather
 from skysense.finetune.extraction import open_extractor
 from skysense.finetune.features import FeatureExtractor, FeatureMap, TileFeatures, over_core
+from skysense.finetune.lanes import Lanes
 from skysense.finetune.periods import (
     AFTER,
     BEFORE,
@@ -99,18 +100,16 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         extractor = _extractor(periods, reader, tiling, backbone, precision, options)
         if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
             control.note(note)
-        painter = ChangePainter(extractor, tiling, control.share(0.0, _SAMPLING))
-        canvas = TileCanvas(extractor, painter, tiling, layout.area, 1)
-        mapping = control.share(_SAMPLING, _MERGING)
-        sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
-        try:
+        with Lanes(extractor) as lanes:
+            painter = ChangePainter(lanes, tiling, control.share(0.0, _SAMPLING))
+            canvas = TileCanvas(lanes, painter, tiling, layout.area, 1)
+            mapping = control.share(_SAMPLING, _MERGING)
+            sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
             canvas.expect(
                 [sampler.needs(c.grid) for c in chunks if not value_path(parts, c, "distance").is_file()],
                 lambda share: mapping.progress(share, "Comparing the periods"),
             )
             distances = map_numbers(sampler, chunks, ["distance"], parts, control)
-        finally:
-            canvas.close()
     control.progress(_MERGING, "Ranking the distances")
     shares = smaller_shares(_read(distances["distance"]))
     ranks: Parts = []
@@ -161,7 +160,7 @@ class ChangePainter:
     """Distances of the two periods' features.
 
     Args:
-        extractor, tiling: of the scene, from whose tiles the features' means and spreads are taken.
+        lanes, tiling: of the scene, from whose tiles the features' means and spreads are taken.
 
     Attributes:
         names: of the blocks that are compared.
@@ -170,15 +169,14 @@ class ChangePainter:
         Cancelled: between two tiles.
     """
 
-    def __init__(self, extractor: PairExtractor, tiling: Tiling, control: JobControl) -> None:
-        blocks = [block for block in extractor.blocks if block.name.startswith((BEFORE, AFTER))]
+    def __init__(self, lanes: Lanes, tiling: Tiling, control: JobControl) -> None:
+        blocks = [block for block in lanes.extractor.blocks if block.name.startswith((BEFORE, AFTER))]
         self.names = [b.name.removeprefix(BEFORE) for b in blocks if b.name.startswith(BEFORE)]
         tiles = list(tiling.over(tiling.layout.area))
         chosen = [tiles[i] for i in np.unique(np.linspace(0, len(tiles) - 1, _TILES).round().astype(int))]
         rows = []
-        for number, tile in enumerate(chosen):
+        for _, number, features in lanes.features((tile, number) for number, tile in enumerate(chosen)):
             control.progress(number / len(chosen), "Looking at the features")
-            features = extractor.features(extractor.read(tile))
             row, col = np.nonzero(features.valid)
             keep = np.random.default_rng((0, number)).permutation(len(row))[:_PIXELS]
             rows.append(gather(features, tuple(blocks), row[keep], col[keep]))

@@ -258,5 +258,5 @@ def _open(order: Order, control: JobControl) -> Making:
             session.scene.name,
             "Let all workers share the storage and the installation",
         )
-    torch.set_num_threads(order.chosen["threads"])
-    return Making(session, order.chosen["locations"], control)
+    share = 1 if recipe.options.scheduler else recipe.options.workers
+    return Making(session, order.chosen, control, share)

@@ -20,6 +20,7 @@ from torch import Tensor
 import skysense
 from skysense.finetune.extraction import open_extractor
 from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
+from skysense.finetune.lanes import Lanes
 from skysense.finetune.session import series_anchors
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.journal import close_journal, manifest, open_journal
@@ -95,23 +96,21 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         blocks = tuple(block for block in encoded if cells.kind == "hr" or block.name == "fused")
         dims = sum(block.dim for block in blocks)
         painter = FeaturePainter(blocks, cells.stride)
-        canvas = TileCanvas(extractor, painter, tiling, cells.area, dims, cells.stride)
         size = tiling.core // cells.stride * _TILES_PER_CHUNK[cells.kind]
         files = [
             (window, parts / f"r{window.row - cells.area.row:07d}_c{window.col - cells.area.col:07d}.npy")
             for window in _chunks(cells.area, size)
         ]
         missing = [(window, path) for window, path in files if not path.is_file()]
-        canvas.expect(
-            [window for window, _ in missing],
-            lambda share: control.progress(_MERGING * share, "Computing features"),
-        )
-        try:
+        with Lanes(extractor) as lanes:
+            canvas = TileCanvas(lanes, painter, tiling, cells.area, dims, cells.stride)
+            canvas.expect(
+                [window for window, _ in missing],
+                lambda share: control.progress(_MERGING * share, "Computing features"),
+            )
             for window, path in missing:
                 values, valid = canvas.window(window, control)
                 write_feature_chunk(path, values.masked_fill_(~valid, np.nan).numpy())
-        finally:
-            canvas.close()
     merge_features(
         [(window.shift(-cells.area.row, -cells.area.col), path) for window, path in files],
         recipe.output,

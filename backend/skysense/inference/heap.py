@@ -2,10 +2,23 @@
 
 import ctypes
 import sys
+import time
 from collections.abc import Callable
 
+#: Giving back takes a few milliseconds, and what is used again has to be fetched again: at every chunk that was 5 % of a run.
+_EVERY_S = 5.0
+_last = time.monotonic()
 
-def _find() -> Callable[[], None]:
+
+def give_back() -> None:
+    """To be called between two chunks: keeps the memory of a map of any size that of a small one."""
+    global _last
+    if time.monotonic() - _last >= _EVERY_S:
+        _trim()
+        _last = time.monotonic()
+
+
+def _find() -> Callable[[], object]:
     if sys.platform != "linux":
         return lambda: None
     try:
@@ -15,5 +28,4 @@ def _find() -> Callable[[], None]:
     return lambda: trim(0)
 
 
-#: Between two chunks it takes a few milliseconds, and keeps the memory of a map of any size that of a small one.
-give_back = _find()
+_trim = _find()

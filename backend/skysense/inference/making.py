@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.features import Block, TileFeatures
+from skysense.finetune.lanes import Lanes
 from skysense.finetune.value_head import ValueHead
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.layers import ClassLayers, NumberLayers
@@ -24,6 +25,8 @@ from skysense.inference.session import Session
 from skysense.inference.smooth import REACH, Smooth, SmoothProbabilities, grown
 from skysense.inference.values import ValuePainter, value_layers
 from skysense.jobs.control import JobControl
+from skysense.model.device import lane_threads
+from skysense.model.fuse import usual_locations
 from skysense.model.regions import RegionMatch
 from skysense.raster.chunks import Chunk
 from skysense.raster.maps import MapClass
@@ -33,12 +36,18 @@ from skysense.raster.tiles import Tile
 Painter = Callable[[TileFeatures, int], Tensor]
 
 
+def usual_choice(device: torch.device) -> dict[str, int]:
+    """"threads" that compute a tile and "locations" that are fused at a time: on both a map's last bits depend."""
+    return {"threads": lane_threads(device), "locations": usual_locations(device)}
+
+
 class Making:
     """Computes chunks of one map; to be used by one thread, in a `with` block.
 
     Args:
         session: a scene and a model of classes, changes or numbers.
-        locations: that are fused at a time.
+        chosen: see `usual_choice` and `journal.begin`.
+        share: see `lanes.Lanes`.
 
     Attributes:
         session: what it works with; plan: its chunks.
@@ -46,13 +55,13 @@ class Making:
         matches: which region's prototypes serve each tile.
     """
 
-    def __init__(self, session: Session, locations: int, control: JobControl) -> None:
+    def __init__(self, session: Session, chosen: dict[str, int], control: JobControl, share: int = 1) -> None:
         self.session = session
         layout, tiling, model, output = session.layout, session.tiling, session.model, session.recipe.output
         self._open = ExitStack()
         reader = self._open.enter_context(SceneReader(session.scene, layout))
         extractor = session.extractor(reader)
-        extractor.limit_locations(locations)
+        extractor.compute_as(chosen["locations"], chosen["threads"])
         self.matches: list[RegionMatch] = session.matches(extractor, control)
         self.layers: ClassLayers | NumberLayers
         blocks: tuple[Block, ...]
@@ -71,7 +80,7 @@ class Making:
         wanted = None if self._within is None else self._within.meets
         self.plan: MapPlan = plan_map(layout, tiling, session.start, wanted)
         self._canvas = TileCanvas(
-            extractor,
+            self._open.enter_context(Lanes(extractor, chosen["threads"], share)),
             painter,
             tiling,
             grown(layout.area),
@@ -79,7 +88,6 @@ class Making:
             edge=2 * REACH if layout.aligned else None,
             wanted=self._tile_wanted(),
         )
-        self._open.callback(self._canvas.close)
         smooth = (
             Smooth(self._canvas, layout.area)
             if session.target == "values"

@@ -20,11 +20,10 @@ from skysense.inference.heap import give_back
 from skysense.inference.journal import begin, close_journal, journal_folder
 from skysense.inference.layers import Layer
 from skysense.inference.lock import RunLock
-from skysense.inference.making import Making
+from skysense.inference.making import Making, usual_choice
 from skysense.inference.session import Session, open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
-from skysense.model.fuse import usual_locations
 from skysense.model.regions import RegionMatch
 from skysense.raster.chunks import Chunk
 from skysense.raster.identity import file_identities
@@ -82,12 +81,10 @@ def _compute(
 ) -> tuple[tuple[Layer, ...], tuple[Chunk, ...], list[RegionMatch]]:
     """See to it that all chunks are on disk."""
     content = session.manifest()
-    chosen = {"threads": torch.get_num_threads(), "locations": usual_locations(session.device)}
-    chosen = begin(folder, content, chosen)
+    chosen = begin(folder, content, usual_choice(session.device))
     while True:
-        torch.set_num_threads(chosen["threads"])
         try:
-            with Making(session, chosen["locations"], control) as making:
+            with Making(session, chosen, control) as making:
                 options = session.recipe.options
                 if options.scheduler is not None or options.workers > 1:
                     from skysense.inference.crew import compute_together

@@ -3,6 +3,7 @@
 Shapes: N batch, H heads, Q queries, K keys, E head dim.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,6 +73,7 @@ class WeightCache:
 
     def __init__(self, keep: bool = False) -> None:
         self._keep = keep
+        self._lock = threading.Lock()  # several threads may compute tiles with one model
         self._key: list[tuple[Tensor, tuple[Any, ...]]] = []
         self._extra: Any = None
         self._value: Any = None
@@ -90,13 +92,14 @@ class WeightCache:
         if any(weight.is_inference() for weight in weights) or autocasts(weights[0].device):
             return compute()
         key = [(w, (w.data_ptr(), w._version, w.dtype, w.device)) for w in weights]
-        same = self._extra == extra and len(key) == len(self._key)
-        if not same or any(
-            new[0] is not old[0] or new[1] != old[1] for new, old in zip(key, self._key, strict=True)
-        ):
-            self._value = compute()
-            self._key, self._extra = key, extra
-        return self._value
+        with self._lock:
+            same = self._extra == extra and len(key) == len(self._key)
+            if not same or any(
+                new[0] is not old[0] or new[1] != old[1] for new, old in zip(key, self._key, strict=True)
+            ):
+                self._value = compute()
+                self._key, self._extra = key, extra
+            return self._value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "WeightCache":
         return WeightCache(self._keep)

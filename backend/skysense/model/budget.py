@@ -97,8 +97,8 @@ def summary(config: ModelConfig) -> dict[str, Any]:
             "derived_bytes": need.derived,
             "most_working_bytes": most,
             "total_bytes": float32 + need.derived + most,
-            "method": "counted from the model's shape for one tile at a time in float32 on the fast path, "
-            "without Python and the libraries themselves (about 0.4 GB); a test holds it to what torch allocates",
+            "method": "counted from the model's shape for one tile in float32 on the fast path (a CPU computes up to four "
+            "side by side), without Python and the libraries themselves (about 0.4 GB); a test holds it to what torch allocates",
         },
     }
 

@@ -6,6 +6,21 @@ import torch
 
 from skysense.errors import InputError
 
+#: Tiles that a CPU computes side by side at most: each takes the memory of one.
+_MOST_LANES = 4
+
+
+def cpu_threads() -> int:
+    """CPU threads that may compute: all cores that the process may use on a small machine, one less otherwise, for QGIS."""
+    # What a cluster or `taskset` leaves to the process, where the system can tell.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if cores <= 2 else cores - 1
+
+
+def lane_threads(device: torch.device) -> int:
+    """CPU threads that compute one tile; sums are split by thread, so another number of them rounds otherwise."""
+    return -(-cpu_threads() // _MOST_LANES) if device.type == "cpu" else cpu_threads()
+
 
 def computed_by(device: torch.device) -> list[str]:
     """What the last bits of a result depend on beside its input: the kind of device and the version of what computes."""
@@ -17,8 +32,7 @@ def pick_device(name: str, memory_gb: float | None = None) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:n" into a device; "auto" takes the GPU with the most free memory.
 
     Also sets the number of CPU threads, once and for every way a job can start, because sums are split by thread
-    and the same recipe must give the same bytes: all cores that the process may use on a small machine, one less
-    otherwise, for QGIS.
+    and the same recipe must give the same bytes.
 
     Args:
         memory_gb: of a GPU's memory that may be used; None: all that is free.
@@ -26,9 +40,7 @@ def pick_device(name: str, memory_gb: float | None = None) -> torch.device:
     Raises:
         InputError: the name is unknown or there is no such GPU.
     """
-    # What a cluster or `taskset` leaves to the process, where the system can tell.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(cores if cores <= 2 else cores - 1)
+    torch.set_num_threads(cpu_threads())
     device = _device(name)
     if memory_gb is not None and device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory

@@ -1,7 +1,7 @@
 """Memory that a model takes on a CPU in float32, counted from its shape: weights, derived weights, one tile's work.
 
 A tile's work is counted as live copies of a map of tokens at the worst moment of a layer. The copies were counted on
-the fast path (a test holds them against what torch allocates); one tile is computed at a time.
+the fast path (a test holds them against what torch allocates). A CPU computes up to four tiles at a time (`finetune.lanes`).
 """
 
 import math

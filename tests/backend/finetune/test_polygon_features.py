@@ -9,6 +9,7 @@ import shapely
 from label_files import square
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
+from skysense.finetune.lanes import Lanes
 from skysense.finetune.polygon_features import polygon_features
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.embed import FeaturePainter
@@ -55,9 +56,9 @@ def found(tmp_path_factory):
         items = list(polygon_features(extractor, tiling, layout, labels, CONTROL))
         blocks = extractor.blocks
         painter = FeaturePainter(blocks, 1)
-        canvas = TileCanvas(extractor, painter, tiling, layout.area, sum(b.dim for b in blocks))
-        dense, _ = canvas.window(layout.area, CONTROL)
-        canvas.close()
+        with Lanes(extractor) as lanes:
+            canvas = TileCanvas(lanes, painter, tiling, layout.area, sum(b.dim for b in blocks))
+            dense, _ = canvas.window(layout.area, CONTROL)
     assert len({tile.row for tile in tiling.over(layout.area)}) > 1  # else nothing crosses an edge
     return {item.number: item for item in items}, dense.numpy(), blocks
 

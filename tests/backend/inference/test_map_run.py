@@ -20,10 +20,12 @@ import torch
 from scene_files import job, part
 from skysense.errors import Cancelled, InputError
 from skysense.finetune.features import FeatureMap, TileFeatures, over_core
+from skysense.finetune.lanes import Lanes
 from skysense.inference import crew
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.journal import begin, digest_of
 from skysense.inference.lock import NAME, RunLock
+from skysense.inference.making import usual_choice
 from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe
@@ -334,6 +336,8 @@ def test_hr_alone_is_blended_from_what_its_tiles_hold_already(tmp_path):
     tiling = replace(plan_tiles(layout, blend=True), side=160, margin=30, blend=20)
 
     class Offsets:
+        device = torch.device("cpu")
+
         def read(self, tile):
             return tile
 
@@ -341,9 +345,9 @@ def test_hr_alone_is_blended_from_what_its_tiles_hold_already(tmp_path):
             values = torch.full((1, 160, 160), float(tile.row))
             return TileFeatures(tile, {"a": FeatureMap(values, 1, 30)}, np.ones((100, 100), bool))
 
-    canvas = TileCanvas(Offsets(), lambda f, side: over_core(f.maps["a"], side), tiling, area, 1)
-    values, valid = canvas.window(area, JobControl(lambda event: None))
-    canvas.close()
+    with Lanes(Offsets()) as lanes:
+        canvas = TileCanvas(lanes, lambda f, side: over_core(f.maps["a"], side), tiling, area, 1)
+        values, valid = canvas.window(area, JobControl(lambda event: None))
     column = values[0, :, 150].numpy()
     assert valid.all() and torch.allclose(values[0], values[0, :, 150:151], atol=1e-6)
     np.testing.assert_allclose(column[20:80], 0, atol=1e-6)
@@ -382,7 +386,7 @@ def test_a_worker_of_a_run_that_has_ended_writes_nothing(scene, model, tmp_path)
     }
     recipe = parse_recipe({**data, "options": {"device": "cpu"}}, tmp_path)
     content = open_session(recipe, JobControl(lambda event: None)).manifest()
-    chosen = {"threads": torch.get_num_threads(), "locations": 512}
+    chosen = usual_choice(torch.device("cpu"))
     with RunLock(folder, recipe.output, "m") as lock:
         begin(folder, content, chosen)
         order = crew.Order(recipe, folder, digest_of(content), chosen, lock.run)

@@ -19,6 +19,7 @@ from skysense.finetune.deep.decoder import spread
 from skysense.finetune.deep.pixels import Pixels
 from skysense.finetune.deep.views import turned
 from skysense.finetune.features import Block, FeatureExtractor, TileFeatures
+from skysense.finetune.lanes import features_of
 from skysense.pretrain.cache import BlockCache
 from skysense.pretrain.crops import Crop
 from skysense.raster.tiles import Tile, Tiling
@@ -55,7 +56,7 @@ def feature_reader(extractor: FeatureExtractor) -> Callable[[Tile], TileFeatures
         _KEPT_BYTES,
         lambda features: sum(m.stored.numel() * m.stored.element_size() for m in features.maps.values()),
     )
-    return lambda tile: kept.get((tile.row, tile.col), lambda: extractor.features(extractor.read(tile)))
+    return lambda tile: kept.get((tile.row, tile.col), lambda: features_of(extractor, tile))
 
 
 class FeatureViewer:

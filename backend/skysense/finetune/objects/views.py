@@ -1,14 +1,15 @@
 """The imagery as the head for objects sees it: HR alone, at pixels that suit the objects' size, tile by tile."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from skysense.errors import InputError
-from skysense.finetune.features import FeatureExtractor, TileInput
+from skysense.finetune.features import Block, FeatureExtractor, TileFeatures, TileInput
+from skysense.finetune.lanes import Lanes
 from skysense.finetune.objects.network import band_count, seen_blocks
 from skysense.raster.grid import Lattice, Window
 from skysense.raster.layout import Layout
@@ -77,23 +78,16 @@ def reach(area: Window) -> Window:
 
 
 def views(extractor: FeatureExtractor, tiles: Sequence[Tile]) -> Iterator[View | None]:
-    """The tiles in turn, None where nothing was seen; reading runs ahead of computing."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        following = pool.submit(extractor.read, tiles[0]) if tiles else None
-        for place in range(len(tiles)):
-            assert following is not None
-            data = following.result()
-            if place + 1 < len(tiles):
-                following = pool.submit(extractor.read, tiles[place + 1])
-            yield _view(extractor, data)
+    """The tiles in turn, None where nothing was seen."""
+    blocks = extractor.blocks
+    with Lanes(extractor) as lanes:
+        for *_, view in lanes.over(((tile, None) for tile in tiles), partial(_view, blocks)):
+            yield view
 
 
-def _view(extractor: FeatureExtractor, data: TileInput) -> View | None:
+def _view(blocks: tuple[Block, ...], data: TileInput, found: TileFeatures) -> View | None:
     stack = data.stacks.get("hr")
-    if stack is None or not stack.valid.any():
-        return None
-    found, blocks = extractor.features(data), extractor.blocks
-    if not found.valid.any():
+    if stack is None or not stack.valid.any() or not found.valid.any():
         return None
     bands = next(found.maps[block.name] for block in blocks if block.spectral)
     features = tuple(found.maps[block.name].values for block in seen_blocks(blocks))

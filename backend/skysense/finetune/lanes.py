@@ -1,0 +1,111 @@
+"""Tiles computed side by side.
+
+Threads that share one tile wait for each other many times in it, and all of them wait while one reads, prepares or writes. So on a
+CPU several tiles are computed at a time, each by few threads; a GPU computes one after the other while the next ones are read.
+
+Shape legend: T threads of a lane.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+import torch
+
+from skysense.finetune.features import FeatureExtractor, TileFeatures, TileInput
+from skysense.model.device import cpu_threads, lane_threads
+from skysense.raster.tiles import Tile
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+#: Threads that feed a GPU, whose own work is done by one at a time.
+_MOST_READERS = 4
+
+
+class Lanes:
+    """Computes tiles in a `with` block, during which torch uses T threads in every thread of this process.
+
+    Args:
+        extractor: makes features.
+        threads: T, on which the last bits of features depend; None: see `model.device.lane_threads`.
+        share: of the machine, among so many processes.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, threads: int | None = None, share: int = 1) -> None:
+        self.extractor = extractor
+        device = extractor.device
+        self._threads, self._usual = threads or lane_threads(device), torch.get_num_threads()
+        if device.type == "cpu":
+            self._count = max(1, cpu_threads() // self._threads // share)
+            self._device = threading.Semaphore(self._count)
+        else:
+            self._count = max(1, min(_MOST_READERS, (os.cpu_count() or 1) // 2))
+            self._device = threading.Semaphore(1)
+
+    def __enter__(self) -> Self:
+        ready = threading.Barrier(self._count + 1)
+
+        def begin() -> None:
+            torch.get_num_threads()  # torch counts for each thread, from its first question on
+            torch.set_num_threads(self._threads)
+            ready.wait()
+
+        torch.set_num_threads(self._threads)  # matrix products have one number for all
+        self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="lane", initializer=begin)
+        for _ in range(self._count):
+            self._pool.submit(lambda: None)
+        ready.wait()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._usual)
+
+    @property
+    def ahead(self) -> int:
+        """Tiles that should be under way, so that none of the lanes waits."""
+        return self._count + 1
+
+    def submit(self, tile: Tile, then: Callable[[TileInput, TileFeatures], R]) -> "Future[R]":
+        """Compute a tile's features, and from them what is wanted; errors come out of the future."""
+        return self._pool.submit(self._compute, tile, then)
+
+    def over(
+        self, tiles: Iterable[tuple[Tile, C]], then: Callable[[TileInput, TileFeatures], R]
+    ) -> Iterator[tuple[Tile, C, R]]:
+        """What is wanted of tiles, in their order; what came with each tile is given back."""
+        coming = deque[tuple[Tile, C, Future[R]]]()
+        for tile, own in tiles:
+            coming.append((tile, own, self.submit(tile, then)))
+            if len(coming) >= self.ahead:
+                tile, own, found = coming.popleft()
+                yield tile, own, found.result()
+        while coming:
+            tile, own, found = coming.popleft()
+            yield tile, own, found.result()
+
+    def features(self, tiles: Iterable[tuple[Tile, C]]) -> Iterator[tuple[Tile, C, TileFeatures]]:
+        """Features of tiles, as of `over`."""
+        return self.over(tiles, _features)
+
+    def _compute(self, tile: Tile, then: Callable[[TileInput, TileFeatures], R]) -> R:
+        data = self.extractor.read(tile)
+        with self._device:
+            return then(data, self.extractor.features(data))
+
+
+def features_of(extractor: FeatureExtractor, tile: Tile) -> TileFeatures:
+    """A single tile's features."""
+    with Lanes(extractor) as lanes:
+        return lanes.submit(tile, _features).result()
+
+
+def _features(data: TileInput, features: TileFeatures) -> TileFeatures:
+    return features

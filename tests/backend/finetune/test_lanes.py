@@ -1,0 +1,110 @@
+"""Tiles side by side: in order, several at a time, with their own number of threads."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+from skysense.finetune.lanes import Lanes, features_of
+from skysense.model import device
+
+TILES = [(number, f"own {number}") for number in range(9)]
+
+
+class Numbers:
+    """An extractor of which a "tile" is a number, its features ten times that."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, compute=lambda number: None):
+        self.compute = compute
+
+    def read(self, tile):
+        return tile
+
+    def features(self, tile):
+        self.compute(tile)
+        return tile * 10
+
+
+@pytest.fixture
+def four_cores(monkeypatch):
+    monkeypatch.setattr("skysense.finetune.lanes.cpu_threads", lambda: 4)
+    monkeypatch.setattr(device, "cpu_threads", lambda: 4)
+
+
+def test_results_come_in_the_order_of_the_tiles(four_cores):
+    def slow_first(number):
+        if number == 0:
+            assert later.wait(10)
+        if number == 3:
+            later.set()
+
+    later = threading.Event()  # the first tile is done only after the fourth
+    with Lanes(Numbers(slow_first)) as lanes:
+        assert list(lanes.features(TILES)) == [(n, own, 10 * n) for n, own in TILES]
+        assert list(lanes.over(TILES, lambda data, found: data - found))[8] == (8, "own 8", -72)
+    assert features_of(Numbers(), 7) == 70
+
+
+def test_tiles_are_not_begun_long_before_they_are_wanted(four_cores):
+    begun = []
+    with Lanes(Numbers(begun.append)) as lanes:
+        results = lanes.features(TILES)
+        next(results)
+    assert len(begun) <= lanes.ahead < len(TILES)
+
+
+@pytest.mark.parametrize(
+    ("cores", "lanes", "threads"), [(1, 1, 1), (2, 2, 1), (4, 4, 1), (7, 3, 2), (15, 3, 4)]
+)
+def test_the_cores_are_shared_out(cores, lanes, threads, monkeypatch):
+    monkeypatch.setattr("skysense.finetune.lanes.cpu_threads", lambda: cores)
+    monkeypatch.setattr(device, "cpu_threads", lambda: cores)
+    together, seen = threading.Barrier(lanes), []
+
+    def meet(number):
+        together.wait(10)  # all lanes are in a tile at once, or it breaks
+        seen.append(torch.get_num_threads())
+
+    usual = torch.get_num_threads()
+    with Lanes(Numbers(meet)) as opened:
+        assert len(list(opened.features((n, None) for n in range(2 * lanes)))) == 2 * lanes
+        assert torch.get_num_threads() == threads
+    assert seen == [threads] * 2 * lanes and torch.get_num_threads() == usual
+
+
+def test_processes_share_the_cores_and_keep_the_threads(monkeypatch):
+    monkeypatch.setattr("skysense.finetune.lanes.cpu_threads", lambda: 8)
+    seen = []
+    with Lanes(Numbers(lambda n: seen.append(torch.get_num_threads())), threads=2, share=2) as lanes:
+        list(lanes.features(TILES))
+    assert lanes.ahead == 3 and set(seen) == {2}
+    with Lanes(Numbers(), threads=2, share=16) as lanes:
+        assert lanes.ahead == 2
+
+
+def test_one_tile_at_a_time_is_on_a_gpu():
+    busy, most = [], []
+
+    def alone(number):
+        busy.append(number)
+        most.append(len(busy))
+        busy.remove(number)
+
+    extractor = Numbers(alone)
+    extractor.device = SimpleNamespace(type="cuda")
+    with Lanes(extractor, threads=1) as lanes:
+        list(lanes.features(TILES))
+    assert set(most) == {1} and len(most) == len(TILES)
+
+
+def test_an_error_comes_out_where_its_tile_is_asked_for(four_cores):
+    def fail(number):
+        if number == 2:
+            raise ValueError("tile 2")
+
+    usual, found = torch.get_num_threads(), []
+    with pytest.raises(ValueError, match="tile 2"), Lanes(Numbers(fail)) as lanes:
+        found.extend(number for number, *_ in lanes.features(TILES))
+    assert torch.get_num_threads() == usual and threading.active_count() < 20
