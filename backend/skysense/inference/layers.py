@@ -16,7 +16,7 @@ from skysense.inference.canvas import classify
 from skysense.jobs.recipe import PRODUCTS
 from skysense.raster.chunks import Chunk, value_path, write_raster
 from skysense.raster.grid import Grid
-from skysense.raster.maps import Kind, MapClass, merge_chunks
+from skysense.raster.maps import Kind, MapClass, merge_aside
 
 #: Where nothing is mapped, in rasters of shares in which 0 is a value.
 NO_SHARE = 255
@@ -58,14 +58,15 @@ class Layer:
         legend = self.legend if self.kind == "class" else ()
         write_raster(self.chunk(folder, chunk), chunk.grid, values, self.nodata, legend)
 
-    def merge(self, folder: Path, chunks: tuple[Chunk, ...], grid: Grid, metadata: dict[str, str]) -> None:
-        """Put the finished raster in its place.
+    def merge(self, folder: Path, chunks: tuple[Chunk, ...], grid: Grid, metadata: dict[str, str]) -> Path:
+        """Make the finished raster beside its place, see `raster.maps.merge_aside`.
 
         Raises:
-            StorageError: it cannot be written; an old one is kept.
+            StorageError: it cannot be written.
         """
         parts = [(chunk.window, self.chunk(folder, chunk)) for chunk in chunks]
-        merge_chunks(parts, self.path, grid, self.legend, metadata | self.metadata, self.kind, self.bands)
+        every = metadata | self.metadata
+        return merge_aside(parts, self.path, grid, self.legend, every, self.kind, self.bands)
 
 
 class ClassLayers:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skysense.errors import InputError
+from skysense.errors import InputError, StorageError
 from skysense.inference.background import background_pool
 from skysense.inference.heap import give_back
 from skysense.inference.journal import begin, close_journal, journal_folder
@@ -27,6 +27,7 @@ from skysense.jobs.recipe import Recipe
 from skysense.model.regions import RegionMatch
 from skysense.raster.chunks import Chunk
 from skysense.raster.identity import file_identities
+from skysense.raster.maps import discard, put
 
 _MERGING = 0.97  # share of the progress bar that mapping takes; the rest is merging
 #: Locations that are fused at a time at least; a GPU whose memory does not hold them is too small for the model.
@@ -62,18 +63,27 @@ def make_map(recipe: Recipe, control: JobControl) -> Made:
         layers, chunks, matches = _compute(session, folder, lock, control)
         _check_unchanged(session, before, folder)
         control.progress(_MERGING, "Writing the map")
-        metadata = session.metadata()
-        # The class map last: a map that is there is whole.
-        with ThreadPoolExecutor(2, thread_name_prefix="merge") as pool:
-            output = session.layout.output
-            for done in [pool.submit(layer.merge, folder, chunks, output, metadata) for layer in layers[:-1]]:
-                done.result()
-        layers[-1].merge(folder, chunks, session.layout.output, metadata)
+        _merge(layers, folder, chunks, session)
         seconds = time.monotonic() - started
         log = session.write_log(matches, seconds)
         close_journal(folder)
     control.progress(1.0, "Mapped")
     return Made(session, layers, log, seconds)
+
+
+def _merge(layers: Sequence[Layer], folder: Path, chunks: tuple[Chunk, ...], session: Session) -> None:
+    """Put all rasters in their places when all are made, the class map last: a map that is there is whole."""
+    output, metadata = session.layout.output, session.metadata()
+    with ThreadPoolExecutor(2, thread_name_prefix="merge") as pool:
+        merging = [pool.submit(layer.merge, folder, chunks, output, metadata) for layer in layers]
+    try:
+        for layer, part in zip(layers, [merged.result() for merged in merging], strict=True):
+            put(part, layer.path)
+    except StorageError:
+        for merged in merging:
+            if merged.exception() is None:
+                discard(merged.result())
+        raise
 
 
 def _compute(

@@ -75,6 +75,22 @@ def merge_chunks(
 ) -> None:
     """Merge chunk files into one COG, written aside and renamed: an old map stays until the new one is whole.
 
+    Arguments and errors as of `merge_aside`.
+    """
+    put(merge_aside(parts, out, grid, legend, metadata, kind, bands), out)
+
+
+def merge_aside(
+    parts: Sequence[tuple[Window, Path]],
+    out: Path,
+    grid: Grid,
+    legend: Sequence[MapClass],
+    metadata: dict[str, str],
+    kind: Kind,
+    bands: Sequence[str] = ("",),
+) -> Path:
+    """Merge chunk files into one COG beside the place where it belongs, from where `put` brings it there.
+
     Args:
         parts: each chunk's window on `grid` and its file; what no chunk covers is 0 (of values: NaN), not mapped.
         out: the map; its folder must exist.
@@ -84,6 +100,9 @@ def merge_chunks(
         kind: a class map has a colour table and overviews by majority; a confidence map is grey; shares are uint8 with 255
             where there are none, values float32 with NaN there, both with overviews by mean.
         bands: their descriptions.
+
+    Returns:
+        Where it is.
 
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
@@ -102,10 +121,23 @@ def merge_chunks(
                 overview_compress="DEFLATE", bigtiff="IF_SAFER", num_threads=1,
             )  # fmt: skip
         check_whole(part)
+    except (CPLE_BaseError, RasterioError, OSError) as error:  # copy lets GDAL's own errors through
+        discard(part)
+        raise storage_error(out, error) from None
+    return part
+
+
+def put(part: Path, out: Path) -> None:
+    """Put a merged map in its place.
+
+    Raises:
+        StorageError: it cannot be written; the merged map goes, an old one stays.
+    """
+    try:
         os.replace(part, out)
         # Statistics that a viewer kept of the old map do not hold for this one.
         out.with_name(out.name + ".aux.xml").unlink(missing_ok=True)
-    except (CPLE_BaseError, RasterioError, OSError) as error:  # copy lets GDAL's own errors through
+    except OSError as error:
         discard(part)
         raise storage_error(out, error) from None
 
