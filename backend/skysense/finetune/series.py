@@ -65,8 +65,8 @@ def interpolate(
     sometimes, always = valid.any(axis=0), valid.all(axis=0)
     out = np.zeros((len(anchors), *values.shape[1:]), np.float32)
     # Pixels that were seen at every date, mostly all of them: the same two dates serve all.
-    for row, anchor in enumerate(anchors):
-        start, stop = max(_last_before(days, anchor), 0), min(_first_after(days, anchor), dates - 1)
+    starts, stops = _last_before(days, anchors).clip(0), _first_after(days, anchors).clip(None, dates - 1)
+    for row, (anchor, start, stop) in enumerate(zip(anchors, starts, stops)):
         out[row] = values[start]
         if days[start] < days[stop]:
             share = np.float32((anchor - days[start]) / (days[stop] - days[start]))
@@ -84,32 +84,32 @@ def _between(
     values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.int64], anchors: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """`interpolate` for pixels that were seen at least once, values (T, C, N) and valid (T, N): (A, C, N)."""
-    dates = len(days)
-    steps = np.arange(dates)[:, None]
-    # Index of the last valid observation at or before each date, and of the first at or after it.
-    before = np.maximum.accumulate(np.where(valid, steps, -1), axis=0)
-    after = np.minimum.accumulate(np.where(valid, steps, dates)[::-1], axis=0)[::-1]
-    out = np.empty((len(anchors), *values.shape[1:]), np.float32)
-    for row, anchor in enumerate(anchors):
-        left, right = _last_before(days, anchor), _first_after(days, anchor)
-        earlier = before[left] if left >= 0 else np.full_like(before[0], -1)
-        later = after[right] if right < dates else np.full_like(after[0], dates)
-        # One side missing: the other side's value is carried on.
-        start = np.where(earlier >= 0, earlier, later)
-        stop = np.where(later < dates, later, earlier)
-        span = days[stop] - days[start]
-        share = np.where(span > 0, (anchor - days[start]) / np.maximum(span, 1), 0).astype(np.float32)
-        first = np.take_along_axis(values, start[None, None], axis=0)[0]
-        second = np.take_along_axis(values, stop[None, None], axis=0)[0]
-        out[row] = first + share * (second - first)
-    return out
+    dates, (_, bands, pixels) = len(days), values.shape
+    # Index of the last valid observation at or before each date, and of the first at or after it; of none before all and after all.
+    steps = np.arange(-1, dates)[:, None]
+    before = np.maximum.accumulate(np.where(np.vstack([valid[:1] | True, valid]), steps, -1), axis=0)
+    steps = np.arange(dates + 1)[:, None]
+    after = np.minimum.accumulate(np.where(np.vstack([valid, valid[:1] | True]), steps, dates)[::-1], axis=0)[
+        ::-1
+    ]
+    earlier, later = before[_last_before(days, anchors) + 1], after[_first_after(days, anchors)]
+    # One side missing: the other side's value is carried on.
+    start = np.where(earlier >= 0, earlier, later)
+    stop = np.where(later < dates, later, earlier)
+    span = days[stop] - days[start]
+    share = np.where(span > 0, (anchors[:, None] - days[start]) / np.maximum(span, 1), 0).astype(np.float32)
+    band, pixel = np.arange(bands)[:, None], np.arange(pixels)
+    first, second = (values[index[:, None], band, pixel] for index in (start, stop))
+    second -= first
+    second *= share[:, None]
+    return np.add(first, second, out=second)
 
 
-def _last_before(days: NDArray[np.int64], anchor: int) -> int:
-    """Index of the last date at or before an anchor, -1 where there is none."""
-    return int(np.searchsorted(days, anchor, side="right")) - 1
+def _last_before(days: NDArray[np.int64], anchors: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the last date at or before each anchor, -1 where there is none."""
+    return np.searchsorted(days, anchors, side="right") - 1
 
 
-def _first_after(days: NDArray[np.int64], anchor: int) -> int:
-    """Index of the first date at or after an anchor, the number of dates where there is none."""
-    return int(np.searchsorted(days, anchor, side="left"))
+def _first_after(days: NDArray[np.int64], anchors: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the first date at or after each anchor, the number of dates where there is none."""
+    return np.searchsorted(days, anchors, side="left")

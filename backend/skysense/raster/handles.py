@@ -1,24 +1,50 @@
-"""Open raster files: one handle per file and thread, kept open between reads."""
+"""Open raster files, kept open between reads, and the decoded blocks that GDAL keeps of them."""
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # some of GDAL's errors come out as they are
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.env import set_gdal_config
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from skysense.errors import InputError
+from skysense.raster import CACHE_IS_OURS, CACHE_MB
 from skysense.raster.crs import crs_text
 from skysense.raster.grid import Grid, Window
 from skysense.scene.remote import address, is_remote, open_dataset
 
-#: Open files per thread; a series of 24 dates with ten files each stays open, below the usual limit of 1,024.
+#: Files that stay open; a series of 24 dates with ten files each stays open, below the usual limit of 1,024.
 _MOST_OPEN = 256
+_MOST_CACHE_MB = 256
+
+
+def block_bytes(dataset: DatasetReader, bands: list[int]) -> int:
+    """What GDAL keeps in memory of some bands of a file to read a pixel of them."""
+    rows, cols = dataset.block_shapes[bands[0] - 1]
+    # The bands of a file by pixel are decoded together.
+    count = dataset.count if dataset.interleaving is Interleaving.pixel else len(bands)
+    return int(rows * cols * count * np.dtype(dataset.dtypes[bands[0] - 1]).itemsize)
+
+
+def hold_blocks(needed: int) -> None:
+    """See to it that GDAL's cache holds the blocks of all dates that a tile lies in, `needed` bytes, where that is not too much.
+
+    With less, tile after tile decodes the same blocks of every date again: the first is gone when the last has come.
+    """
+    if CACHE_IS_OURS:
+        megabyte = 2**20
+        set_gdal_config(
+            "GDAL_CACHEMAX", min(max(CACHE_MB * megabyte, needed * 5 // 4), _MOST_CACHE_MB * megabyte)
+        )
 
 
 def open_raster(path: Path, overview: int | None = None) -> DatasetReader:
@@ -117,36 +143,45 @@ def _unreadable(path: Path) -> InputError:
 
 
 class Handles:
-    """Open files by path and overview, one set for each thread; `close` ends those of all threads."""
+    """Open files by path and overview; `close` ends them all.
+
+    A handle serves one thread at a time; a file that is in use is opened once more. The handle that was used last is given first: the
+    blocks that it has decoded serve the next tile, whichever thread computes it.
+    """
 
     def __init__(self) -> None:
-        self._local = threading.local()
-        self._all: list[OrderedDict[tuple[Path, int | None], DatasetReader]] = []
+        self._idle: OrderedDict[tuple[Path, int | None], list[DatasetReader]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, path: Path, overview: int | None = None) -> DatasetReader:
-        """The open file of this thread.
+    @contextmanager
+    def use(self, path: Path, overview: int | None = None) -> Iterator[DatasetReader]:
+        """An open file, for this thread alone.
 
         Raises:
             InputError: see `open_raster`.
         """
-        mine: OrderedDict[tuple[Path, int | None], DatasetReader] | None = getattr(self._local, "open", None)
-        if mine is None:
-            mine = self._local.open = OrderedDict()
-            with self._lock:
-                self._all.append(mine)
         key = (path, overview)
-        if key not in mine:
-            while len(mine) >= _MOST_OPEN:
-                mine.popitem(last=False)[1].close()
-            mine[key] = open_raster(path, overview)
-        mine.move_to_end(key)
-        return mine[key]
+        with self._lock:
+            idle = self._idle.get(key)
+            dataset = idle.pop() if idle else None
+        dataset = dataset or open_raster(path, overview)
+        try:
+            yield dataset
+        finally:
+            with self._lock:
+                self._idle.setdefault(key, []).append(dataset)
+                self._idle.move_to_end(key)
+                while len(self._idle) > _MOST_OPEN:
+                    _close(self._idle.popitem(last=False)[1])
 
     def close(self) -> None:
         """Close every file; to be called when no thread is reading."""
         with self._lock:
-            for handles in self._all:
-                for dataset in handles.values():
-                    dataset.close()
-                handles.clear()
+            for datasets in self._idle.values():
+                _close(datasets)
+            self._idle.clear()
+
+
+def _close(datasets: list[DatasetReader]) -> None:
+    for dataset in datasets:
+        dataset.close()

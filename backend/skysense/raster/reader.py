@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from skysense.raster.clouds import is_classification, mask_invalid, series_clouds
 from skysense.raster.grid import Grid, Lattice, Window
-from skysense.raster.handles import Handles, alpha_band, grid_of, has_mask, read_window
+from skysense.raster.handles import (
+    Handles,
+    alpha_band,
+    block_bytes,
+    grid_of,
+    has_mask,
+    hold_blocks,
+    read_window,
+)
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.radiometry import BAD, EMPTY, Radiometry, find_radiometry, sample_pixels
 from skysense.raster.resample import OUTSIDE, Sampler
@@ -106,6 +114,7 @@ class SceneReader:
         self._sources: dict[tuple[Modality, int], _Source] = {}
         self._samplers: dict[tuple[Grid, Lattice], Sampler] = {}
         self._lock = threading.Lock()
+        self._blocks = 0  # bytes of the blocks of all dates of a series that a tile lies in
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +127,7 @@ class SceneReader:
     def close(self) -> None:
         """Close all files."""
         self._handles.close()
+        hold_blocks(0)
 
     def part(self, scene: Scene) -> "SceneReader":
         """A reader of some of the acquisitions, with the same bands; it shares this one's files and ends with it."""
@@ -197,28 +207,32 @@ class SceneReader:
                 files.setdefault(item.bands[name].path, []).append(name)
         layers = []
         for path, wanted in files.items():
-            dataset = self._handles.get(path)
             numbers = [item.bands[name].index for name in wanted]
             declared = item.alpha if path == item.path else None
-            alpha = declared if declared is not None else alpha_band(dataset)
-            alpha = None if alpha in numbers else alpha  # what the user calls a band is one
-            layers.append(
-                _Layer(
-                    path,
-                    numbers,
-                    [names.index(name) for name in wanted],
-                    grid_of(dataset, path),
-                    tuple(dataset.overviews(numbers[0])),
-                    alpha,
-                    has_mask(dataset),
-                    find_radiometry(item, wanted, dataset, path, alpha),
+            with self._handles.use(path) as dataset:
+                alpha = declared if declared is not None else alpha_band(dataset)
+                alpha = None if alpha in numbers else alpha  # what the user calls a band is one
+                layers.append(
+                    _Layer(
+                        path,
+                        numbers,
+                        [names.index(name) for name in wanted],
+                        grid_of(dataset, path),
+                        tuple(dataset.overviews(numbers[0])),
+                        alpha,
+                        has_mask(dataset),
+                        find_radiometry(item, wanted, dataset, path, alpha),
+                    )
                 )
-            )
+                if item.modality != "hr":  # of a picture's hundreds of files a tile meets a few
+                    self._blocks += block_bytes(dataset, numbers)
+        hold_blocks(self._blocks)
         mask = None
         if item.mask is not None:
-            dataset = self._handles.get(item.mask)
-            sample = sample_pixels(dataset, item.mask, [1])
-            mask = _Mask(item.mask, grid_of(dataset, item.mask), is_classification(item.mask.name, sample))
+            with self._handles.use(item.mask) as dataset:
+                sample = sample_pixels(dataset, item.mask, [1])
+                grid = grid_of(dataset, item.mask)
+            mask = _Mask(item.mask, grid, is_classification(item.mask.name, sample))
         return _Source(item, tuple(layers), mask)
 
     def _sampler(self, source: Grid, lattice: Lattice) -> Sampler:
@@ -293,21 +307,22 @@ class SceneReader:
         if not usable:
             return None, sampler
         _, level = max(usable)
-        grid = grid_of(self._handles.get(layer.path, level), layer.path)
+        with self._handles.use(layer.path, level) as dataset:
+            grid = grid_of(dataset, layer.path)
         return level, self._sampler(grid, lattice)
 
     def _decode(
         self, layer: _Layer, window: Window, overview: int | None, mixing: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """A window inside the file, in `Sensor.units` or (`mixing`) in what may be interpolated."""
-        dataset = self._handles.get(layer.path, overview)
         numbers = layer.numbers if layer.alpha is None else [*layer.numbers, layer.alpha]
-        stored = read_window(dataset, layer.path, numbers, window)
         outside = None
+        with self._handles.use(layer.path, overview) as dataset:
+            stored = read_window(dataset, layer.path, numbers, window)
+            if layer.masked and layer.alpha is None:
+                outside = np.asarray(read_window(dataset, layer.path, numbers, window, mask=True)[0] == 0)
         if layer.alpha is not None:
             stored, outside = stored[:-1], np.asarray(stored[-1] == 0)
-        elif layer.masked:
-            outside = np.asarray(read_window(dataset, layer.path, numbers, window, mask=True)[0] == 0)
         return layer.radiometry.decode(stored, outside, mixing)
 
     def _read_mask(self, mask: _Mask, lattice: Lattice, window: Window) -> NDArray[np.bool_]:
@@ -316,7 +331,8 @@ class SceneReader:
         part = sampler.source_window(window)
         if part is None:
             return np.zeros((window.height, window.width), bool)
-        stored = read_window(self._handles.get(mask.path), mask.path, [1], part)[0]
+        with self._handles.use(mask.path) as dataset:
+            stored = read_window(dataset, mask.path, [1], part)[0]
         invalid = mask_invalid(stored, mask.classification)
         return np.asarray(sampler.nearest(invalid, part, window), bool)
 

@@ -22,9 +22,9 @@ _PROBE_BYTES = 64_000_000
 Bounds = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RasterHeader:
-    """The header of a raster file.
+    """The header of a raster file; one and the same as long as the file does not change.
 
     Attributes:
         dtype: numpy name of the bands' type (the widest if they differ).
@@ -123,7 +123,8 @@ def band_count(path: Path) -> int | None:
         return None
 
 
-def read_sample(header: RasterHeader, bands: list[int], nodata: float | None) -> list[BandSample]:
+@functools.lru_cache(maxsize=4096)  # a scene is described when it is opened, and again with what it states
+def read_sample(header: RasterHeader, bands: tuple[int, ...], nodata: float | None) -> tuple[BandSample, ...]:
     """Sample bands around the middle of the image (or its smallest overview, if the middle is empty).
 
     Files compressed in one huge block are not sampled: every sample is then empty, and not the whole.
@@ -139,21 +140,23 @@ def read_sample(header: RasterHeader, bands: list[int], nodata: float | None) ->
     try:
         with open_dataset(header.path) as source:
             if source.compression is not None and _block_bytes(source) > _PROBE_BYTES:
-                return [BandSample(math.nan, math.nan, math.nan, 0.0, False, False) for _ in bands]
+                return tuple(BandSample(math.nan, math.nan, math.nan, 0.0, False, False) for _ in bands)
             window = _middle(source, len(bands))
-            values = source.read(bands, window=window)
+            values = source.read(list(bands), window=window)
             whole = (window.height, window.width) == (source.height, source.width)
             samples = [_sample(band, nodata, whole) for band in values]
             if all(sample.empty for sample in samples) and not whole and source.overviews(bands[0]):
                 factor = source.overviews(bands[0])[-1]
                 shape = (len(bands), math.ceil(source.height / factor), math.ceil(source.width / factor))
                 if math.prod(shape) * values.itemsize <= _SAMPLE_BYTES:
-                    samples = [_sample(band, nodata, False) for band in source.read(bands, out_shape=shape)]
-            return samples
+                    coarse = source.read(list(bands), out_shape=shape)
+                    samples = [_sample(band, nodata, False) for band in coarse]
+            return tuple(samples)
     except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError):
         raise _damaged(header.path) from None
 
 
+@functools.lru_cache(maxsize=4096)
 def probe(header: RasterHeader) -> None:
     """Read the middle and the last block, where truncated and damaged files give themselves away.
 

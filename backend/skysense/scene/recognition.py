@@ -163,7 +163,7 @@ def _picture_bands(header: RasterHeader) -> Recognition:
 
 def _fourth(header: RasterHeader, bands: dict[str, int], number: int) -> Recognition:
     """A fourth band without a name: alpha if it is either nothing or full everywhere, else near infrared."""
-    if read_sample(header, [number], None)[0].extremes_only:
+    if read_sample(header, (number,), None)[0].extremes_only:
         return Recognition(
             bands, "its fourth band looks like a mask and is taken as alpha, check it", alpha=number
         )
@@ -173,7 +173,7 @@ def _fourth(header: RasterHeader, bands: dict[str, int], number: int) -> Recogni
 
 
 def _negative(header: RasterHeader) -> bool:
-    return read_sample(header, [1], header.nodata)[0].median < -1
+    return read_sample(header, (1,), header.nodata)[0].median < -1
 
 
 def _numbered(names: tuple[str, ...]) -> dict[str, int]:

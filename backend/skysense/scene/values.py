@@ -47,13 +47,13 @@ def examine_values(
     """
     nodata = stated.nodata if stated is not None and stated.nodata is not None else header.nodata
     chosen = _to_sample(modality, bands, header, per_band_files)
-    samples = read_sample(header, chosen, nodata)
+    samples = read_sample(header, tuple(chosen), nodata)
     scale, offset, cautions = _tagged_scale(header, bands, per_band_files)
     if stated is not None and (stated.scale is not None or stated.offset is not None):
         scale, offset, cautions = stated.scale, stated.offset, []
     units: Units | None = stated.units if stated is not None else None
     if all(sample.empty for sample in samples):
-        every = sorted({number for number in bands.values() if number <= header.count})
+        every = tuple(sorted({number for number in bands.values() if number <= header.count}))
         empty = not per_band_files and all(
             sample.whole and sample.empty for sample in read_sample(header, every, nodata)
         )
@@ -93,7 +93,7 @@ def _tagged_scale(
 
 def _radar(
     header: RasterHeader,
-    samples: list[BandSample],
+    samples: tuple[BandSample, ...],
     units: Units | None,
     scale: float | None,
     offset: float | None,

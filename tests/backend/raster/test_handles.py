@@ -7,33 +7,66 @@ from raster_files import write_raster
 from skysense.errors import InputError
 from skysense.raster import handles
 from skysense.raster.grid import Window
-from skysense.raster.handles import Handles, open_raster, read_window
+from skysense.raster.handles import Handles, block_bytes, hold_blocks, open_raster, read_window
 
 TEN = (10, 0, 500000, 0, -10, 5600000)
 
 
-def test_one_handle_for_each_file_and_thread_all_closed_in_the_end(tmp_path):
+def test_a_handle_serves_one_at_a_time_the_last_used_first_all_closed_in_the_end(tmp_path):
     path = write_raster(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8), TEN)
     files = Handles()
-    mine = files.get(path)
-    assert files.get(path) is mine
-    others = []
-    thread = threading.Thread(target=lambda: others.append(files.get(path)))
-    thread.start()
-    thread.join()
-    assert others[0] is not mine
+    with files.use(path) as mine, files.use(path) as other:
+        assert mine is not other
+    found = []  # by a thread that has used none so far
+
+    def use():
+        with files.use(path) as dataset:
+            found.append(dataset)
+
+    for _ in range(2):
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+    assert found == [mine, mine]
     files.close()
-    assert mine.closed and others[0].closed
+    assert mine.closed and other.closed
+
+
+def test_a_handle_comes_back_from_an_error(tmp_path):
+    path = write_raster(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8), TEN)
+    files = Handles()
+    with pytest.raises(InputError), files.use(path) as dataset:
+        read_window(dataset, path, [3], Window(0, 0, 2, 2))
+    with files.use(path) as again:
+        assert again is dataset
+    files.close()
+
+
+def test_the_cache_holds_what_tiles_of_a_series_share(tmp_path, monkeypatch):
+    held = []
+    monkeypatch.setattr(handles, "CACHE_IS_OURS", True)
+    monkeypatch.setattr(handles, "set_gdal_config", lambda key, value: held.append((key, value // 2**20)))
+    for needed in (0, 2**26, 2**40):
+        hold_blocks(needed)
+    monkeypatch.setattr(handles, "CACHE_IS_OURS", False)  # the user has said how large it is
+    hold_blocks(2**40)
+    assert held == [("GDAL_CACHEMAX", 64), ("GDAL_CACHEMAX", 80), ("GDAL_CACHEMAX", 256)]
+    path = write_raster(tmp_path / "a.tif", np.ones((3, 600, 600), np.uint16), TEN)
+    with open_raster(path) as dataset:
+        rows, cols = dataset.block_shapes[0]
+        count = 3 if dataset.interleaving.value == "PIXEL" else 2
+        assert block_bytes(dataset, [1, 2]) == rows * cols * count * 2
 
 
 def test_the_longest_unused_file_is_closed(tmp_path, monkeypatch):
     monkeypatch.setattr(handles, "_MOST_OPEN", 2)
     paths = [write_raster(tmp_path / f"{i}.tif", np.ones((1, 4, 4), np.uint8), TEN) for i in range(3)]
-    files = Handles()
-    first, second = files.get(paths[0]), files.get(paths[1])
-    files.get(paths[0])
-    files.get(paths[2])
-    assert second.closed and not first.closed
+    files, used = Handles(), []
+    for place in (0, 1, 0, 2):
+        with files.use(paths[place]) as dataset:
+            used.append(dataset)
+    assert used[0] is used[2]
+    assert [dataset.closed for dataset in used] == [False, True, False, False]
     files.close()
 
 

@@ -238,7 +238,7 @@ def test_a_really_damaged_file():
         read(scene(acquisition("hr", path)), "hr")
 
 
-def test_threads_have_their_own_handles_and_agree(tmp_path):
+def test_threads_read_side_by_side_and_agree(tmp_path):
     path = write_raster(tmp_path / "s2.tif", random_values((3, 200, 200)), (20, 0, 500000, 0, -20, 5600000))
     picture = scene(*(acquisition("s2", path, date=f"2020-01-0{day}") for day in (1, 2, 3)))
     layout = plan_layout(picture)
