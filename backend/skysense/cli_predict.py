@@ -16,7 +16,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         choices=PRODUCTS,
-        help="further rasters: " + "; ".join(f"{name} ({text})" for name, text in PRODUCTS.items()),
+        help="further rasters: "
+        + "; ".join(f"{name} ({text})" for name, text in PRODUCTS.items()).replace("%", "%%"),
     )
     sub.add_argument(
         "--start",

@@ -1,5 +1,5 @@
 import pytest
-from skysense.cli import EXIT_INPUT, _showing, main
+from skysense.cli import EXIT_INPUT, _parser, _showing, main
 from skysense.errors import InputError
 
 
@@ -29,3 +29,14 @@ def test_notes_of_a_job_that_breaks_are_not_lost(capsys):
     with pytest.raises(RuntimeError):
         _showing(breaks)
     assert "the newest file is damaged" in capsys.readouterr().err
+
+
+COMMANDS = next(action for action in _parser()._actions if action.dest == "command").choices
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_tells_what_it_wants(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 0 and out.startswith("usage: skysense") and not err
