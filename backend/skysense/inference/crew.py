@@ -31,6 +31,7 @@ from skysense.jobs.recipe import Recipe
 _TRIES = 3
 _LOOK_S = 0.2
 _PATIENCE = "10s"  # for a scheduler that does not answer
+_CLUSTER = 4  # workers that a cluster is taken to have when shares are cut
 _SHARE = 0.97  # of the progress bar, as in `run`
 
 
@@ -79,7 +80,9 @@ def compute_together(
     layers, chunks, recipe = making.layers.layers, making.plan.chunks, making.session.recipe
     order = Order(_everywhere(recipe), folder.resolve(), digest_of(content), chosen, lock.run)
     waiting = {number for number, chunk in enumerate(chunks) if not is_whole(layers, folder, chunk)}
-    shares = [[n for n in share if n in waiting] for share in making.plan.shares(making.session.tiling)]
+    workers = _CLUSTER if recipe.options.scheduler else recipe.options.workers
+    shares = making.plan.shares(making.session.tiling, workers)
+    shares = [[number for number in share if number in waiting] for share in shares]
     tries = {tuple(share): 0 for share in shares if share}
 
     def look() -> None:

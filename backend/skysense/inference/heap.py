@@ -5,8 +5,8 @@ import sys
 import time
 from collections.abc import Callable
 
-#: Giving back takes a few milliseconds, and what is used again has to be fetched again: at every chunk that was 5 % of a run.
-_EVERY_S = 5.0
+#: Giving back takes a few milliseconds, and what is used again has to be fetched again: at every chunk of a small map that is 5 %.
+_EVERY_S = 1.0
 _last = time.monotonic()
 
 

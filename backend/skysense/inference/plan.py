@@ -3,6 +3,7 @@
 Shape legend: K values of a pixel.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,8 +13,9 @@ from skysense.raster.grid import Grid, Window
 from skysense.raster.layout import Layout
 from skysense.raster.tiles import Tiling, chunk_size
 
-#: Tiles along the square of chunks that one worker gets at a time.
-_TILES_PER_SHARE = 8
+#: Tiles along the square of chunks that one worker gets at a time at most, and how many such squares each worker should get: the last
+#: ones finish together only if there are several, and the tiles along the edges of each are computed by its neighbours as well.
+_TILES_PER_SHARE, _SHARES_PER_WORKER = 8, 3
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,11 @@ class MapPlan:
     chunks: tuple[Chunk, ...]
     size: int
 
-    def shares(self, tiling: Tiling) -> list[list[int]]:
+    def shares(self, tiling: Tiling, workers: int) -> list[list[int]]:
         """Numbers of chunks that lie together, for several workers: neighbours need the same tiles at their edges."""
-        side = self.size * max(1, _TILES_PER_SHARE * tiling.core // self.size)
+        pixels = sum(chunk.window.height * chunk.window.width for chunk in self.chunks)
+        fair = math.sqrt(pixels / (_SHARES_PER_WORKER * workers)) / self.size
+        side = self.size * max(1, min(round(fair), _TILES_PER_SHARE * tiling.core // self.size))
         shares: dict[tuple[int, int], list[int]] = {}
         for number, chunk in enumerate(self.chunks):
             # The lower right pixel: cuts lie at whole sizes from it, at the upper left a chunk may be cut short.
