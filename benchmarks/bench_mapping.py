@@ -23,8 +23,9 @@ import torch
 from bench_model import ceiling
 from hardware import RESULTS, hardware, write_result
 from mapping_scenes import make_hr, make_labels, make_series
+from skysense.finetune.lanes import usual_choice
 from skysense.inference.canvas import classify
-from skysense.inference.making import Making, usual_choice
+from skysense.inference.making import Making
 from skysense.inference.session import Session, open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe

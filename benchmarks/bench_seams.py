@@ -18,10 +18,10 @@ from bench_mapping import QUIET, random_backbone, recipe
 from hardware import write_result
 from numpy.typing import NDArray
 from skysense.finetune.features import FeatureExtractor
-from skysense.finetune.lanes import Lanes
+from skysense.finetune.lanes import Lanes, usual_choice
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.embed import FeaturePainter
-from skysense.inference.making import Making, usual_choice
+from skysense.inference.making import Making
 from skysense.inference.resample import OutputSampler
 from skysense.inference.session import Session, open_session
 from skysense.jobs.runner import run

@@ -95,7 +95,11 @@ def _parser() -> argparse.ArgumentParser:
             metavar="RULE",
             help="of Sentinel series: all, even:N (N dates evenly over the time) or clearest:N (N with fewest clouds)",
         )
-        sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+        sub.add_argument(
+            "--resume",
+            action="store_true",
+            help="go on with an interrupted training; maps, embeddings and changes go on by themselves",
+        )
         sub.add_argument(
             "--verify",
             action="store_true",

@@ -18,6 +18,7 @@ import torch
 
 from skysense.finetune.features import FeatureExtractor, TileFeatures, TileInput
 from skysense.model.device import cpu_threads, lane_threads
+from skysense.model.fuse import usual_locations
 from skysense.raster.tiles import Tile
 
 C = TypeVar("C")
@@ -25,6 +26,11 @@ R = TypeVar("R")
 
 #: Threads that feed a GPU, whose own work is done by one at a time.
 _MOST_READERS = 4
+
+
+def usual_choice(device: torch.device) -> dict[str, int]:
+    """"threads" that compute a tile and "locations" that are fused at a time: on both the last bits of features depend."""
+    return {"threads": lane_threads(device), "locations": usual_locations(device)}
 
 
 class Lanes:

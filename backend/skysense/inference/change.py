@@ -25,7 +25,7 @@ import skysense
 from skysense.finetune.collect import gather
 from skysense.finetune.extraction import open_extractor
 from skysense.finetune.features import FeatureExtractor, FeatureMap, TileFeatures, over_core
-from skysense.finetune.lanes import Lanes
+from skysense.finetune.lanes import Lanes, usual_choice
 from skysense.finetune.periods import (
     AFTER,
     BEFORE,
@@ -39,16 +39,18 @@ from skysense.finetune.series import Anchors
 from skysense.finetune.session import hr_bands, series_anchors
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.embedding import Scaling
-from skysense.inference.journal import close_journal, manifest, open_journal
+from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder, manifest
+from skysense.inference.lock import RunLock
 from skysense.inference.numbers import Parts, map_numbers
 from skysense.inference.resample import OutputSampler
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Options, Recipe
 from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import Backbone, open_backbone
-from skysense.model.device import pick_device
+from skysense.model.device import computed_by, pick_device
 from skysense.model.regions import match_note
 from skysense.raster.chunks import plan_chunks, value_path, write_raster
+from skysense.raster.identity import file_identities
 from skysense.raster.layout import plan_layout
 from skysense.raster.maps import merge_chunks
 from skysense.raster.reader import SceneReader
@@ -75,7 +77,7 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
 
     Raises:
         InputError: the scene, the date or the backbone cannot be used; StorageError: the raster cannot be written; Cancelled:
-        the finished chunks stay for `--resume`.
+        the finished chunks stay for the next run.
     """
     started = time.monotonic()
     control.progress(0.0, "Checking the scene")
@@ -83,7 +85,8 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     check(scene)
     layout = plan_layout(scene, area=options.area, area_crs=options.area_crs)
     periods = split_scene(scene, options.split, layout.modalities)
-    backbone = open_backbone(recipe.model, pick_device(options.device))
+    device = pick_device(options.device)
+    backbone = open_backbone(recipe.model, device)
     precision, tiling = options.precision or "float32", plan_tiles(layout)
     settings = {
         "change": backbone.sha256,
@@ -91,43 +94,48 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         "output": repr(layout.output),
         "fusion_stride": options.fusion_stride,
         "precision": precision,
+        "computed": computed_by(device),
     }
     if note := periods.season_note:
         control.note(note)
     chunks = plan_chunks(layout, chunk_size(tiling))
-    parts = open_journal(recipe.output, manifest(scene, settings), options.resume)
-    with SceneReader(scene, layout) as reader:
-        extractor = _extractor(periods, reader, tiling, backbone, precision, options)
-        if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
-            control.note(note)
-        with Lanes(extractor) as lanes:
-            painter = ChangePainter(lanes, tiling, control.share(0.0, _SAMPLING))
-            canvas = TileCanvas(lanes, painter, tiling, layout.area, 1)
-            mapping = control.share(_SAMPLING, _MERGING)
-            sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
-            canvas.expect(
-                [sampler.needs(c.grid) for c in chunks if not value_path(parts, c, "distance").is_file()],
-                lambda share: mapping.progress(share, "Comparing the periods"),
-            )
-            distances = map_numbers(sampler, chunks, ["distance"], parts, control)
-    control.progress(_MERGING, "Ranking the distances")
-    shares = smaller_shares(_read(distances["distance"]))
-    ranks: Parts = []
-    for chunk, values in zip(chunks, _read(distances["distance"])):
-        path = value_path(parts, chunk, "change")
-        write_raster(path, chunk.grid, ranked(values, shares))
-        ranks.append((chunk.window, path))
-    metadata = {
-        "SKYSENSE_VERSION": skysense.__version__,
-        "SKYSENSE_BACKBONE": f"{backbone.preset}, {backbone.weights}",
-        "SKYSENSE_MODALITIES": ",".join(layout.modalities),
-        "SKYSENSE_SPLIT": str(periods.split),
-        "SKYSENSE_CHANGE": "share of pixels with a shorter change vector, %",
-    }
-    told = f"change at {periods.split}, rank 1..100"
-    merge_chunks(ranks, recipe.output, layout.output, [], metadata, "confidence", (told,))
-    write_recipe(recipe)
-    close_journal(parts)
+    parts, before = journal_folder(recipe.output), file_identities(scene)
+    with RunLock(parts, recipe.output, backbone.weights) as lock:
+        chosen = begin(parts, manifest(scene, settings), usual_choice(device))
+        with SceneReader(scene, layout) as reader:
+            extractor = _extractor(periods, reader, tiling, backbone, precision, options)
+            if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
+                control.note(note)
+            extractor.compute_as(**chosen)
+            with Lanes(extractor, chosen["threads"]) as lanes:
+                painter = ChangePainter(lanes, tiling, control.share(0.0, _SAMPLING))
+                canvas = TileCanvas(lanes, painter, tiling, layout.area, 1)
+                mapping = control.share(_SAMPLING, _MERGING)
+                sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
+                canvas.expect(
+                    [sampler.needs(c.grid) for c in chunks if not value_path(parts, c, "distance").is_file()],
+                    lambda share: mapping.progress(share, "Comparing the periods"),
+                )
+                distances = map_numbers(sampler, chunks, ["distance"], parts, control, lock)
+        check_unchanged(scene, before, parts)
+        control.progress(_MERGING, "Ranking the distances")
+        shares = smaller_shares(_read(distances["distance"]))
+        ranks: Parts = []
+        for chunk, values in zip(chunks, _read(distances["distance"])):
+            path = value_path(parts, chunk, "change")
+            write_raster(path, chunk.grid, ranked(values, shares))
+            ranks.append((chunk.window, path))
+        metadata = {
+            "SKYSENSE_VERSION": skysense.__version__,
+            "SKYSENSE_BACKBONE": f"{backbone.preset}, {backbone.weights}",
+            "SKYSENSE_MODALITIES": ",".join(layout.modalities),
+            "SKYSENSE_SPLIT": str(periods.split),
+            "SKYSENSE_CHANGE": "share of pixels with a shorter change vector, %",
+        }
+        told = f"change at {periods.split}, rank 1..100"
+        merge_chunks(ranks, recipe.output, layout.output, [], metadata, "confidence", (told,))
+        write_recipe(recipe)
+        close_journal(parts)
     control.progress(1.0, "Compared")
     return {
         "change": str(recipe.output),

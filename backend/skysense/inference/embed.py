@@ -20,18 +20,20 @@ from torch import Tensor
 import skysense
 from skysense.finetune.extraction import open_extractor
 from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
-from skysense.finetune.lanes import Lanes
+from skysense.finetune.lanes import Lanes, usual_choice
 from skysense.finetune.session import series_anchors
 from skysense.inference.canvas import TileCanvas
-from skysense.inference.journal import close_journal, manifest, open_journal
+from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder, manifest
+from skysense.inference.lock import RunLock
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import open_backbone
-from skysense.model.device import pick_device
+from skysense.model.device import computed_by, pick_device
 from skysense.model.regions import match_note
 from skysense.raster.featurefile import merge_features, write_feature_chunk
 from skysense.raster.grid import Lattice, Window
+from skysense.raster.identity import file_identities
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import plan_tiles
@@ -56,7 +58,7 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
 
     Raises:
         InputError: the scene or the backbone cannot be used; StorageError: the raster cannot be written; Cancelled:
-        the finished chunks stay for `--resume`.
+        the finished chunks stay for the next run.
     """
     started = time.monotonic()
     control.progress(0.0, "Checking the scene")
@@ -74,59 +76,65 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         "output": repr(grid),
         "fusion_stride": options.fusion_stride,
         "precision": precision,
+        "computed": computed_by(device),
     }
-    parts = open_journal(recipe.output, manifest(scene, settings), options.resume)
-    with SceneReader(scene) as reader:
-        # The same features as a training's, so that either finds what the other has kept.
-        extractor = open_extractor(
-            scene,
-            reader,
-            tiling,
-            backbone,
-            precision,
-            options,
-            layout.modalities,
-            series_anchors(scene),
-            (),
-        )
-        if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
-            control.note(note)
-        # In a fused scene the HR stages are left out: F_fus has seen them.
-        encoded = [block for block in extractor.blocks if not block.spectral]
-        blocks = tuple(block for block in encoded if cells.kind == "hr" or block.name == "fused")
-        dims = sum(block.dim for block in blocks)
-        painter = FeaturePainter(blocks, cells.stride)
-        size = tiling.core // cells.stride * _TILES_PER_CHUNK[cells.kind]
-        files = [
-            (window, parts / f"r{window.row - cells.area.row:07d}_c{window.col - cells.area.col:07d}.npy")
-            for window in _chunks(cells.area, size)
-        ]
-        missing = [(window, path) for window, path in files if not path.is_file()]
-        with Lanes(extractor) as lanes:
-            canvas = TileCanvas(lanes, painter, tiling, cells.area, dims, cells.stride)
-            canvas.expect(
-                [window for window, _ in missing],
-                lambda share: control.progress(_MERGING * share, "Computing features"),
+    parts, before = journal_folder(recipe.output), file_identities(scene)
+    with RunLock(parts, recipe.output, backbone.weights) as lock:
+        chosen = begin(parts, manifest(scene, settings), usual_choice(device))
+        with SceneReader(scene) as reader:
+            # The same features as a training's, so that either finds what the other has kept.
+            extractor = open_extractor(
+                scene,
+                reader,
+                tiling,
+                backbone,
+                precision,
+                options,
+                layout.modalities,
+                series_anchors(scene),
+                (),
             )
-            for window, path in missing:
-                values, valid = canvas.window(window, control)
-                write_feature_chunk(path, values.masked_fill_(~valid, np.nan).numpy())
-    merge_features(
-        [(window.shift(-cells.area.row, -cells.area.col), path) for window, path in files],
-        recipe.output,
-        grid,
-        [f"{block.name} {number}" for block in blocks for number in range(1, block.dim + 1)],
-        {
-            "SKYSENSE_VERSION": skysense.__version__,
-            "SKYSENSE_BACKBONE": f"{backbone.preset}, {backbone.weights}",
-            "SKYSENSE_BACKBONE_SHA256": backbone.sha256,
-            "SKYSENSE_MODALITIES": ",".join(layout.modalities),
-            "SKYSENSE_FEATURES": json.dumps({block.name: block.dim for block in blocks}),
-        },
-        lambda share: control.progress(_MERGING + (1 - _MERGING) * share, "Writing the raster"),
-    )
-    write_recipe(recipe)
-    close_journal(parts)
+            if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
+                control.note(note)
+            # In a fused scene the HR stages are left out: F_fus has seen them.
+            encoded = [block for block in extractor.blocks if not block.spectral]
+            blocks = tuple(block for block in encoded if cells.kind == "hr" or block.name == "fused")
+            dims = sum(block.dim for block in blocks)
+            painter = FeaturePainter(blocks, cells.stride)
+            size = tiling.core // cells.stride * _TILES_PER_CHUNK[cells.kind]
+            files = [
+                (window, parts / f"r{window.row - cells.area.row:07d}_c{window.col - cells.area.col:07d}.npy")
+                for window in _chunks(cells.area, size)
+            ]
+            missing = [(window, path) for window, path in files if not path.is_file()]
+            extractor.compute_as(**chosen)
+            with Lanes(extractor, chosen["threads"]) as lanes:
+                canvas = TileCanvas(lanes, painter, tiling, cells.area, dims, cells.stride)
+                canvas.expect(
+                    [window for window, _ in missing],
+                    lambda share: control.progress(_MERGING * share, "Computing features"),
+                )
+                for window, path in missing:
+                    values, valid = canvas.window(window, control)
+                    lock.check()
+                    write_feature_chunk(path, values.masked_fill_(~valid, np.nan).numpy())
+        check_unchanged(scene, before, parts)
+        merge_features(
+            [(window.shift(-cells.area.row, -cells.area.col), path) for window, path in files],
+            recipe.output,
+            grid,
+            [f"{block.name} {number}" for block in blocks for number in range(1, block.dim + 1)],
+            {
+                "SKYSENSE_VERSION": skysense.__version__,
+                "SKYSENSE_BACKBONE": f"{backbone.preset}, {backbone.weights}",
+                "SKYSENSE_BACKBONE_SHA256": backbone.sha256,
+                "SKYSENSE_MODALITIES": ",".join(layout.modalities),
+                "SKYSENSE_FEATURES": json.dumps({block.name: block.dim for block in blocks}),
+            },
+            lambda share: control.progress(_MERGING + (1 - _MERGING) * share, "Writing the raster"),
+        )
+        write_recipe(recipe)
+        close_journal(parts)
     control.progress(1.0, "Embedded")
     return {
         "embedding": str(recipe.output),

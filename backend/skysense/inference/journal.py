@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import skysense
-from skysense.errors import StorageError
+from skysense.errors import InputError, StorageError
 from skysense.inference.lock import NAME as LOCK
 from skysense.jobs.sidecar import write_json
-from skysense.raster.identity import scene_identity
+from skysense.raster.identity import file_identities, scene_identity
 from skysense.scene.acquisition import Scene
 
 _MANIFEST = "manifest.json"
@@ -75,6 +75,21 @@ def begin(
 def digest_of(content: dict[str, Any]) -> str:
     """Hex SHA-256 of a manifest."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_unchanged(scene: Scene, before: dict[Path, list[object]], folder: Path) -> None:
+    """Raises InputError where a file of the scene has changed since the run began; the chunks are removed.
+
+    Args:
+        before: what `raster.identity.file_identities` gave then.
+    """
+    after = file_identities(scene)
+    changed = [path for path, known in before.items() if after.get(path) != known]
+    if changed:
+        close_journal(folder)
+        raise InputError(
+            "has changed while it was mapped", str(changed[0]), "Map again, now that it is finished"
+        )
 
 
 def open_journal(output: Path, content: dict[str, Any], resume: bool) -> Path:

@@ -25,8 +25,6 @@ from skysense.inference.session import Session
 from skysense.inference.smooth import REACH, Smooth, SmoothProbabilities, grown
 from skysense.inference.values import ValuePainter, value_layers
 from skysense.jobs.control import JobControl
-from skysense.model.device import lane_threads
-from skysense.model.fuse import usual_locations
 from skysense.model.regions import RegionMatch
 from skysense.raster.chunks import Chunk
 from skysense.raster.maps import MapClass
@@ -36,17 +34,12 @@ from skysense.raster.tiles import Tile
 Painter = Callable[[TileFeatures, int], Tensor]
 
 
-def usual_choice(device: torch.device) -> dict[str, int]:
-    """"threads" that compute a tile and "locations" that are fused at a time: on both a map's last bits depend."""
-    return {"threads": lane_threads(device), "locations": usual_locations(device)}
-
-
 class Making:
     """Computes chunks of one map; to be used by one thread, in a `with` block.
 
     Args:
         session: a scene and a model of classes, changes or numbers.
-        chosen: see `usual_choice` and `journal.begin`.
+        chosen: see `lanes.usual_choice` and `journal.begin`.
         share: see `lanes.Lanes`.
 
     Attributes:
@@ -61,7 +54,7 @@ class Making:
         self._open = ExitStack()
         reader = self._open.enter_context(SceneReader(session.scene, layout))
         extractor = session.extractor(reader)
-        extractor.compute_as(chosen["locations"], chosen["threads"])
+        extractor.compute_as(**chosen)
         self.matches: list[RegionMatch] = session.matches(extractor, control)
         self.layers: ClassLayers | NumberLayers
         blocks: tuple[Block, ...]

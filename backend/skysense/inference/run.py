@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from skysense.errors import InputError, StorageError
+from skysense.finetune.lanes import usual_choice
 from skysense.inference.background import background_pool
 from skysense.inference.heap import give_back
-from skysense.inference.journal import begin, close_journal, journal_folder
+from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder
 from skysense.inference.layers import Layer
 from skysense.inference.lock import RunLock
-from skysense.inference.making import Making, usual_choice
+from skysense.inference.making import Making
 from skysense.inference.session import Session, open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
@@ -61,7 +62,7 @@ def make_map(recipe: Recipe, control: JobControl) -> Made:
     folder, before = journal_folder(recipe.output), file_identities(session.scene)
     with RunLock(folder, recipe.output, session.path.name) as lock:
         layers, chunks, matches = _compute(session, folder, lock, control)
-        _check_unchanged(session, before, folder)
+        check_unchanged(session.scene, before, folder)
         control.progress(_MERGING, "Writing the map")
         _merge(layers, folder, chunks, session)
         seconds = time.monotonic() - started
@@ -185,14 +186,3 @@ def tell(
     paths = {layer.name: str(layer.chunk(folder, chunk)) for layer in layers}
     if "class" in paths:
         control.chunk(paths["class"], paths["conf"], done, total)
-
-
-def _check_unchanged(session: Session, before: dict[Path, list[object]], folder: Path) -> None:
-    """Raises InputError where a file of the scene has changed since the run began; the chunks are removed."""
-    after = file_identities(session.scene)
-    changed = [path for path, known in before.items() if after.get(path) != known]
-    if changed:
-        close_journal(folder)
-        raise InputError(
-            "has changed while it was mapped", str(changed[0]), "Map again, now that it is finished"
-        )

@@ -9,10 +9,11 @@ import rasterio
 import shapely
 from scene_files import job
 from skysense import cli
-from skysense.errors import InputError
+from skysense.errors import Cancelled, InputError
 from skysense.inference.change import ranked, smaller_shares
 from skysense.model.modelfile import load_model
 from skysense.synthetic.landscape import make_landscape
+from stopping import StopsAt
 
 SPLIT = "2024-01-01"
 #: The squares (row, col, side) that are dark water in the second year.
@@ -138,6 +139,16 @@ def test_changes_are_found_without_labels(scene, flooded, tmp_path):
     assert np.median(rank[flooded]) >= 95 and rank[flooded].min() > 60
     assert json.loads((tmp_path / "change.tif.recipe.json").read_text())["options"]["split"] == SPLIT
     assert not (tmp_path / "change.tif.parts").exists()
+    # Stopped, it goes on with what was compared, and gives the same bytes.
+    again = tmp_path / "again.tif"
+    with pytest.raises(Cancelled):
+        job("change", scene, again, control=StopsAt("Ranking the distances"), options={"split": SPLIT})
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "again.tif.parts").glob("*_distance.tif")}
+    with pytest.raises(Cancelled):
+        job("change", scene, again, control=StopsAt("Ranking the distances"), options={"split": SPLIT})
+    assert times and {path: path.stat().st_mtime_ns for path in times} == times
+    job("change", scene, again, options={"split": SPLIT})
+    assert again.read_bytes() == out.read_bytes()
     # A rank is the share of pixels that are below it.
     for value in (20, 50, 90):
         assert abs((rank[:, :56] <= value).mean() - value / 100) < 0.02

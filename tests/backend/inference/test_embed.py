@@ -1,6 +1,8 @@
 """`skysense embed` on a small synthetic scene: values, place, nothing where nothing was seen."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ import rasterio
 import torch
 from scene_files import job, part
 from skysense.cli import main
-from skysense.errors import Cancelled
+from skysense.errors import Cancelled, InputError
 from skysense.finetune.collect import gather
 from skysense.finetune.features import FeatureExtractor
+from skysense.inference.lock import RunLock
+from skysense.jobs.control import JobControl
 from skysense.model.backbone import default_backbone
 from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
@@ -174,10 +178,36 @@ def test_stopped_it_goes_on_and_gives_the_same_bytes(sentinel, embedded, tmp_pat
     assert out.read_bytes() == b"the old one" and chunks
     times = {path: path.stat().st_mtime_ns for path in chunks}
     with pytest.raises(Cancelled):
-        job("embed", sentinel, out, control=StopsAt("Writing the raster"), options={"resume": True})
+        job("embed", sentinel, out, control=StopsAt("Writing the raster"))
     assert {path: path.stat().st_mtime_ns for path in chunks} == times
-    assert embed(sentinel, "--out", out, "--resume") == 0
+    assert embed(sentinel, "--out", out) == 0
     assert out.read_bytes() == embedded.read_bytes() and not (tmp_path / "e.tif.parts").exists()
+
+
+def test_a_second_run_to_the_same_place_is_refused(sentinel, tmp_path):
+    out = tmp_path / "e.tif"
+    with RunLock(Path(f"{out}.parts"), out, "other weights"):
+        with pytest.raises(InputError, match=r"another run \(process .*other weights"):
+            job("embed", sentinel, out)
+    assert not list(tmp_path.iterdir())
+
+
+def test_imagery_that_changes_under_way(sentinel, tmp_path):
+    class Changes(JobControl):
+        def progress(self, fraction, text):
+            if text == "Computing features":
+                os.utime(changed)
+
+    data = json.loads(sentinel.read_text())
+    changed = tmp_path / "changed.tif"
+    changed.write_bytes((sentinel.parent / data["acquisitions"][0]["path"]).read_bytes())
+    for row in data["acquisitions"]:
+        row["path"] = str(sentinel.parent / row["path"])
+    data["acquisitions"][0]["path"] = str(changed)
+    (tmp_path / "scene.json").write_text(json.dumps(data))
+    with pytest.raises(InputError, match=r"changed\.tif: has changed while it was mapped"):
+        job("embed", tmp_path / "scene.json", tmp_path / "e.tif", control=Changes(print))
+    assert not (tmp_path / "e.tif").exists() and not (tmp_path / "e.tif.parts").exists()
 
 
 def test_its_recipe_gives_it_again(embedded, tmp_path):

@@ -20,12 +20,11 @@ import torch
 from scene_files import job, part
 from skysense.errors import Cancelled, InputError
 from skysense.finetune.features import FeatureMap, TileFeatures, over_core
-from skysense.finetune.lanes import Lanes
+from skysense.finetune.lanes import Lanes, usual_choice
 from skysense.inference import crew
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.journal import begin, digest_of
 from skysense.inference.lock import NAME, RunLock
-from skysense.inference.making import usual_choice
 from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe
