@@ -34,18 +34,18 @@ TARGET, SPLIT, AREAS = "TARGET", "SPLIT", "AREAS"
 #: What the labels teach, in the recipe's word and in plain ones.
 TARGETS = {
     "classes": "The class of every pixel",
-    "values": "A number for every pixel (height, biomass, yield …)",
+    "values": "A number for every pixel (height, yield …)",
     "polygons": "The class of whole polygons (parcels …)",
     "changes": "What changed between two periods",
-    "objects": "Where objects are in high-resolution imagery (buildings, trees, cars …)",
+    "objects": "Where objects are (buildings, trees, cars …)",
 }
 MODE = "MODE"
 #: What is trained, in the recipe's word and in plain ones.
 MODES = {
     "head": "The classifier only (seconds)",
-    "decoder": "The classifier, and a small network that looks at what lies around each pixel (minutes; needs many polygons)",
-    "lora": "The classifier, and small additions to the model that adapt it to this imagery (minutes)",
-    "full": "The classifier and the whole model (minutes with the built-in model; hours with a large one, on a GPU)",
+    "decoder": "Classifier, and a look around each pixel (minutes)",
+    "lora": "Classifier, and small additions to the model (minutes)",
+    "full": "Classifier, and the whole model (minutes to hours)",
 }
 #: Output number of each figure of the training report.
 FIGURES = {
@@ -82,8 +82,9 @@ The result is one file with the model. OA, MACRO_F1 and MIOU, RMSE and R2 of num
 precision) of objects, tell how well it maps what it was \
 not trained on; they are NaN if there are too few polygons to tell.
 
-What is trained decides how long it takes. The classifier alone is quick and a good start. Adapting the model as well can help where \
-the imagery or the classes are unlike what it knows; it keeps only what made held-out polygons better.
+What is trained decides how long it takes. The classifier alone takes seconds and is a good start. A look around each pixel is a small \
+network on what lies beside it, which needs many polygons. Adapting the model as well, by small additions or as a whole (hours with a \
+large model, on a GPU), can help where the imagery or the classes are unlike what it knows. Kept is only what made held-out polygons better.
 
 The work runs outside QGIS, in the SkySense environment (Settings, Options, SkySense)."""
 
