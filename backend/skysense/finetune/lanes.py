@@ -6,7 +6,6 @@ CPU several tiles are computed at a time, each by few threads; a GPU computes on
 Shape legend: T threads of a lane.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,12 +28,12 @@ _MOST_READERS = 4
 
 
 def usual_choice(device: torch.device) -> dict[str, int]:
-    """"threads" that compute a tile and "locations" that are fused at a time: on both the last bits of features depend."""
+    """ "threads" that compute a tile and "locations" that are fused at a time: on both the last bits of features depend."""
     return {"threads": lane_threads(device), "locations": usual_locations(device)}
 
 
 class Lanes:
-    """Computes tiles in a `with` block, during which torch uses T threads in every thread of this process.
+    """Computes tiles in a `with` block, during which torch uses T threads in every thread of this process; blocks end in order.
 
     Args:
         extractor: makes features.
@@ -45,34 +44,31 @@ class Lanes:
     def __init__(self, extractor: FeatureExtractor, threads: int | None = None, share: int = 1) -> None:
         self.extractor = extractor
         device = extractor.device
-        self._threads, self._usual = threads or lane_threads(device), torch.get_num_threads()
+        self._threads = threads or lane_threads(device)
         if device.type == "cpu":
             self._count = max(1, cpu_threads() // self._threads // share)
             self._device = threading.Semaphore(self._count)
         else:
-            self._count = max(1, min(_MOST_READERS, (os.cpu_count() or 1) // 2))
+            self._count = max(1, min(_MOST_READERS, cpu_threads() // 2))
             self._device = threading.Semaphore(1)
 
     def __enter__(self) -> Self:
-        ready = threading.Barrier(self._count + 1)
-
-        def begin() -> None:
-            torch.get_num_threads()  # torch counts for each thread, from its first question on
-            torch.set_num_threads(self._threads)
-            ready.wait()
-
+        self._usual = torch.get_num_threads()
         torch.set_num_threads(self._threads)  # matrix products have one number for all
-        self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="lane", initializer=begin)
-        for _ in range(self._count):
-            self._pool.submit(lambda: None)
-        ready.wait()
+        self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="lane", initializer=self._begin)
         return self
+
+    def _begin(self) -> None:
+        torch.get_num_threads()  # torch counts for each thread, from its first question on
+        torch.set_num_threads(self._threads)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(self._usual)
+        try:
+            self._pool.shutdown(cancel_futures=True)
+        finally:
+            torch.set_num_threads(self._usual)
 
     @property
     def ahead(self) -> int:
@@ -88,14 +84,15 @@ class Lanes:
     ) -> Iterator[tuple[Tile, C, R]]:
         """What is wanted of tiles, in their order; what came with each tile is given back."""
         coming = deque[tuple[Tile, C, Future[R]]]()
-        for tile, own in tiles:
-            coming.append((tile, own, self.submit(tile, then)))
-            if len(coming) >= self.ahead:
-                tile, own, found = coming.popleft()
-                yield tile, own, found.result()
-        while coming:
-            tile, own, found = coming.popleft()
-            yield tile, own, found.result()
+        try:
+            for tile, own in tiles:
+                coming.append((tile, own, self.submit(tile, then)))
+                if len(coming) >= self.ahead:
+                    yield _first(coming)
+            while coming:
+                yield _first(coming)
+        finally:
+            coming.clear()  # what an error in one of them holds goes with it
 
     def features(self, tiles: Iterable[tuple[Tile, C]]) -> Iterator[tuple[Tile, C, TileFeatures]]:
         """Features of tiles, as of `over`."""
@@ -105,6 +102,14 @@ class Lanes:
         data = self.extractor.read(tile)
         with self._device:
             return then(data, self.extractor.features(data))
+
+
+def _first(coming: deque[tuple[Tile, C, "Future[R]"]]) -> tuple[Tile, C, R]:
+    tile, own, future = coming.popleft()
+    try:
+        return tile, own, future.result()
+    finally:
+        del future  # an error leads to this frame, and the future to the error: a circle that would hold all its tensors
 
 
 def features_of(extractor: FeatureExtractor, tile: Tile) -> TileFeatures:

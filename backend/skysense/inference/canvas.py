@@ -57,6 +57,12 @@ class TileCanvas:
         self._told: Callable[[float], None] | None = None
         self._done, self._total = 0, 1
 
+    def close(self) -> None:
+        """Forget the tiles that are under way: what was asked for has been given, or has failed."""
+        for future in self._computing.values():
+            future.cancel()
+        self._computing.clear()
+
     def needs(self, window: Window) -> Window:
         """The cells that a window is made of."""
         return window
@@ -67,6 +73,7 @@ class TileCanvas:
         Args:
             told: called after each new tile with the share of their tiles that is done (0..1).
         """
+        self.close()
         self._coming = self._needed(windows)
         self._told, self._done = told, 0
         self._total = len({(tile.row, tile.col) for tile, _ in self._needed(windows)}) if told else 1
@@ -134,8 +141,7 @@ class TileCanvas:
         if key not in self._computing:
             self._computing[key] = self._lanes.submit(tile, self._paint)
         self._run_ahead()
-        painted = self._computing[key].result()
-        del self._computing[key]
+        painted = self._computing.pop(key).result()
         self._held.put(key, painted)
         self._done += 1
         if self._told:

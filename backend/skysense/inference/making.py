@@ -72,6 +72,7 @@ class Making:
         self._within = session.within
         wanted = None if self._within is None else self._within.meets
         self.plan: MapPlan = plan_map(layout, tiling, session.start, wanted)
+        self._open.callback(lambda: self._canvas.close())  # when the lanes have ended
         self._canvas = TileCanvas(
             self._open.enter_context(Lanes(extractor, chosen["threads"], share)),
             painter,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skysense.errors import InputError, StorageError
+from skysense.errors import InputError
 from skysense.finetune.lanes import usual_choice
 from skysense.inference.background import background_pool
 from skysense.inference.heap import give_back
@@ -80,7 +80,7 @@ def _merge(layers: Sequence[Layer], folder: Path, chunks: tuple[Chunk, ...], ses
     try:
         for layer, part in zip(layers, [merged.result() for merged in merging], strict=True):
             put(part, layer.path)
-    except StorageError:
+    except BaseException:
         for merged in merging:
             if merged.exception() is None:
                 discard(merged.result())

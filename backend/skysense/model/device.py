@@ -6,8 +6,8 @@ import torch
 
 from skysense.errors import InputError
 
-#: Tiles that a CPU computes side by side at most: each takes the memory of one.
-_MOST_LANES = 4
+#: Tiles that a CPU computes side by side at most: each takes the memory of one. Of these numbers the one that leaves fewest cores idle.
+_LANES = (5, 4, 3)
 
 
 def cpu_threads() -> int:
@@ -19,7 +19,10 @@ def cpu_threads() -> int:
 
 def lane_threads(device: torch.device) -> int:
     """CPU threads that compute one tile; sums are split by thread, so another number of them rounds otherwise."""
-    return -(-cpu_threads() // _MOST_LANES) if device.type == "cpu" else cpu_threads()
+    cores = cpu_threads()
+    if device.type != "cpu" or cores <= max(_LANES):
+        return 1
+    return cores // min(_LANES, key=lambda lanes: cores % lanes)
 
 
 def computed_by(device: torch.device) -> list[str]:

@@ -35,16 +35,30 @@ def block_bytes(dataset: DatasetReader, bands: list[int]) -> int:
     return int(rows * cols * count * np.dtype(dataset.dtypes[bands[0] - 1]).itemsize)
 
 
-def hold_blocks(needed: int) -> None:
-    """See to it that GDAL's cache holds the blocks of all dates that a tile lies in, `needed` bytes, where that is not too much.
+def cache_bytes(needed: int) -> int:
+    """Of GDAL's cache, where the blocks of all dates that a tile lies in take `needed` bytes.
 
     With less, tile after tile decodes the same blocks of every date again: the first is gone when the last has come.
     """
-    if CACHE_IS_OURS:
-        megabyte = 2**20
-        set_gdal_config(
-            "GDAL_CACHEMAX", min(max(CACHE_MB * megabyte, needed * 5 // 4), _MOST_CACHE_MB * megabyte)
-        )
+    return min(max(CACHE_MB * 2**20, needed * 5 // 4), _MOST_CACHE_MB * 2**20)
+
+
+class _Blocks:
+    """What all open series of this process need of GDAL's cache, which is one for all."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._needed = 0
+
+    def add(self, needed: int) -> None:
+        """More bytes, or less."""
+        with self._lock:
+            self._needed += needed
+            if CACHE_IS_OURS:
+                set_gdal_config("GDAL_CACHEMAX", cache_bytes(self._needed))
+
+
+_blocks = _Blocks()
 
 
 def open_raster(path: Path, overview: int | None = None) -> DatasetReader:
@@ -151,6 +165,7 @@ class Handles:
 
     def __init__(self) -> None:
         self._idle: OrderedDict[tuple[Path, int | None], list[DatasetReader]] = OrderedDict()
+        self._needed = 0
         self._lock = threading.Lock()
 
     @contextmanager
@@ -171,12 +186,20 @@ class Handles:
             with self._lock:
                 self._idle.setdefault(key, []).append(dataset)
                 self._idle.move_to_end(key)
-                while len(self._idle) > _MOST_OPEN:
+                while sum(map(len, self._idle.values())) > _MOST_OPEN:
                     _close(self._idle.popitem(last=False)[1])
+
+    def hold_blocks(self, needed: int) -> None:
+        """See to it that GDAL's cache has room for so many bytes more, until `close`."""
+        with self._lock:
+            self._needed += needed
+            _blocks.add(needed)
 
     def close(self) -> None:
         """Close every file; to be called when no thread is reading."""
         with self._lock:
+            _blocks.add(-self._needed)
+            self._needed = 0
             for datasets in self._idle.values():
                 _close(datasets)
             self._idle.clear()

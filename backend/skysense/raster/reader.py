@@ -26,7 +26,6 @@ from skysense.raster.handles import (
     block_bytes,
     grid_of,
     has_mask,
-    hold_blocks,
     read_window,
 )
 from skysense.raster.layout import Layout, plan_layout
@@ -114,7 +113,6 @@ class SceneReader:
         self._sources: dict[tuple[Modality, int], _Source] = {}
         self._samplers: dict[tuple[Grid, Lattice], Sampler] = {}
         self._lock = threading.Lock()
-        self._blocks = 0  # bytes of the blocks of all dates of a series that a tile lies in
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +125,6 @@ class SceneReader:
     def close(self) -> None:
         """Close all files."""
         self._handles.close()
-        hold_blocks(0)
 
     def part(self, scene: Scene) -> "SceneReader":
         """A reader of some of the acquisitions, with the same bands; it shares this one's files and ends with it."""
@@ -225,8 +222,7 @@ class SceneReader:
                     )
                 )
                 if item.modality != "hr":  # of a picture's hundreds of files a tile meets a few
-                    self._blocks += block_bytes(dataset, numbers)
-        hold_blocks(self._blocks)
+                    self._handles.hold_blocks(block_bytes(dataset, numbers))
         mask = None
         if item.mask is not None:
             with self._handles.use(item.mask) as dataset:

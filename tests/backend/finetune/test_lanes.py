@@ -1,6 +1,8 @@
 """Tiles side by side: in order, several at a time, with their own number of threads."""
 
+import gc
 import threading
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -56,7 +58,7 @@ def test_tiles_are_not_begun_long_before_they_are_wanted(four_cores):
 
 
 @pytest.mark.parametrize(
-    ("cores", "lanes", "threads"), [(1, 1, 1), (2, 2, 1), (4, 4, 1), (7, 3, 2), (15, 3, 4)]
+    ("cores", "lanes", "threads"), [(1, 1, 1), (2, 2, 1), (5, 5, 1), (7, 3, 2), (15, 5, 3)]
 )
 def test_the_cores_are_shared_out(cores, lanes, threads, monkeypatch):
     monkeypatch.setattr("skysense.finetune.lanes.cpu_threads", lambda: cores)
@@ -108,3 +110,26 @@ def test_an_error_comes_out_where_its_tile_is_asked_for(four_cores):
     with pytest.raises(ValueError, match="tile 2"), Lanes(Numbers(fail)) as lanes:
         found.extend(number for number, *_ in lanes.features(TILES))
     assert torch.get_num_threads() == usual and threading.active_count() < 20
+
+
+def test_what_an_error_holds_goes_with_it(four_cores):
+    """A GPU that ran out of memory must be empty when the run begins again."""
+
+    class Activations:
+        pass
+
+    held = []
+
+    def fail(number):
+        activations = Activations()
+        held.append(weakref.ref(activations))
+        raise ValueError(f"tile {number}")
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError), Lanes(Numbers(fail)) as lanes:
+            list(lanes.features(TILES))
+        alive = [one() for one in held if one() is not None]
+    finally:
+        gc.enable()
+    assert held and not alive

@@ -7,7 +7,7 @@ from raster_files import write_raster
 from skysense.errors import InputError
 from skysense.raster import handles
 from skysense.raster.grid import Window
-from skysense.raster.handles import Handles, block_bytes, hold_blocks, open_raster, read_window
+from skysense.raster.handles import Handles, block_bytes, open_raster, read_window
 
 TEN = (10, 0, 500000, 0, -10, 5600000)
 
@@ -46,11 +46,17 @@ def test_the_cache_holds_what_tiles_of_a_series_share(tmp_path, monkeypatch):
     held = []
     monkeypatch.setattr(handles, "CACHE_IS_OURS", True)
     monkeypatch.setattr(handles, "set_gdal_config", lambda key, value: held.append((key, value // 2**20)))
-    for needed in (0, 2**26, 2**40):
-        hold_blocks(needed)
+    monkeypatch.setattr(handles, "_blocks", handles._Blocks())
+    one, other = Handles(), Handles()
+    one.hold_blocks(2**26)
+    other.hold_blocks(2**26)
+    one.hold_blocks(2**40)
+    one.close()
+    other.close()
+    assert held == [("GDAL_CACHEMAX", size) for size in (80, 160, 256, 80, 64)]
     monkeypatch.setattr(handles, "CACHE_IS_OURS", False)  # the user has said how large it is
-    hold_blocks(2**40)
-    assert held == [("GDAL_CACHEMAX", 64), ("GDAL_CACHEMAX", 80), ("GDAL_CACHEMAX", 256)]
+    one.hold_blocks(2**40)
+    assert len(held) == 5
     path = write_raster(tmp_path / "a.tif", np.ones((3, 600, 600), np.uint16), TEN)
     with open_raster(path) as dataset:
         rows, cols = dataset.block_shapes[0]
