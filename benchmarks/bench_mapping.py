@@ -44,8 +44,8 @@ DATES = (12, 6)
 #: Name, preset, makes the scene, its side in pixels, metres per pixel, and the ratios to reach: over the forwards, over the loop.
 CASES = [
     ("Sentinel-2 and Sentinel-1, tiny", "tiny", make_series, 112 if QUICK else 448, 10.0, (0.95, 1.2)),
-    ("HR, tiny", "tiny", make_hr, 1_024 if QUICK else 2_600, 0.5, (0.70, 1.15)),
-    ("HR, small", "small", make_hr, 1_024 if QUICK else 1_700, 0.5, (0.88, 1.15)),
+    ("HR, tiny", "tiny", make_hr, 1_024 if QUICK else 3_600, 0.5, (0.70, 1.15)),
+    ("HR, small", "small", make_hr, 1_024 if QUICK else 2_600, 0.5, (0.88, 1.15)),
 ]
 
 
