@@ -28,7 +28,7 @@ _MOST_READERS = 4
 
 
 def usual_choice(device: torch.device) -> dict[str, int]:
-    """ "threads" that compute a tile and "locations" that are fused at a time: on both the last bits of features depend."""
+    """How a device computes: by name the "threads" of a tile and the "locations" fused at a time, on which features' last bits depend."""
     return {"threads": lane_threads(device), "locations": usual_locations(device)}
 
 

@@ -52,7 +52,7 @@ from skysense.model.regions import match_note
 from skysense.raster.chunks import plan_chunks, value_path, write_raster
 from skysense.raster.identity import file_identities
 from skysense.raster.layout import plan_layout
-from skysense.raster.maps import merge_chunks
+from skysense.raster.maps import merge_aside, put
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tiling, chunk_size, plan_tiles
 from skysense.scene.acquisition import Scene
@@ -133,7 +133,8 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             "SKYSENSE_CHANGE": "share of pixels with a shorter change vector, %",
         }
         told = f"change at {periods.split}, rank 1..100"
-        merge_chunks(ranks, recipe.output, layout.output, [], metadata, "confidence", (told,))
+        out = recipe.output
+        put(merge_aside(ranks, out, layout.output, [], metadata, "confidence", (told,)), out)
         write_recipe(recipe)
         close_journal(parts)
     control.progress(1.0, "Compared")

@@ -21,7 +21,7 @@ from skysense.inference.windowed import windowed
 from skysense.jobs.control import JobControl
 from skysense.raster.classmap import MAX_ID, ClassMap
 from skysense.raster.grid import Window
-from skysense.raster.maps import MapClass, merge_chunks
+from skysense.raster.maps import MapClass, merge_aside, put
 
 #: Hues a golden section of the circle apart: however many there are, neighbours in number differ.
 _GOLDEN = 0.618034
@@ -67,7 +67,10 @@ def cluster(path: Path, out: Path, control: JobControl, *, k: int, seed: int = 0
             parts = _renumbered(unordered, embedding.windows(), new)
             control.progress(0.9, "Writing the map")
             with windowed(out, embedding.grid, parts, 0) as whole:
-                merge_chunks([(embedding.grid.window, whole)], out, embedding.grid, legend, tags, "class")
+                put(
+                    merge_aside([(embedding.grid.window, whole)], out, embedding.grid, legend, tags, "class"),
+                    out,
+                )
     if len(legend) < k:
         control.note(f"{k - len(legend)} of {k} clusters hold no pixel; the map has {len(legend)}.")
     control.progress(1.0, "Clustered")

@@ -28,7 +28,7 @@ class Layer:
 
     Attributes:
         name: of its chunks; path: of the finished raster.
-        kind: see `raster.maps.merge_chunks`; legend: of a class map, and named in its metadata.
+        kind: see `raster.maps.merge_aside`; legend: of a class map, and named in its metadata.
         bands: descriptions.
         metadata: its own items.
     """

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from skysense.errors import InputError
 from skysense.finetune.lanes import usual_choice
-from skysense.inference.background import background_pool
 from skysense.inference.heap import give_back
 from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder
 from skysense.inference.layers import Layer
@@ -132,7 +131,7 @@ def compute_alone(making: Making, folder: Path, lock: RunLock, control: JobContr
     before = done / max(1, len(chunks))
     mapping = control.share(_MERGING * before, _MERGING)
     making.expect([chunks[number] for number in missing], lambda share: mapping.progress(share, "Mapping"))
-    with background_pool(1, "write") as writer:
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
         writing: Future[None] | None = None
         for number in missing:
             values = making.compute(chunks[number], control)

@@ -64,22 +64,6 @@ def class_names(legend: Sequence[MapClass]) -> str:
     return json.dumps(names, ensure_ascii=False)
 
 
-def merge_chunks(
-    parts: Sequence[tuple[Window, Path]],
-    out: Path,
-    grid: Grid,
-    legend: Sequence[MapClass],
-    metadata: dict[str, str],
-    kind: Kind,
-    bands: Sequence[str] = ("",),
-) -> None:
-    """Merge chunk files into one COG, written aside and renamed: an old map stays until the new one is whole.
-
-    Arguments and errors as of `merge_aside`.
-    """
-    put(merge_aside(parts, out, grid, legend, metadata, kind, bands), out)
-
-
 def merge_aside(
     parts: Sequence[tuple[Window, Path]],
     out: Path,
@@ -89,7 +73,7 @@ def merge_aside(
     kind: Kind,
     bands: Sequence[str] = ("",),
 ) -> Path:
-    """Merge chunk files into one COG beside the place where it belongs, from where `put` brings it there.
+    """Merge chunk files into one COG beside the place where it belongs; `put` brings it there, so an old map stays until then.
 
     Args:
         parts: each chunk's window on `grid` and its file; what no chunk covers is 0 (of values: NaN), not mapped.

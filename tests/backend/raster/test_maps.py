@@ -11,7 +11,7 @@ from skysense.errors import StorageError
 from skysense.raster.chunks import plan_chunks
 from skysense.raster.grid import Grid, Lattice
 from skysense.raster.layout import Layout
-from skysense.raster.maps import MapClass, merge_chunks
+from skysense.raster.maps import MapClass, merge_aside, put
 
 LEGEND = [MapClass(2, "Wälder & Hecken", "#12ab34"), MapClass(1, "water", "#0000ff")]
 GRIDS = [
@@ -35,6 +35,10 @@ def chunks(folder, grid, values, order=1):
     return files
 
 
+def merged(parts, out, *about):
+    put(merge_aside(parts, out, *about), out)
+
+
 def values_of(grid):
     values = (
         np.random.default_rng(0)
@@ -49,7 +53,7 @@ def test_a_class_map_keeps_contract_c6(tmp_path, grid):
     values = values_of(grid)
     files = chunks(tmp_path / "parts", grid, values)
     out = tmp_path / "map.tif"
-    merge_chunks([(f.window, f.classes) for f in files], out, grid, LEGEND, {"SKYSENSE_MODEL": "x"}, "class")
+    merged([(f.window, f.classes) for f in files], out, grid, LEGEND, {"SKYSENSE_MODEL": "x"}, "class")
     with rasterio.open(out) as dataset:
         assert (dataset.read(1) == values).all()
         assert dataset.dtypes == ("uint8",) and dataset.nodata == 0
@@ -71,7 +75,7 @@ def test_a_confidence_map_is_grey(tmp_path):
     grid = GRIDS[0]
     files = chunks(tmp_path / "parts", grid, values_of(grid))
     out = tmp_path / "map_confidence.tif"
-    merge_chunks([(f.window, f.confidence) for f in files], out, grid, LEGEND, {}, "confidence")
+    merged([(f.window, f.confidence) for f in files], out, grid, LEGEND, {}, "confidence")
     with rasterio.open(out) as dataset:
         assert (dataset.read(1) == values_of(grid) * 40).all()
         assert dataset.colorinterp[0].name == "gray" and dataset.nodata == 0
@@ -84,7 +88,7 @@ def test_the_bytes_do_not_depend_on_order_or_folder(tmp_path):
     for name, order in (("a", 1), ("b", -1)):
         files = chunks(tmp_path / name, grid, values_of(grid), order)
         out = tmp_path / f"{name}.tif"
-        merge_chunks([(f.window, f.classes) for f in files], out, grid, LEGEND, {"K": "v"}, "class")
+        merged([(f.window, f.classes) for f in files], out, grid, LEGEND, {"K": "v"}, "class")
         found.add(out.read_bytes())
     assert len(found) == 1
 
@@ -93,7 +97,7 @@ def test_what_no_chunk_covers_is_not_mapped(tmp_path):
     grid = GRIDS[0]
     files = chunks(tmp_path / "parts", grid, np.ones(grid.shape, np.uint8))[:-1]
     out = tmp_path / "map.tif"
-    merge_chunks([(f.window, f.classes) for f in files], out, grid, LEGEND, {}, "class")
+    merged([(f.window, f.classes) for f in files], out, grid, LEGEND, {}, "class")
     with rasterio.open(out) as dataset:
         got = dataset.read(1)
     assert got[0, 0] == 1 and got[-1, -1] == 0
@@ -105,7 +109,7 @@ def test_statistics_of_an_old_map_go_with_it(tmp_path):
     out = tmp_path / "map.tif"
     out.write_bytes(b"old")
     (tmp_path / "map.tif.aux.xml").write_text("<PAMDataset/>")
-    merge_chunks([(f.window, f.classes) for f in files], out, grid, LEGEND, {}, "class")
+    merged([(f.window, f.classes) for f in files], out, grid, LEGEND, {}, "class")
     assert not (tmp_path / "map.tif.aux.xml").exists()
 
 
@@ -120,7 +124,7 @@ def test_a_failed_merge_leaves_the_old_map(tmp_path, damage):
     out = tmp_path / "map.tif"
     out.write_bytes(b"old")
     with pytest.raises(StorageError, match=r"map\.tif: cannot be written"):
-        merge_chunks([(f.window, f.classes) for f in files], out, grid, LEGEND, {}, "class")
+        merged([(f.window, f.classes) for f in files], out, grid, LEGEND, {}, "class")
     assert out.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.tif", "parts"]
 
@@ -129,9 +133,7 @@ def test_a_missing_folder_is_told(tmp_path):
     grid = GRIDS[0]
     files = chunks(tmp_path / "parts", grid, values_of(grid))
     with pytest.raises(StorageError, match="cannot be written"):
-        merge_chunks(
-            [(f.window, f.classes) for f in files], tmp_path / "no" / "map.tif", grid, LEGEND, {}, "class"
-        )
+        merged([(f.window, f.classes) for f in files], tmp_path / "no" / "map.tif", grid, LEGEND, {}, "class")
 
 
 _FULL = """
@@ -140,12 +142,13 @@ from pathlib import Path
 from affine import Affine
 from skysense.errors import StorageError
 from skysense.raster.grid import Grid, Window
-from skysense.raster.maps import merge_chunks
+from skysense.raster.maps import merge_aside, put
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 folder = Path(sys.argv[1])
 grid = Grid("EPSG:32631", Affine(10, 0, 500000, 0, -10, 5600000), 1500, 1500)
 try:
-    merge_chunks([(grid.window, folder / "parts" / "a_conf.tif")], folder / "map.tif", grid, [], {}, "confidence")
+    part = merge_aside([(grid.window, folder / "parts" / "a_conf.tif")], folder / "map.tif", grid, [], {}, "confidence")
+    put(part, folder / "map.tif")
 except StorageError as error:
     print(error.sentence)
 """
