@@ -1,5 +1,6 @@
 import pytest
-from skysense.cli import EXIT_INPUT, _parser, _showing, main
+from skysense.cli import EXIT_INPUT, _parser, main
+from skysense.cli.doing import showing
 from skysense.errors import InputError
 
 
@@ -9,13 +10,13 @@ def _told_then_refused(control):
 
 
 def test_notes_stand_at_the_end_of_what_was_done(capsys):
-    assert _showing(lambda control: control.note("one polygon was left out") or {"a": 1}) == {"a": 1}
+    assert showing(lambda control: control.note("one polygon was left out") or {"a": 1}) == {"a": 1}
     assert capsys.readouterr().err == "Note: one polygon was left out\n"
 
 
 def test_wrong_input_is_one_sentence_alone(capsys):
     with pytest.raises(InputError):
-        _showing(_told_then_refused)
+        showing(_told_then_refused)
     assert capsys.readouterr().err == ""
     assert main(["describe-nothing"]) == EXIT_INPUT
     assert capsys.readouterr().err.count("\n") == 1
@@ -27,7 +28,7 @@ def test_notes_of_a_job_that_breaks_are_not_lost(capsys):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        _showing(breaks)
+        showing(breaks)
     assert "the newest file is damaged" in capsys.readouterr().err
 
 

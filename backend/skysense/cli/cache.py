@@ -2,14 +2,12 @@
 
 import argparse
 import contextlib
-from collections.abc import Callable
-from typing import Any
 
-Result = dict[str, Any]
+from skysense.cli.doing import Commands, Result
 
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command to the parser; see `cli._parser`."""
+def add(command: Commands) -> None:
+    """Add the command."""
     sub = command("cache", _cache, _show, "features that are kept to make the next training or map faster")
     sub.add_argument("--clear", action="store_true", help="remove them all")
 

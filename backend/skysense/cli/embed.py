@@ -1,27 +1,11 @@
 """The command `skysense embed`: its arguments, and the recipe that they make."""
 
-import argparse
-from collections.abc import Callable
-from typing import Any
-
-from skysense.cli_scene import add_arguments, recipe_of
-from skysense.jobs.recipe import Recipe
-
-Result = dict[str, Any]
+from skysense.cli.doing import Commands, Result, add_running, run
+from skysense.cli.scene import add_arguments, recipe_of
 
 
-def add(
-    command: Callable[..., argparse.ArgumentParser],
-    running: Callable[[argparse.ArgumentParser], None],
-    run: Callable[[Recipe], Result],
-) -> None:
-    """Add the command.
-
-    Args:
-        command: makes a subparser from a name, what to run, what to show and a help text.
-        running: adds the arguments that jobs share.
-        run: does a recipe.
-    """
+def add(command: Commands) -> None:
+    """Add the command."""
     sub = command(
         "embed",
         lambda args: run(recipe_of(args, "embed")),
@@ -29,7 +13,7 @@ def add(
         "write a model's frozen features of a scene as a raster",
     )
     add_arguments(sub, "E.tif")
-    running(sub)
+    add_running(sub)
 
 
 def _show(result: Result) -> str:

@@ -1,29 +1,19 @@
 """The command `skysense probe`: its arguments, the model that is probed, and how the scores are shown."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skysense.cli.doing import Commands, Result, showing
 from skysense.jobs.control import JobControl
 
 if TYPE_CHECKING:
     from skysense.model.skysense import SkySense
     from skysense.scene.acquisition import Scene
 
-Result = dict[str, Any]
 
-
-def add(
-    command: Callable[..., argparse.ArgumentParser],
-    showing: Callable[[Callable[[JobControl], Result]], Result],
-) -> None:
-    """Add the command.
-
-    Args:
-        command: makes a subparser from a name, what to run, what to show and a help text.
-        showing: does a job and shows its progress.
-    """
+def add(command: Commands) -> None:
+    """Add the command."""
     sub = command(
         "probe",
         lambda args: showing(lambda control: _probe(args, control)),

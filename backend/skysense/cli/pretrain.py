@@ -2,26 +2,19 @@
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from skysense.cli.doing import Commands, Result, run
 from skysense.errors import InputError
-from skysense.jobs.recipe import Recipe, parse_recipe
-
-Result = dict[str, Any]
+from skysense.jobs.recipe import parse_recipe
 
 
-def add(command: Callable[..., argparse.ArgumentParser], run: Callable[[Recipe], Result]) -> None:
-    """Add the command.
-
-    Args:
-        command: makes a subparser from a name, what to run, what to show and a help text.
-        run: does a recipe.
-    """
+def add(command: Commands) -> None:
+    """Add the command."""
     sub = command(
         "pretrain",
-        lambda args: _pretrain(args, run),
+        _pretrain,
         _show,
         "pretrain a model on unlabelled imagery, or go on pretraining one",
     )
@@ -76,7 +69,7 @@ def add(command: Callable[..., argparse.ArgumentParser], run: Callable[[Recipe],
     sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
 
 
-def _pretrain(args: argparse.Namespace, run: Callable[[Recipe], Result]) -> Result:
+def _pretrain(args: argparse.Namespace) -> Result:
     options = {
         "preset": args.preset,
         "steps": args.steps,

@@ -1,20 +1,14 @@
 """The command `skysense vectorize`: a class map as polygons."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from skysense.cli.doing import Commands, Result, showing
 from skysense.jobs.control import JobControl
 
-Result = dict[str, Any]
 
-
-def add(
-    command: Callable[..., argparse.ArgumentParser],
-    showing: Callable[[Callable[[JobControl], Result]], Result],
-) -> None:
-    """Add the command; see `skysense.cli_areas.add`."""
+def add(command: Commands) -> None:
+    """Add the command."""
     sub = command(
         "vectorize",
         lambda args: showing(lambda control: _vectorize(args, control)),

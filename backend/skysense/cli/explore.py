@@ -1,25 +1,14 @@
 """The commands `skysense suggest`, `similar` and `cluster`: where to draw next, and what can be seen without labels."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from skysense.cli.doing import Commands, Result, showing
 from skysense.jobs.control import JobControl
 
-Result = dict[str, Any]
 
-
-def add(
-    command: Callable[..., argparse.ArgumentParser],
-    showing: Callable[[Callable[[JobControl], Result]], Result],
-) -> None:
-    """Add the commands.
-
-    Args:
-        command: makes a subparser from a name, what to run, what to show and a help text.
-        showing: does a job and shows its progress.
-    """
+def add(command: Commands) -> None:
+    """Add the commands."""
     sub = command(
         "suggest",
         lambda args: showing(lambda control: _suggest(args, control)),

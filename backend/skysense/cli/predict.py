@@ -1,0 +1,112 @@
+"""The command `skysense predict`: its arguments, the recipe that they make, and how the map is shown."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from skysense.cli.doing import Commands, Result, add_running, run
+from skysense.errors import InputError
+from skysense.jobs.recipe import PRODUCTS, Options, Recipe, parse_split
+
+
+def add(command: Commands) -> None:
+    """Add the command."""
+    sub = command("predict", _predict, _show, "map a scene with a fine-tuned model")
+    sub.add_argument("scene", metavar="SCENE", help="scene.json or its folder")
+    sub.add_argument("--model", type=Path, required=True, metavar="M.safetensors")
+    sub.add_argument("--out", type=Path, required=True, metavar="OUT.tif")
+    sub.add_argument(
+        "--split",
+        metavar="YYYY-MM-DD",
+        help="with a model of changes: the first day of the second period; default: that of the training",
+    )
+    sub.add_argument(
+        "--polygons", metavar="GPKG", help="polygons to classify, with a model of whole polygons"
+    )
+    sub.add_argument("--polygons-layer", metavar="NAME", help="layer inside that file, when it has several")
+    sub.add_argument("--within", metavar="GPKG", help="map only inside of the polygons of a vector file")
+    sub.add_argument("--within-layer", metavar="NAME", help="layer inside that file, when it has several")
+    sub.add_argument(
+        "--products",
+        nargs="+",
+        default=[],
+        choices=PRODUCTS,
+        help="further rasters: "
+        + "; ".join(f"{name} ({text})" for name, text in PRODUCTS.items()).replace("%", "%%"),
+    )
+    sub.add_argument(
+        "--start",
+        type=float,
+        nargs=2,
+        metavar=("X", "Y"),
+        help="where to begin, in --area-crs; default: at the top",
+    )
+    sub.add_argument(
+        "--blend", action="store_true", help="let neighbouring tiles pass into each other at their borders"
+    )
+    sub.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that make the map together"
+    )
+    sub.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster that makes the map")
+    sub.add_argument("--memory-gb", type=float, metavar="GB", help="of a GPU's memory that may be used")
+    sub.add_argument("--area", type=float, nargs=4, metavar=("XMIN", "YMIN", "XMAX", "YMAX"))
+    sub.add_argument("--area-crs", metavar="EPSG:n", help="CRS of --area")
+    sub.add_argument("--fusion-stride", type=int, default=1, choices=(1, 2, 4))
+    add_running(sub)
+
+
+def _predict(args: argparse.Namespace) -> Result:
+    if args.area and not args.area_crs:
+        raise InputError("--area needs the CRS of its numbers", "skysense predict", "Add --area-crs EPSG:n")
+    return run(
+        Recipe(
+            task="predict",
+            scene=str(Path.cwd() / args.scene),
+            root=Path.cwd(),
+            output=Path.cwd() / args.out,
+            model=Path.cwd() / args.model,
+            options=Options(
+                device=args.device,
+                resume=args.resume,
+                fusion_stride=args.fusion_stride,
+                precision=args.precision,
+                verify=args.verify,
+                area=tuple(args.area) if args.area else None,
+                area_crs=args.area_crs,
+                split=args.split and parse_split(args.split),
+                polygons=args.polygons and str(Path.cwd() / args.polygons),
+                polygons_layer=args.polygons_layer,
+                dates=args.dates,
+                **_options_of(args),
+            ),
+        )
+    )
+
+
+def _options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe's options that say where a map is made, what it consists of, and who makes it.
+
+    Raises:
+        InputError: one is wrong.
+    """
+    if args.start and not args.area_crs:
+        raise InputError("--start needs the CRS of its numbers", "skysense predict", "Add --area-crs EPSG:n")
+    if args.workers < 1:
+        raise InputError("--workers is less than 1", "skysense predict", "Give a number of processes")
+    if args.memory_gb is not None and args.memory_gb <= 0:
+        raise InputError("--memory-gb is not above 0", "skysense predict", "Give a number of GB")
+    return {
+        "within": args.within and str(Path.cwd() / args.within),
+        "within_layer": args.within_layer,
+        "products": tuple(args.products),
+        "blend": args.blend,
+        "start": tuple(args.start) if args.start else None,
+        "workers": args.workers,
+        "scheduler": args.scheduler,
+        "memory_gb": args.memory_gb,
+    }
+
+
+def _show(result: Result) -> str:
+    files = [result.get(name) for name in ("map", "confidence", "uncertainty", "polygons", "objects")]
+    return "\n".join([*filter(None, files), f"{result['seconds']:.1f} s"])
