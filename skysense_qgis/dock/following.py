@@ -19,8 +19,7 @@ from ..paths import cache_folder
 from ..results.look import LookLayer, remove
 from ..worker.client import WorkerClient
 from ..worker.messages import Failure
-from .export import LAYER_NAME, class_colors, export_labels
-from .jobs import MAP, TRAIN, make_run_folder
+from .recipes import make_run_folder, mapping, training
 from .row import RowError
 
 #: Edits and moves of the map that follow each other faster than this count as one.
@@ -178,24 +177,13 @@ class Following(QObject):
             self._folder = Path(tempfile.mkdtemp(prefix="look-", dir=str(cache_folder())))
         edit = self._edit
         folder = make_run_folder(self._folder, task.scene, task.root)
-        labels = folder / "labels.gpkg"
-        export_labels(task.labels, labels)
-        recipe = {
-            "skysense": 1,
-            "task": TRAIN,
-            "scene": str(folder / "scene.json"),
-            "labels": {"path": str(labels), "field": task.field, "layer": LAYER_NAME},
-            "output": str(folder / "model.safetensors"),
-            "options": {"judged": False, "colors": class_colors(task.labels, task.field)},
-        }
-        if task.base:
-            recipe["model"] = task.base
+        recipe = training(folder, task.labels, task.field, task.base, {"judged": False})
 
         def learned(model: dict[str, Any]) -> None:
             self._job = 0
             if self._model is not None:
                 shutil.rmtree(str(Path(self._model["model"]).parent), ignore_errors=True)
-            self._model, self._learned = {**model, "scene": recipe["scene"]}, edit
+            self._model, self._learned = model, edit
             if self._again or not self._on:
                 self._end("")
             else:
@@ -208,23 +196,17 @@ class Following(QObject):
         area = self._area(any(item["modality"] == "hr" for item in task.scene["acquisitions"]))
         crs = self._canvas.mapSettings().destinationCrs()
         model = self._model
-        out = Path(model["model"]).parent / f"look{self._number}.tif"
-        recipe = {
-            "skysense": 1,
-            "task": MAP,
-            "scene": model["scene"],
-            "model": model["model"],
-            "output": str(out),
-            "options": {
-                "area": [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()],
-                "area_crs": crs_text(crs),
-            },
+        options = {
+            "area": [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()],
+            "area_crs": crs_text(crs),
         }
+        folder = Path(model["model"]).parent
+        recipe = mapping(folder, model["model"], options, f"look{self._number}.tif")
 
         def mapped(result: dict[str, Any]) -> None:
             self._job = 0
             if not self._on:
-                remove(str(out))
+                remove(recipe["output"])
                 self._end("")
                 return
             self._mapped = area

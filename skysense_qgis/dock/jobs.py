@@ -1,23 +1,13 @@
-"""Runs: folders, recipes, and one job at a time in the worker."""
+"""One job at a time in the worker."""
 
 from __future__ import annotations
 
-import datetime
-import json
-import re
-import shutil
-from pathlib import Path
 from typing import Any
 
-from qgis.core import QgsProject
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 
-from ..paths import data_folder
 from ..worker.client import WorkerClient
 from ..worker.messages import Failure
-from .row import RowError
-
-TRAIN, MAP = "finetune", "predict"
 
 
 class JobRunner(QObject):
@@ -101,53 +91,3 @@ class JobRunner(QObject):
     def _fail(self, failure: Failure) -> None:
         self._job = 0
         self.failed.emit(failure)
-
-
-def default_folder() -> Path:
-    """Where results go if the user says nothing: beside the project, else the per-user folder."""
-    home = QgsProject.instance().homePath()
-    return Path(home) / "skysense" if home else data_folder() / "results"
-
-
-def make_run_folder(parent: Path, scene: dict[str, Any], root: Path | None) -> Path:
-    """Make the folder of a run with its scene file (and the class ids that belong to the scene, if it has some).
-
-    Args:
-        parent: the output folder.
-        scene: with absolute paths.
-        root: folder of the scene file that the scene came from; its `classes.json` is taken along.
-
-    Raises:
-        RowError: it cannot be written; a sentence.
-    """
-    name = re.sub(r"[^\w.-]+", "_", str(scene.get("name") or "scene")).strip("_") or "scene"
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder, number = parent / f"{name}_{stamp}", 1
-        while folder.exists():
-            number += 1
-            folder = parent / f"{name}_{stamp}-{number}"
-        folder.mkdir()
-        text = json.dumps(scene, indent=1, ensure_ascii=False)
-        (folder / "scene.json").write_text(text + "\n", encoding="utf-8")
-        if root is not None and (root / "classes.json").is_file():
-            shutil.copyfile(str(root / "classes.json"), str(folder / "classes.json"))
-    except OSError as error:
-        raise RowError(
-            f"The output folder {parent} cannot be used ({error.strerror}). Choose another one."
-        ) from None
-    return folder
-
-
-def recipe(task: str, folder: Path, **keys: Any) -> dict[str, Any]:
-    """A recipe (C4) for the scene file in a run's folder."""
-    output = folder / ("model.safetensors" if task == TRAIN else "map.tif")
-    return {
-        "skysense": 1,
-        "task": task,
-        "scene": str(folder / "scene.json"),
-        "output": str(output),
-        "options": {},
-        **keys,
-    }

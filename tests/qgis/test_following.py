@@ -75,8 +75,8 @@ def test_an_edit_is_followed_by_a_new_map_in_the_same_layer(dock, drawn, wait):
     assert [entry.label for entry in layer.renderer().classes()] == ["maize", "road", "wheat"]
     assert not Path(shown[0]["map"]).exists()
     # What it shows is what the button Map would give with the same model.
-    recipe = {"skysense": 1, "task": "predict", "scene": dock.following._model["scene"]}
     model = dock.following._model["model"]
+    recipe = {"skysense": 1, "task": "predict", "scene": str(Path(model).with_name("scene.json"))}
     out = Path(model).parent / "whole.tif"
     done = []
     dock.jobs._client.request(
