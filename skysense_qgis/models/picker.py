@@ -47,6 +47,7 @@ class ModelPicker(QWidget):
         self._path = ""
         self._checkpoints: list[str] = []  # wait for the press on Convert
         self._request = 0
+        self._converting = False
         self._dialog: DownloadDialog | None = None
         self.combo = QComboBox(self)
         self.combo.setObjectName("baseModelCombo")
@@ -93,7 +94,7 @@ class ModelPicker(QWidget):
 
     def set_path(self, path: str) -> None:
         """Choose a backbone file that is known to be one; "" = the built-in model."""
-        self._request, self._checkpoints = 0, []
+        self._forget()
         self._path = path
         self._fill()
         self._say("")
@@ -108,14 +109,18 @@ class ModelPicker(QWidget):
     def use_files(self, paths: list[str]) -> None:
         """Choose what the user has: a backbone file, or released checkpoints, which are offered to be converted."""
         if paths:
-            self._checkpoints = []
+            self._forget()
             self._ask("inspect_weights", paths, self._inspected, "Looking at the file…")
 
     def convert(self) -> None:
-        """What the button Convert does."""
-        self._ask(
-            "convert_weights", self._checkpoints, self._converted, "Converting; large models take minutes…"
-        )
+        """What the button Convert does; while it converts, it is the button Cancel."""
+        if self._converting:
+            self._client.cancel(self._request)
+            return
+        paths = self._checkpoints
+        self._ask("convert_weights", paths, self._converted, "Converting; large models take minutes…")
+        self._converting = True
+        self._say(self.hint.text(), button="Cancel")
 
     def download(self) -> DownloadDialog:
         """Show the dialog for downloads."""
@@ -142,6 +147,12 @@ class ModelPicker(QWidget):
         elif self.combo.itemData(index):
             self.set_path(str(self.combo.itemData(index)))
 
+    def _forget(self) -> None:
+        """Nothing is asked any more; a conversion stops."""
+        if self._converting:
+            self._client.cancel(self._request)
+        self._request, self._converting, self._checkpoints = 0, False, []
+
     def _ask(self, method: str, paths: list[str], on_result: Any, text: str) -> None:
         request = 0
 
@@ -150,16 +161,25 @@ class ModelPicker(QWidget):
 
         def done(result: dict[str, Any]) -> None:
             if current():
-                self._request = 0
+                self._request, self._converting = 0, False
                 on_result(paths, result)
 
         def failed(failure: Failure) -> None:
-            if current():
-                self._request, self._checkpoints = 0, []
-                self._say(failure.sentence)
-                self.changed.emit()
+            if not current():
+                return
+            self._request, self._converting = 0, False
+            if failure.cancelled:
+                self._offer(paths)
+                return
+            self._checkpoints = []
+            self._say(failure.sentence)
+            self.changed.emit()
 
-        request = self._request = self._client.request(method, {"paths": paths}, done, failed)
+        def told(event: dict[str, Any]) -> None:
+            if current() and event["event"] == "progress":
+                self.hint.setText(f"{event['text']}: {event['fraction']:.0%}")
+
+        request = self._request = self._client.request(method, {"paths": paths}, done, failed, told)
         self._say(text)
         self.changed.emit()
 
@@ -167,19 +187,24 @@ class ModelPicker(QWidget):
         if result["kind"] == "backbone":
             self.set_path(paths[0])
             return
+        self._offer(paths)
+
+    def _offer(self, paths: list[str]) -> None:
+        """Ask for the press on Convert."""
         self._checkpoints = paths
         names = ", ".join(Path(path).name for path in paths)
-        self._say(f"{names}: released weights, which SkySense has to convert once.", convert=True)
+        self._say(f"{names}: released weights, which SkySense has to convert once.", button="Convert")
         self.changed.emit()
 
     def _converted(self, paths: list[str], result: dict[str, Any]) -> None:
         self.set_path(str(result["out"]))
         self._say(" ".join(str(note) for note in result["notes"]))
 
-    def _say(self, text: str, convert: bool = False) -> None:
+    def _say(self, text: str, button: str = "") -> None:
         self.hint.setText(text)
         self.hint.setVisible(bool(text))
-        self.convert_button.setVisible(convert)
+        self.convert_button.setText(button)
+        self.convert_button.setVisible(bool(button))
 
     def _fill(self) -> None:
         """The entries; what is chosen is shown."""

@@ -263,6 +263,20 @@ def test_a_checkpoint_is_offered_to_be_converted_and_then_used(picker, checkpoin
     assert picker.path == ""
 
 
+def test_a_conversion_can_be_cancelled_and_begun_again(picker, checkpoint, folder, wait):
+    picker.use_files([checkpoint])
+    settle(picker, wait)
+    picker.convert_button.click()
+    assert picker.convert_button.text() == "Cancel" and picker.missing
+    picker.convert_button.click()
+    settle(picker, wait)
+    assert picker.path == "" and picker.convert_button.text() == "Convert"
+    assert not list(folder.glob("*.safetensors"))
+    picker.convert_button.click()
+    settle(picker, wait)
+    assert Path(picker.path).parent == folder and not picker.convert_button.isVisible()
+
+
 def test_a_file_that_is_no_model_is_told_and_the_choice_kept(picker, tmp_path, wait):
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 20)
     picker.use_files([str(tmp_path / "broken.safetensors")])

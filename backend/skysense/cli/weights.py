@@ -53,7 +53,7 @@ def _convert(args: argparse.Namespace) -> Result:
         if not (part and equals and path):
             raise InputError(f"--part {item} names no file", "skysense convert", "Write --part head_s2=FILE")
         inputs.append((Path(path), part))
-    return convert(inputs, args.out)
+    return showing(lambda control: convert(inputs, args.out, control))
 
 
 def _show_conversion(result: Result) -> str:

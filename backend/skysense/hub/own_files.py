@@ -7,6 +7,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from skysense.errors import InputError
+from skysense.jobs.control import JobControl
 from skysense.model.checkpoint.backbonefile import holds_backbone
 from skysense.model.checkpoint.convert import convert
 from skysense.model.folder import models_folder
@@ -37,19 +38,19 @@ def inspect_weights(paths: list[Path]) -> dict[str, Any]:
     return {"kind": "backbone"}
 
 
-def convert_weights(paths: list[Path]) -> dict[str, Any]:
+def convert_weights(paths: list[Path], control: JobControl) -> dict[str, Any]:
     """Convert checkpoints to a backbone file in the user's model folder, under a name that is theirs alone.
 
     Returns:
         See `model.checkpoint.convert.convert`.
 
     Raises:
-        InputError: a file cannot be used; StorageError: the result cannot be written.
+        InputError: a file cannot be used; StorageError: the result cannot be written; Cancelled.
     """
     places = sorted(str(path.resolve()) for path in paths)
     key = hashlib.sha256("\n".join(places).encode()).hexdigest()[:8]
     name = Path(places[0]).name.split(".")[0] or "model"
-    return convert([(path, None) for path in paths], models_folder() / f"{name}-{key}.safetensors")
+    return convert([(path, None) for path in paths], models_folder() / f"{name}-{key}.safetensors", control)
 
 
 def _is_ours(path: Path) -> bool:

@@ -5,8 +5,12 @@ import torch
 from safetensors.torch import save_file
 from skysense.errors import InputError
 from skysense.hub.own_files import convert_weights, inspect_weights
+from skysense.jobs.control import JobControl
 from skysense.model.modelfile import save_model
 from skysense.model.presets import seeded_model
+
+
+QUIET = JobControl(lambda event: None)
 
 
 @pytest.fixture(scope="module")
@@ -19,17 +23,17 @@ def checkpoint(tmp_path_factory) -> Path:
 def test_a_checkpoint_becomes_a_backbone_that_is_used_as_it_is(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("SKYSENSE_MODELS", str(tmp_path / "models"))
     assert inspect_weights([checkpoint]) == {"kind": "checkpoint"}
-    out = Path(convert_weights([checkpoint])["out"])
+    out = Path(convert_weights([checkpoint], QUIET)["out"])
     assert out.parent == tmp_path / "models" and out.name.startswith("released-")
     assert inspect_weights([out]) == {"kind": "backbone"}
-    assert convert_weights([checkpoint])["out"] == str(out)
+    assert convert_weights([checkpoint], QUIET)["out"] == str(out)
 
 
 def test_files_of_one_name_from_two_places_do_not_meet(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("SKYSENSE_MODELS", str(tmp_path / "models"))
     other = tmp_path / checkpoint.name
     other.write_bytes(checkpoint.read_bytes())
-    assert convert_weights([checkpoint])["out"] != convert_weights([other])["out"]
+    assert convert_weights([checkpoint], QUIET)["out"] != convert_weights([other], QUIET)["out"]
 
 
 def test_safetensors_that_are_not_ours_are_a_checkpoint(tmp_path):

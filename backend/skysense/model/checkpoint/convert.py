@@ -1,17 +1,24 @@
 """`skysense convert`: released checkpoints to one backbone file."""
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from skysense.errors import InputError
+from skysense.jobs.control import JobControl
 from skysense.model.checkpoint.assemble import Assembly, assemble
 from skysense.model.checkpoint.backbonefile import RELEASED, BackboneHeader, save_backbone
 from skysense.model.checkpoint.report import report
 
 
-def convert(inputs: Sequence[tuple[Path, str | None]], output: Path) -> dict[str, Any]:
+_PART = 1 << 26  # bytes of a file between two points where the job can be cancelled
+
+
+def convert(inputs: Sequence[tuple[Path, str | None]], output: Path, control: JobControl) -> dict[str, Any]:
     """Convert checkpoints, a combined one or several single ones, to a backbone file.
 
     Args:
@@ -21,10 +28,11 @@ def convert(inputs: Sequence[tuple[Path, str | None]], output: Path) -> dict[str
         `report.report`, and "out", "sha256" (of the tensors), "bytes", "licence".
 
     Raises:
-        InputError: a file cannot be used; StorageError: the output cannot be written. An old output is kept then.
+        InputError: a file cannot be used; StorageError: the output cannot be written; Cancelled. An old output is kept then.
     """
     if not inputs:
         raise InputError("no checkpoint is given", "skysense convert", "Give at least one file")
+    control.progress(0.0, "Reading the checkpoints")
     assembly = assemble(inputs)
     told = report(assembly)
     header = BackboneHeader(
@@ -33,9 +41,11 @@ def convert(inputs: Sequence[tuple[Path, str | None]], output: Path) -> dict[str
         weights=_description(assembly),
         licence=RELEASED,
         left_initial=tuple(told["left_initial"]),
-        source={"files": {file.name: _sha256(file) for item in assembly.sources for file in item.files}},
+        source={
+            "files": {file.name: _sha256(file, control) for item in assembly.sources for file in item.files}
+        },
     )
-    sha256 = save_backbone(output, header, assembly.specs, assembly.tensors())
+    sha256 = save_backbone(output, header, assembly.specs, _telling(assembly, control.share(0.1, 1.0)))
     return {
         "out": str(output),
         "sha256": sha256,
@@ -66,6 +76,19 @@ def _description(assembly: Assembly) -> str:
     return f"{'SkySense++' if plus else 'SkySense'}: {', '.join(item.path.name for item in assembly.sources)}"
 
 
-def _sha256(path: Path) -> str:
+def _telling(assembly: Assembly, control: JobControl) -> Iterator[tuple[str, Tensor]]:
+    """The tensors, and with each how far the job is."""
+    total, done = sum(math.prod(shape) for _, shape in assembly.specs.values()), 0
+    for name, tensor in assembly.tensors():
+        control.progress(done / total, "Converting")
+        yield name, tensor
+        done += tensor.numel()
+
+
+def _sha256(path: Path, control: JobControl) -> str:
+    found = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while part := stream.read(_PART):
+            control.progress(0.05, f"Reading {path.name}")
+            found.update(part)
+    return found.hexdigest()

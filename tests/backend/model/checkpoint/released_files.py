@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from skysense.jobs.control import JobControl
 from skysense.model.config import ModelConfig
 from skysense.model.presets import PRESETS
 from skysense.model.skysense import SkySense
 from torch import Tensor
+
+QUIET = JobControl(lambda event: None)
 
 State = dict[str, Tensor]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from released_files import QUIET
 from safetensors import safe_open
 from skysense.errors import InputError
 from skysense.model.checkpoint.backbonefile import load_weights
@@ -19,7 +20,7 @@ from skysense.model.modelfile import load_model, read_header, save_model
 
 @pytest.fixture
 def backbone_file(combined_file: Path, tmp_path: Path) -> Path:
-    convert([(combined_file, None)], tmp_path / "b.safetensors")
+    convert([(combined_file, None)], tmp_path / "b.safetensors", QUIET)
     return tmp_path / "b.safetensors"
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from released_files import State, buffers, combined, part_of, save, singles
+from released_files import QUIET, State, buffers, combined, part_of, save, singles
 from safetensors.torch import save_file
-from skysense.errors import InputError
+from skysense.errors import Cancelled, InputError
 from skysense.model.checkpoint.convert import convert
 from skysense.model.skysense import SkySense
+from stopping import StopsAt
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         out.parent.mkdir(exist_ok=True)
         out.write_bytes(b"the old file")
         with pytest.raises(InputError) as error:
-            convert([(file, part) for file in files], out)
+            convert([(file, part) for file in files], out, QUIET)
         assert out.read_bytes() == b"the old file" and [p.name for p in out.parent.iterdir()] == [out.name]
         assert "\n" not in error.value.sentence
         return error.value.sentence
@@ -195,7 +196,7 @@ def test_files_of_different_sizes(refused, trained: SkySense, tmp_path: Path) ->
 
 
 def test_a_converted_file_is_not_converted_again(refused, combined_file: Path, tmp_path: Path) -> None:
-    convert([(combined_file, None)], tmp_path / "done.safetensors")
+    convert([(combined_file, None)], tmp_path / "done.safetensors", QUIET)
     assert "is a SkySense model already" in refused(tmp_path / "done.safetensors")
 
 
@@ -222,14 +223,25 @@ def test_buffers_alone_are_no_encoder(refused, tmp_path: Path) -> None:
     assert "holds no weights of this model" in refused(save(buffers(), tmp_path / "a.pth"))
 
 
+@pytest.mark.parametrize("step", ["Reading the checkpoints", "Reading {}", "Converting"])
+def test_a_cancelled_conversion_leaves_the_old_file(combined_file: Path, tmp_path: Path, step: str) -> None:
+    out = tmp_path / "out" / "b.safetensors"
+    out.parent.mkdir()
+    out.write_bytes(b"the old file")
+    with pytest.raises(Cancelled):
+        convert([(combined_file, None)], out, StopsAt(step.format(combined_file.name)))
+    assert out.read_bytes() == b"the old file" and [p.name for p in out.parent.iterdir()] == [out.name]
+
+
 _FULL = """
 import resource, sys
 from pathlib import Path
 from skysense.errors import StorageError
+from skysense.jobs.control import JobControl
 from skysense.model.checkpoint.convert import convert
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
-    convert([(Path(sys.argv[1]), None)], Path(sys.argv[2]))
+    convert([(Path(sys.argv[1]), None)], Path(sys.argv[2]), JobControl(lambda event: None))
 except StorageError as error:
     print(error.sentence)
 """

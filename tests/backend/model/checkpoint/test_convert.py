@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from released_files import OUTPUT_NORMS, combined, part_of, plus_plus, save, singles, trained_model
+from released_files import OUTPUT_NORMS, QUIET, combined, part_of, plus_plus, save, singles, trained_model
 from safetensors import safe_open
 from safetensors.torch import save_file
 from skysense.cli import main
@@ -49,7 +49,7 @@ def meanings(result: dict) -> dict[str, str]:
 
 def test_the_combined_file(trained: SkySense, combined_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "models" / "skysense.safetensors"
-    result = convert([(combined_file, None)], out)
+    result = convert([(combined_file, None)], out, QUIET)
     model = load_weights(out)
     assert model.config == trained.config and same_weights(model, trained) and not model.training
     with torch.inference_mode():
@@ -70,7 +70,7 @@ def test_the_combined_file(trained: SkySense, combined_file: Path, tmp_path: Pat
 
 def test_the_header_says_what_it_is(trained: SkySense, combined_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "b.safetensors"
-    convert([(combined_file, None)], out)
+    convert([(combined_file, None)], out, QUIET)
     header = read_header(out)
     assert header["format"] == 1 and header["kind"] == "backbone"
     assert ModelConfig.from_json(header["backbone"]["config"]) == trained.config
@@ -83,13 +83,13 @@ def test_the_header_says_what_it_is(trained: SkySense, combined_file: Path, tmp_
 
 def test_a_bare_state_dict_is_a_combined_file_too(trained: SkySense, tmp_path: Path) -> None:
     path = save(trained.state_dict(), tmp_path / "bare.pt")
-    convert([(path, None)], tmp_path / "b.safetensors")
+    convert([(path, None)], tmp_path / "b.safetensors", QUIET)
     assert same_weights(load_weights(tmp_path / "b.safetensors"), trained)
 
 
 def test_the_single_files_make_one_model(trained: SkySense, tmp_path: Path) -> None:
     files = [(save(x, tmp_path / name), None) for name, x in singles(trained.state_dict()).items()]
-    result = convert(files, tmp_path / "b.safetensors")
+    result = convert(files, tmp_path / "b.safetensors", QUIET)
     model = load_weights(tmp_path / "b.safetensors")
     assert model.config == trained.config and same_weights(model, trained, but=OUTPUT_NORMS)
     assert meanings(result) == {
@@ -118,7 +118,7 @@ def test_the_single_files_make_one_model(trained: SkySense, tmp_path: Path) -> N
 )
 def test_one_single_file_alone(trained: SkySense, tmp_path: Path, name: str, initial: set[str]) -> None:
     path = save(singles(trained.state_dict())[f"skysense_model_{name}.pth"], tmp_path / f"{name}.pth")
-    result = convert([(path, None)], tmp_path / "b.safetensors")
+    result = convert([(path, None)], tmp_path / "b.safetensors", QUIET)
     assert {item["part"] for item in result["left_initial"]} == initial
     model = load_weights(tmp_path / "b.safetensors")
     held = "backbone_gep" if name == "backbone_hr" else name
@@ -145,7 +145,7 @@ def test_initial_values_depend_on_the_configuration_alone() -> None:
 
 def test_skysense_plus_plus(trained: SkySense, tmp_path: Path) -> None:
     path = save(plus_plus(trained.state_dict()), tmp_path / "release.ckpt")
-    result = convert([(path, None)], tmp_path / "b.safetensors")
+    result = convert([(path, None)], tmp_path / "b.safetensors", QUIET)
     model = load_weights(tmp_path / "b.safetensors")
     assert model.config.s2.eps == model.config.s1.eps == 1e-6
     assert model.backbone_s2.layers[0].ln1.eps == 1e-6 and model.fusion.layers[0].ln1.eps == 1e-5
@@ -172,7 +172,7 @@ def test_a_single_plus_plus_file_is_known_by_its_tensors_or_its_name(
     named = save(plain, tmp_path / "skysensepp_release_s1.pth")
     other = save(plain, tmp_path / "skysense_model_backbone_s1.pth")
     for path, eps in ((marked, 1e-6), (named, 1e-6), (other, 1e-5)):
-        convert([(path, None)], tmp_path / "b.safetensors")
+        convert([(path, None)], tmp_path / "b.safetensors", QUIET)
         assert load_weights(tmp_path / "b.safetensors").config.s1.eps == eps
 
 
@@ -180,7 +180,7 @@ def test_position_embeddings_of_another_size_are_resized(trained: SkySense, tmp_
     state = dict(trained.state_dict())
     side = torch.linspace(0, 1, 6)[:, None].expand(6, 6).reshape(1, 36, 1).expand(-1, -1, 160)
     state["backbone_s2.pos_embed"] = torch.cat((state["backbone_s2.pos_embed"][:, :1], side), 1)
-    result = convert([(save(state, tmp_path / "a.pth"), None)], tmp_path / "b.safetensors")
+    result = convert([(save(state, tmp_path / "a.pth"), None)], tmp_path / "b.safetensors", QUIET)
     pos = load_weights(tmp_path / "b.safetensors").backbone_s2.pos_embed
     assert pos.shape == (1, 257, 160) and torch.equal(pos[:, 0], state["backbone_s2.pos_embed"][:, 0])
     column = pos[0, 1:, 0].reshape(16, 16)
@@ -198,7 +198,7 @@ def test_safetensors_plain_and_sharded(trained: SkySense, tmp_path: Path) -> Non
     index = {"weight_map": {key: shard for shard, keys in shards.items() for key in keys}}
     (tmp_path / "a.safetensors.index.json").write_text(json.dumps(index))
     for name in ("all.safetensors", "a.safetensors.index.json"):
-        result = convert([(tmp_path / name, None)], tmp_path / "b.safetensors")
+        result = convert([(tmp_path / name, None)], tmp_path / "b.safetensors", QUIET)
         assert same_weights(load_weights(tmp_path / "b.safetensors"), trained)
         assert result["sha256"] == state_sha256(trained)
     assert set(read_header(tmp_path / "b.safetensors")["source"]["files"]) == {
@@ -209,7 +209,7 @@ def test_safetensors_plain_and_sharded(trained: SkySense, tmp_path: Path) -> Non
 
 def test_the_old_pickle_format(trained: SkySense, tmp_path: Path) -> None:
     torch.save(trained.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    convert([(tmp_path / "old.pth", None)], tmp_path / "b.safetensors")
+    convert([(tmp_path / "old.pth", None)], tmp_path / "b.safetensors", QUIET)
     assert same_weights(load_weights(tmp_path / "b.safetensors"), trained)
 
 
@@ -218,7 +218,7 @@ def test_half_precision_stays_in_the_file_and_is_float32_in_memory(
     trained: SkySense, tmp_path: Path, dtype: torch.dtype
 ) -> None:
     state = {key: x.to(dtype) for key, x in trained.state_dict().items()}
-    convert([(save(state, tmp_path / "a.pth"), None)], tmp_path / "b.safetensors")
+    convert([(save(state, tmp_path / "a.pth"), None)], tmp_path / "b.safetensors", QUIET)
     with safe_open(tmp_path / "b.safetensors", framework="pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {dtype}
     model = load_weights(tmp_path / "b.safetensors")
@@ -229,7 +229,9 @@ def test_half_precision_stays_in_the_file_and_is_float32_in_memory(
 
 def test_a_preset_is_known_by_its_name(tmp_path: Path) -> None:
     model = trained_model(PRESETS["tiny"])
-    result = convert([(save(model.state_dict(), tmp_path / "a.pth"), None)], tmp_path / "b.safetensors")
+    result = convert(
+        [(save(model.state_dict(), tmp_path / "a.pth"), None)], tmp_path / "b.safetensors", QUIET
+    )
     assert result["preset"] == "tiny" and load_weights(tmp_path / "b.safetensors").config == PRESETS["tiny"]
 
 
@@ -239,7 +241,7 @@ def test_another_window_is_read_off_the_buffers(tmp_path: Path) -> None:
     data = combined(model.state_dict())
     key = "backbone_gep.stages.0.blocks.0.attn.w_msa.relative_coords_table"
     data["model"][key] = torch.zeros(1, 7, 7, 2)
-    convert([(save(data, tmp_path / "a.pth"), None)], tmp_path / "b.safetensors")
+    convert([(save(data, tmp_path / "a.pth"), None)], tmp_path / "b.safetensors", QUIET)
     assert load_weights(tmp_path / "b.safetensors").config == model.config
 
 
@@ -247,7 +249,7 @@ def test_a_fine_tuned_encoder_without_its_own_heads(trained: SkySense, tmp_path:
     encoder = {f"backbone.{k}": x for k, x in part_of(trained.state_dict(), "backbone_s2").items()}
     heads = {"decode_head.conv_seg.weight": torch.zeros(2, 2), "auxiliary_head.norm.bias": torch.zeros(2)}
     path = save({"state_dict": encoder | heads, "meta": {"epoch": 3}}, tmp_path / "iter_80000.pth")
-    result = convert([(path, None)], tmp_path / "b.safetensors")
+    result = convert([(path, None)], tmp_path / "b.safetensors", QUIET)
     assert [item["part"] for item in result["loaded"]] == ["backbone_s2"]
     assert {item["what"] for item in result["left_out"]} == {"meta", "decode_head.*", "auxiliary_head.*"}
     assert torch.equal(
@@ -260,14 +262,14 @@ def test_the_heads_are_told_apart_by_name_or_by_part(trained: SkySense, tmp_path
     named = save(part_of(state, "head_s2"), tmp_path / "my_head_s2.pth")
     unnamed = save(part_of(state, "head_s1"), tmp_path / "head.pth")
     with pytest.raises(InputError, match="--part head_s2="):
-        convert([(unnamed, None)], tmp_path / "b.safetensors")
-    convert([(named, None), (unnamed, "head_s1")], tmp_path / "b.safetensors")
+        convert([(unnamed, None)], tmp_path / "b.safetensors", QUIET)
+    convert([(named, None), (unnamed, "head_s1")], tmp_path / "b.safetensors", QUIET)
     model = load_weights(tmp_path / "b.safetensors")
     assert torch.equal(model.head_s1.conv.weight, trained.head_s1.conv.weight)
     assert torch.equal(model.head_s2.conv.weight, trained.head_s2.conv.weight)
     for part, message in (("head_s3", "unknown part"), ("backbone_hr", "is the Sentinel-2 upsampling head")):
         with pytest.raises(InputError, match=message):
-            convert([(named, part)], tmp_path / "b.safetensors")
+            convert([(named, part)], tmp_path / "b.safetensors", QUIET)
 
 
 def test_the_command(trained: SkySense, combined_file: Path, tmp_path: Path, capsys) -> None:
