@@ -9,7 +9,6 @@ from skysense.jobs.control import JobControl
 from skysense.model.modelfile import save_model
 from skysense.model.presets import seeded_model
 
-
 QUIET = JobControl(lambda event: None)
 
 

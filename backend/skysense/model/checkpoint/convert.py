@@ -14,7 +14,6 @@ from skysense.model.checkpoint.assemble import Assembly, assemble
 from skysense.model.checkpoint.backbonefile import RELEASED, BackboneHeader, save_backbone
 from skysense.model.checkpoint.report import report
 
-
 _PART = 1 << 26  # bytes of a file between two points where the job can be cancelled
 
 
