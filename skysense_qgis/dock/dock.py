@@ -265,6 +265,7 @@ class SkySenseDock(QgsDockWidget):
         return first or self.labels.missing or base, map_first, images or base
 
     def _update_buttons(self) -> None:
+        self.run.show_target()
         train, map_, adapt = self._missing()
         self.run.set_missing(train, map_, self.jobs.busy)
         self.run.set_map(self.runs.has_map, self.jobs.busy)
@@ -296,7 +297,8 @@ class SkySenseDock(QgsDockWidget):
                 recipe = training(folder, self.labels.layer, self.labels.field, self.run.base.path, options)
             else:
                 options = self.run.extent.options(self._iface.mapCanvas(), folder)
-                recipe = mapping(folder, self.run.model.filePath().strip(), options)
+                model = self.run.model.filePath().strip()
+                recipe = mapping(folder, model, options, self.run.target.output)
         except RowError as error:
             self.messages.warn(str(error))
             self.failed.emit(str(error))

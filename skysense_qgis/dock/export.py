@@ -33,7 +33,7 @@ def export_labels(layer: QgsVectorLayer, path: Path) -> None:
     outcome = QgsVectorFileWriter.writeAsVectorFormatV3(layer, str(path), context, options)
     if outcome[0] != QgsVectorFileWriter.WriterError.NoError:
         raise RowError(
-            f"The labels cannot be written to {path} ({outcome[1]}). Choose another output folder."
+            f"The layer “{layer.name()}” cannot be written to {path} ({outcome[1]}). Choose another output folder."
         )
 
 

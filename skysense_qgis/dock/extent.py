@@ -1,4 +1,4 @@
-"""What is mapped: everything, what is in view, or what lies inside of polygons; and where the map begins."""
+"""What is mapped: everything, what is in view, what lies inside of polygons, or each polygon; and where the map begins."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from ..compat import POLYGON_LAYERS
 from ..crs import crs_text
 from .export import LAYER_NAME, export_labels
 from .row import RowError
-
-ALL, VIEW, INSIDE = "all of the imagery", "what I see", "inside of polygons"
+from .target import EACH, INSIDE, TARGETS, VIEW
 
 
 class ExtentChoice(QWidget):
@@ -32,35 +31,50 @@ class ExtentChoice(QWidget):
         super().__init__(parent)
         self.kind = QComboBox(self)
         self.kind.setObjectName("extentCombo")
-        self.kind.addItems([ALL, VIEW, INSIDE])
         self.kind.setToolTip("Map begins in the middle of what you see")
         self.polygons = QgsMapLayerComboBox(self)
         self.polygons.setObjectName("insideLayerCombo")
         self.polygons.setFilters(POLYGON_LAYERS)
-        self.polygons.setToolTip("Only what lies inside of this layer's polygons is mapped")
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self.kind, 1)
         line.addWidget(self.polygons, 1)
         self.kind.currentTextChanged.connect(self._update)
         self.polygons.layerChanged.connect(lambda _: self.changed.emit())
+        self.offer(TARGETS[""].places)
+
+    def offer(self, places: tuple[str, ...]) -> None:
+        """What there is to choose from; what was chosen stays, if it is among it."""
+        if places == tuple(self.kind.itemText(row) for row in range(self.kind.count())):
+            return
+        chosen = self.kind.currentText()
+        self.kind.blockSignals(True)
+        self.kind.clear()
+        self.kind.addItems(places)
+        self.kind.setCurrentText(chosen if chosen in places else places[0])
+        self.kind.blockSignals(False)
         self._update()
 
     @property
     def layer(self) -> QgsVectorLayer | None:
-        """The polygons that are mapped inside of."""
-        layer = self.polygons.currentLayer() if self.kind.currentText() == INSIDE else None
+        """The polygons that are mapped inside of, or classified."""
+        layer = self.polygons.currentLayer() if self.kind.currentText() in (INSIDE, EACH) else None
         return layer if isinstance(layer, QgsVectorLayer) else None
 
     @property
     def missing(self) -> str:
         """What is still to be chosen before mapping, as a sentence; "" = nothing."""
-        if self.kind.currentText() != INSIDE:
+        kind, layer = self.kind.currentText(), self.layer
+        if kind not in (INSIDE, EACH):
             return ""
-        if self.layer is None:
-            return "Choose the polygon layer to map inside of."
+        if layer is None:
+            return f"Choose the polygon layer to {'map inside of' if kind == INSIDE else 'classify'}."
+        if layer.featureCount():
+            return ""
         return (
-            "" if self.layer.featureCount() else f"Draw polygons in “{self.layer.name()}” to map inside of."
+            f"Draw polygons in “{layer.name()}” to map inside of."
+            if kind == INSIDE
+            else f"The layer “{layer.name()}” has no polygons to classify."
         )
 
     def options(self, canvas: QgsMapCanvas, folder: Path) -> dict[str, Any]:
@@ -82,10 +96,20 @@ class ExtentChoice(QWidget):
                 "There is no view to map: zoom to the imagery, in a project with a coordinate system."
             )
         if self.layer is not None:
-            export_labels(self.layer, folder / "inside.gpkg")
-            options |= {"within": str(folder / "inside.gpkg"), "within_layer": LAYER_NAME}
+            inside = self.kind.currentText() == INSIDE
+            path = folder / ("inside.gpkg" if inside else "polygons.gpkg")
+            export_labels(self.layer, path)
+            name = "within" if inside else "polygons"
+            options |= {name: str(path), f"{name}_layer": LAYER_NAME}
         return options
 
     def _update(self, *_: object) -> None:
-        self.polygons.setVisible(self.kind.currentText() == INSIDE)
+        kind = self.kind.currentText()
+        self.kind.setVisible(self.kind.count() > 1)
+        self.polygons.setVisible(kind in (INSIDE, EACH))
+        self.polygons.setToolTip(
+            "Each polygon of this layer gets a class; the layer itself stays as it is"
+            if kind == EACH
+            else "Only what lies inside of this layer's polygons is mapped"
+        )
         self.changed.emit()

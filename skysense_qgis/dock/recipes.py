@@ -77,8 +77,12 @@ def training(
     }
 
 
-def mapping(folder: Path, model: str, options: dict[str, Any], output: str = "map.tif") -> dict[str, Any]:
-    """The recipe (C4) of a map in a run's folder."""
+def mapping(folder: Path, model: str, options: dict[str, Any], output: str) -> dict[str, Any]:
+    """The recipe (C4) of a map in a run's folder, or of what else the model makes.
+
+    Args:
+        output: name of the result's file.
+    """
     return {**_recipe(MAP, folder, output), "model": model, "options": options}
 
 

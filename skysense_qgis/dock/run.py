@@ -19,9 +19,11 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..duration import duration
+from ..models.header import read_target
 from ..models.picker import ModelPicker
 from ..worker.client import WorkerClient
 from .extent import ExtentChoice
+from .target import TARGETS, Target
 
 _ETA_FROM = 0.03  # before that share of the work the estimate is a guess
 
@@ -78,6 +80,7 @@ class RunSection(QWidget):
         self.folder.setDialogTitle("Folder for models and maps")
         self.folder.setToolTip("Each run makes a folder of its own in it")
         self.extent = ExtentChoice(self)
+        self.where = QLabel(self)
         self.extent.changed.connect(self.changed)
         self.base.changed.connect(self.changed)
         for widget in (self.model, self.folder):
@@ -99,7 +102,7 @@ class RunSection(QWidget):
         base.addWidget(self.adapt_button, 0, Qt.AlignmentFlag.AlignTop)
         form.addRow("Base model", base)
         form.addRow("Trained model", self.model)
-        form.addRow("Map", self.extent)
+        form.addRow(self.where, self.extent)
         form.addRow("Output folder", self.folder)
         buttons = QHBoxLayout()
         buttons.addWidget(self.train_button, 1)
@@ -119,6 +122,20 @@ class RunSection(QWidget):
         layout.addWidget(self.status)
         self.set_idle("")
 
+    @property
+    def target(self) -> Target:
+        """What the trained model makes, by its file as it is now."""
+        return TARGETS.get(read_target(self.model.filePath().strip()), TARGETS[""])
+
+    def show_target(self) -> None:
+        """Let the button and the choice of places be the trained model's."""
+        target = self.target
+        if target.button != self.map_button.text():
+            self._said = ""  # how the last run ended is of another model
+        self.map_button.setText(target.button)
+        self.where.setText(target.row)
+        self.extent.offer(target.places)
+
     def set_missing(self, train: str, map_: str, busy: bool) -> None:
         """Enable the buttons; a disabled one's tooltip and the status line say what is missing.
 
@@ -129,13 +146,21 @@ class RunSection(QWidget):
         self.map_button.setEnabled(not busy and not map_)
         running = "A run is in progress."
         self.train_button.setToolTip(running if busy else train or "Learn the classes from the polygons")
-        self.map_button.setToolTip(running if busy else map_ or "Map it with the model")
+        self.map_button.setToolTip(running if busy else map_ or self.target.tip)
         for widget in (self.base, self.model, self.extent, self.folder):
             widget.setEnabled(not busy)
         if not busy and not self._said:
-            self.status.setText(
-                train if train and map_ else (map_ and "Next: press Train.") or "Next: press Map."
-            )
+            if not map_:
+                self.status.setText(self.next_map)
+            elif self.model.filePath().strip():
+                self.status.setText(map_)
+            else:
+                self.status.setText(train or "Next: press Train.")
+
+    @property
+    def next_map(self) -> str:
+        """What to do once there is a model."""
+        return f"Next: press {self.map_button.text()}."
 
     def set_map(self, mapped: bool, busy: bool) -> None:
         """Whether there is a map to say where to draw next."""

@@ -124,7 +124,7 @@ class Runs(QObject):
     def _show_model(self, result: dict[str, Any], took: str) -> None:
         self.results.remember_classes(str(result["model"]), result.get("classes") or [])
         self._section.model.setFilePath(str(result["model"]))
-        self._end(f"Trained in {took}. {quality(result)}Next: press Map.")
+        self._end(f"Trained in {took}. {quality(result)}{self._section.next_map}")
         self.trained.emit(result)
 
     def _show_map(self, result: dict[str, Any], took: str) -> None:
@@ -134,7 +134,7 @@ class Runs(QObject):
             self._failed(Failure("storage", str(error)))
             return
         self._map = str(result["map"]) if "confidence" in result else ""
-        self._end(f"Mapped in {took}: see “{group.name()}” in the layer list.")
+        self._end(f"{_made(result)} in {took}: see “{group.name()}” in the layer list.")
         self.mapped.emit(result)
 
     def _show_base(self, result: dict[str, Any], took: str) -> None:
@@ -165,13 +165,12 @@ class Runs(QObject):
     def _failed(self, failure: Failure) -> None:
         self.results.drop()
         self._section.set_idle("Cancelled." if failure.cancelled else failure.sentence)
-        # What was done of a map or an adaptation is kept: after Cancel or a crash it can go on from there.
-        task = self._jobs.recipe.get("task")
-        kept = task == MAP or (task == ADAPT and can_resume(self._jobs.recipe))
-        resume = kept and failure.kind in ("cancelled", "crashed")
+        resume = _keeps(self._jobs.recipe) and failure.kind in ("cancelled", "crashed")
         self._adaptation.failed(failure, resume)
         if failure.cancelled and resume:
-            self._messages.push(f"Cancelled. {_KEPT[task]}", Qgis.MessageLevel.Info, resume=resume)
+            self._messages.push(
+                f"Cancelled. {_KEPT[self._jobs.recipe['task']]}", Qgis.MessageLevel.Info, resume=resume
+            )
         elif not failure.cancelled:
             self._messages.push(failure.sentence, Qgis.MessageLevel.Critical, resume=resume)
         self.changed.emit()
@@ -180,3 +179,22 @@ class Runs(QObject):
     def _end(self, said: str) -> None:
         self._section.set_idle(said)
         self.changed.emit()
+
+
+def _keeps(recipe: dict[str, Any]) -> bool:
+    """A stopped run can go on: of a map the finished chunks are kept, of an adaptation the checkpoints, of all else nothing."""
+    if recipe.get("task") == MAP:
+        return recipe["output"].endswith(".tif")
+    return recipe.get("task") == ADAPT and can_resume(recipe)
+
+
+def _made(result: dict[str, Any]) -> str:
+    """What was made, as the beginning of a sentence."""
+    for key, count, name, done in (
+        ("polygons", "classified", "polygon", "classified"),
+        ("objects", "count", "object", "found"),
+    ):
+        if key in result:
+            number = int(result[count])
+            return f"{number} {name if number == 1 else name + 's'} {done}"
+    return "Mapped"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qgis.core import QgsLayerTreeGroup, QgsProject, QgsRasterLayer, QgsVectorLayer
+from qgis.core import QgsLayerTreeGroup, QgsMapLayer, QgsProject, QgsVectorLayer
 from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QObject
 
@@ -22,7 +22,7 @@ class ResultDisplay(QObject):
         self._group: QgsLayerTreeGroup | None = None
         self._live: LiveMap | None = None
         self._classes: dict[str, list[dict[str, Any]]] = {}
-        self.layers: list[QgsRasterLayer] = []
+        self.layers: list[QgsMapLayer] = []
 
     def remember_classes(self, model: str, classes: list[dict[str, Any]]) -> None:
         """Classes of a model that was trained here: its growing map then has names from the start."""
@@ -38,10 +38,10 @@ class ResultDisplay(QObject):
     def finish(
         self, result: dict[str, Any], recipe: dict[str, Any], dates: list[str], scene_name: str
     ) -> QgsLayerTreeGroup:
-        """Put the finished maps in the place of the growing one; returns their group.
+        """Put what was made in the place of the growing map; returns its group.
 
         Raises:
-            ValueError: a map cannot be opened; a sentence.
+            ValueError: a layer cannot be opened; a sentence.
         """
         group = self._group if self._live is not None else None
         if group is None or sip.isdeleted(group):

@@ -1,4 +1,4 @@
-"""Puts finished maps into the project: a group per run, styled, with where they come from."""
+"""Puts results into the project: a group per run, styled, with where they come from."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from qgis.core import (
     QgsLayerMetadata,
     QgsLayerTreeGroup,
     QgsLayerTreeLayer,
+    QgsMapLayer,
     QgsProject,
     QgsRasterLayer,
     QgsVectorLayer,
 )
 
 from ..dock.sources import set_layer_dates
-from .style import style_classes, style_confidence, style_numbers
+from .style import style_classes, style_confidence, style_numbers, style_objects, style_polygons
 
 PROPERTY = "skysense/result"
 
@@ -39,24 +40,32 @@ def load_maps(
     result: dict[str, Any],
     recipe: dict[str, Any],
     dates: list[str],
-) -> tuple[QgsRasterLayer, ...]:
-    """Load the maps of a run, classes or numbers above how sure they are, and save each one's style beside it.
+) -> tuple[QgsMapLayer, ...]:
+    """Load what a run has made, and save each layer's style beside its file.
+
+    Classes or numbers lie above how sure they are; classified polygons and objects are one layer.
 
     Args:
         result: the worker's answer to a "predict" recipe.
         dates: ISO dates of the images that it was made from, without empty ones.
 
     Raises:
-        ValueError: a map cannot be opened; a sentence.
+        ValueError: one cannot be opened; a sentence.
     """
-    layers = _numbers(result) if "range" in result else _classes(result)
+    layers: tuple[QgsMapLayer, ...]
+    if "objects" in result or "polygons" in result:
+        layers = (_features(result),)
+    else:
+        layers = _numbers(result) if "range" in result else _classes(result)
     for layer in layers:
         _describe(layer, result, recipe, dates)
-        if dates:
+        if dates and isinstance(layer, QgsRasterLayer):
             set_layer_dates(layer, min(dates), max(dates))
-        layer.saveNamedStyle(str(Path(layer.source()).with_suffix(".qml")))
+        layer.saveNamedStyle(str(Path(layer.source().split("|")[0]).with_suffix(".qml")))
         project.addMapLayer(layer, False)
         node = group.addLayer(layer)
+        if isinstance(layer, QgsVectorLayer):
+            node.setCustomProperty("showFeatureCount", True)
         # Under an opaque map what is beside it would only cost drawing time; one tick shows it.
         node.setExpanded(layer is layers[0])
         node.setItemVisibilityChecked(layer is layers[0])
@@ -82,6 +91,18 @@ def _numbers(result: dict[str, Any]) -> tuple[QgsRasterLayer, ...]:
     return numbers, uncertainty
 
 
+def _features(result: dict[str, Any]) -> QgsVectorLayer:
+    found = "objects" in result
+    path = result["objects" if found else "polygons"]
+    name = "Objects" if found else "Classified polygons"
+    layer = QgsVectorLayer(f"{path}|layername={result['layer']}", name, "ogr")
+    if not layer.isValid():
+        raise ValueError(f"The layer {path} was written, but QGIS cannot open it.")
+    style = style_objects if found else style_polygons
+    style(layer, result["classes"])
+    return layer
+
+
 def _open(path: str, name: str) -> QgsRasterLayer:
     layer = QgsRasterLayer(path, name, "gdal")
     if not layer.isValid():
@@ -89,12 +110,11 @@ def _open(path: str, name: str) -> QgsRasterLayer:
     return layer
 
 
-def _describe(
-    layer: QgsRasterLayer, result: dict[str, Any], recipe: dict[str, Any], dates: list[str]
-) -> None:
-    """Write down where the map comes from: in the layer's metadata, and as custom properties for scripts."""
+def _describe(layer: QgsMapLayer, result: dict[str, Any], recipe: dict[str, Any], dates: list[str]) -> None:
+    """Write down where a layer comes from: in the layer's metadata, and as custom properties for scripts."""
     span = f"{min(dates)} to {max(dates)}" if dates else "of unknown date"
-    recipe_path = f"{result['map']}.recipe.json"
+    path = result.get("map") or result.get("polygons") or result["objects"]
+    recipe_path = f"{path}.recipe.json"
     model = str(recipe.get("model") or "the built-in model")
     shows = "Classes: " + ", ".join(item["name"] for item in result.get("classes") or [])
     if "field" in result:
@@ -104,7 +124,7 @@ def _describe(
     metadata.setAbstract(
         f"Made by SkySense from images {span}.\n{shows}.\nModel: {model}\nRecipe: {recipe_path}"
     )
-    metadata.setHistory([f"Mapped with the model {model}", f"Recipe: {recipe_path}", f"Images: {span}"])
+    metadata.setHistory([f"Made with the model {model}", f"Recipe: {recipe_path}", f"Images: {span}"])
     layer.setMetadata(metadata)
     layer.setCustomProperty(PROPERTY, True)
     layer.setCustomProperty("skysense/model", model)

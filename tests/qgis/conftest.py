@@ -78,6 +78,21 @@ def client(python):
 
 
 @pytest.fixture
+def dock(client):
+    """The panel, shown as tall as it is beside a canvas."""
+    from iface import Iface
+
+    from skysense_qgis.dock.dock import SkySenseDock
+
+    dock = SkySenseDock(Iface(), client)
+    dock.resize(560, 900)
+    dock.show()
+    yield dock
+    dock.close_down()
+    dock.deleteLater()
+
+
+@pytest.fixture
 def shared():
     if not SHARED.is_dir():
         pytest.skip("the shared sample data are not there")

@@ -1,4 +1,4 @@
-"""Objects, as Processing learns, finds and shows them with the real worker."""
+"""Objects, as Processing learns, and it and the panel find and show them with the real worker."""
 
 import json
 import math
@@ -18,8 +18,9 @@ from qgis.core import (
     QgsRectangle,
     QgsVectorLayer,
 )
-from running import run
+from running import choose_in_panel, map_in_panel, run
 
+from skysense_qgis.dock.target import ALL, VIEW
 from skysense_qgis.results.style import style_objects
 
 SIZE, GSD, X0, Y0 = 320, 0.5, 500_000.0, 5_600_000.0
@@ -62,7 +63,7 @@ def rectangles(corners, width: int, height: int) -> QgsVectorLayer:
     return layer
 
 
-def test_objects_are_learned_found_and_outlined(provider, python, scene, tmp_path):
+def test_objects_are_learned_found_and_outlined(provider, dock, scene, tmp_path, wait):
     drawn, areas = rectangles(PLACES, 28, 14), rectangles([(0, 0)], SIZE, SIZE)
     model, output = str(tmp_path / "m.safetensors"), str(tmp_path / "found.gpkg")
     given = {"SCENE": scene, "LABELS": drawn.id(), "FIELD": "class", "AREAS": areas.id(), "OUTPUT": model}
@@ -98,6 +99,21 @@ def test_objects_are_learned_found_and_outlined(provider, python, scene, tmp_pat
     extent = f"{X0},{X0 + 80},{Y0 - 80},{Y0} [EPSG:32631]"
     part = run("detectobjects", {**given, "EXTENT": extent, "OUTPUT": str(tmp_path / "part.gpkg")})
     assert 0 < part["COUNT"] < found["COUNT"]
+
+    choose_in_panel(dock, wait, scene, model, tmp_path / "out")
+    assert (dock.run.map_button.text(), dock.run.where.text()) == ("Find objects", "Find in")
+    kind = dock.run.extent.kind
+    assert [kind.itemText(row) for row in range(kind.count())] == [ALL, VIEW]
+    assert map_in_panel(dock, wait)["count"] == found["COUNT"]
+    (layer,) = dock.results.layers
+    assert layer.name() == "Objects" and layer.featureCount() == found["COUNT"]
+    assert [category.label() for category in layer.renderer().categories()] == ["roof"]
+    assert dock.run.status.text().startswith(f"{found['COUNT']} objects found in ")
+    canvas = dock._iface.canvas
+    canvas.setDestinationCrs(layer.crs())
+    canvas.setExtent(QgsRectangle(X0, Y0 - 80, X0 + 80, Y0))
+    kind.setCurrentText(VIEW)
+    assert 0 < map_in_panel(dock, wait)["count"] < found["COUNT"]
 
 
 def test_points_are_dots_in_the_colours_of_their_classes(qgis_app):

@@ -3,7 +3,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from iface import Iface
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsPalettedRasterRenderer,
@@ -15,20 +14,9 @@ from qgis.PyQt.QtCore import QUrl
 from qgis.PyQt.QtWidgets import QLabel, QPushButton, QWidget
 from small_scene import DATES, make_images, make_labels, make_scene
 
-from skysense_qgis.dock.dock import SkySenseDock
-from skysense_qgis.dock.extent import INSIDE, VIEW
 from skysense_qgis.dock.sources import layer_date
+from skysense_qgis.dock.target import INSIDE, VIEW
 from skysense_qgis.duration import duration
-
-
-@pytest.fixture
-def dock(client):
-    dock = SkySenseDock(Iface(), client)
-    dock.resize(560, 900)
-    dock.show()
-    yield dock
-    dock.close_down()
-    dock.deleteLater()
 
 
 def listen(dock):
@@ -121,7 +109,7 @@ def test_train_stop_a_map_resume_it_from_layers(dock, tmp_path, wait):
         "scene.json",
         "model.safetensors",
     }
-    assert dock.run.status.text().endswith("Next: press Map.")
+    assert dock.run.status.text().endswith("Next: press Map classes.")
     assert "a random forest on the bands:" in dock.run.status.text()
     page = model.parent / "report" / "report.html"
     assert f'<a href="{QUrl.fromLocalFile(str(page)).toString()}">Report</a>' in dock.run.status.text()

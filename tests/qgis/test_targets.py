@@ -1,4 +1,4 @@
-"""Numbers, whole polygons and changes, as Processing trains, maps and shows them with the real worker."""
+"""Numbers, whole polygons and changes, as Processing and the panel map and show them with the real worker."""
 
 import json
 import math
@@ -21,8 +21,12 @@ from qgis.core import (
     QgsSingleBandPseudoColorRenderer,
     QgsVectorLayer,
 )
-from running import run
+from qgis.PyQt.QtWidgets import QPushButton
+from running import choose_in_panel, map_in_panel, run
 from small_scene import GSD, SIZE, X0, Y0, make_scene
+
+from skysense_qgis.dock.target import EACH
+from skysense_qgis.worker.messages import Failure
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def value(path: str, col: int, row: int) -> float:
     return found if ok else math.nan
 
 
-def test_a_map_of_numbers_is_graduated_with_its_uncertainty_beside_it(provider, python, scene, tmp_path):
+def test_a_map_of_numbers_is_graduated_with_its_uncertainty_beside_it(provider, dock, scene, tmp_path, wait):
     places = [(col, row) for col in (3, 14, 38, 50) for row in (3, 18, 33, 48)]
     plots = squares(lambda col, number: ["x", (2.0 if col < SIZE // 2 else 30.0) + 0.1 * number], places)
     model, output = str(tmp_path / "m.safetensors"), str(tmp_path / "v.tif")
@@ -91,8 +95,15 @@ def test_a_map_of_numbers_is_graduated_with_its_uncertainty_beside_it(provider, 
     assert isinstance(renderer, QgsSingleBandPseudoColorRenderer) and renderer.classificationMin() == 0
     assert context.layersToLoadOnCompletion()[beside].name == "Uncertainty"
 
+    choose_in_panel(dock, wait, scene, model, tmp_path / "out")
+    assert dock.run.map_button.text() == "Map numbers"
+    assert dock.run.map_button.toolTip().startswith("Give every pixel a number")
+    again = map_in_panel(dock, wait)["map"]
+    assert [layer.name() for layer in dock.results.layers] == ["height", "Uncertainty (±)"]
+    assert value(again, 50, 10) == value(output, 50, 10)
 
-def test_polygons_are_classified_and_coloured(provider, python, scene, tmp_path):
+
+def test_polygons_are_classified_and_coloured(provider, dock, scene, tmp_path, wait):
     drawn = squares(lambda col, number: ["wheat" if col < SIZE // 2 else "maize", None])
     model, output = str(tmp_path / "m.safetensors"), str(tmp_path / "c.gpkg")
     run("finetune", {"SCENE": scene, "LABELS": drawn.id(), "FIELD": "name", "TARGET": 2, "OUTPUT": model})
@@ -117,6 +128,40 @@ def test_polygons_are_classified_and_coloured(provider, python, scene, tmp_path)
     with pytest.raises(QgsProcessingException, match="classifies whole polygons"):
         run("predict", {"SCENE": scene, "MODEL": model, "OUTPUT": str(tmp_path / "m.tif")})
 
+    parcels.setName("parcels")
+    choose_in_panel(dock, wait, scene, model, tmp_path / "out")
+    extent = dock.run.extent
+    assert (dock.run.map_button.text(), dock.run.where.text()) == ("Classify polygons", "Polygons")
+    assert extent.kind.currentText() == EACH and not extent.kind.isVisible() and extent.polygons.isVisible()
+    extent.polygons.setLayer(parcels)
+    assert dock.run.status.text() == "Next: press Classify polygons."
+    empty = QgsVectorLayer("Polygon?crs=EPSG:32631", "none yet", "memory")
+    QgsProject.instance().addMapLayer(empty)
+    extent.polygons.setLayer(empty)
+    assert dock.run.status.text() == "The layer “none yet” has no polygons to classify."
+    assert not dock.run.map_button.isEnabled()
+    extent.polygons.setLayer(parcels)
+    assert map_in_panel(dock, wait)["classified"] == 2
+    (layer,) = dock.results.layers
+    assert layer.name() == "Classified polygons" and QgsProject.instance().mapLayer(layer.id()) is layer
+    assert {feature["name"]: feature["class"] or None for feature in layer.getFeatures()} == {
+        "parcel 0": "wheat",
+        "parcel 1": "maize",
+        "parcel 2": None,
+    }
+    assert [item.label() for item in layer.renderer().categories()] == list(colours)
+    assert dock.run.status.text().startswith("2 polygons classified in ")
+    assert model in layer.metadata().abstract() and Path(layer.customProperty("skysense/recipe")).is_file()
+    again = QgsVectorLayer(layer.source(), "again", "ogr")  # QGIS takes the style beside it by itself
+    assert again.renderer().classAttribute() == "class"
+    assert "class" not in [field.name() for field in parcels.fields()]
+    # Nothing is kept of a run that was stopped, so none is offered to go on.
+    dock.jobs.failed.emit(Failure("cancelled", "Cancelled."))
+    assert dock.run.status.text() == "Cancelled." and dock.findChild(QPushButton, "resumeButton") is None
+    # Without a model the panel is for pixels again.
+    dock.run.model.setFilePath("")
+    assert dock.run.map_button.text() == "Map" and extent.kind.isVisible() and not extent.polygons.isVisible()
+
 
 @pytest.fixture
 def changed(scene, tmp_path) -> str:
@@ -133,12 +178,12 @@ def changed(scene, tmp_path) -> str:
             copy.GetRasterBand(band).WriteRaster(44, 44, 12, 12, bright, 12, 12, gdal.GDT_UInt16)
         copy.FlushCache()
         later.append({**row, "path": name, "date": row["date"].replace("2021", "2022")})
-    path = tmp_path / "both.json"
+    path = Path(scene)
     path.write_text(json.dumps({**data, "acquisitions": data["acquisitions"] + later}))
     return str(path)
 
 
-def test_changes_are_found_and_learned(provider, python, changed, tmp_path):
+def test_changes_are_found_and_learned(provider, dock, changed, tmp_path, wait):
     output = str(tmp_path / "change.tif")
     given = {"SCENE": changed, "OUTPUT": output}
     for split, told in (
@@ -164,3 +209,9 @@ def test_changes_are_found_and_learned(provider, python, changed, tmp_path):
     run("finetune", {**given, "TARGET": 3, "SPLIT": "2022-01-01"})
     run("predict", {"SCENE": changed, "MODEL": model, "OUTPUT": output})
     assert [value(output, *place) for place in ((50, 50), (10, 10), (60, 20))] == [1, 2, 2]
+
+    choose_in_panel(dock, wait, changed, model, tmp_path / "out")
+    assert dock.run.map_button.text() == "Map changes"
+    again = map_in_panel(dock, wait)["map"]
+    assert [value(again, *place) for place in ((50, 50), (10, 10), (60, 20))] == [1, 2, 2]
+    assert [item.label for item in dock.results.layers[0].renderer().classes()] == ["built", "no change"]
