@@ -186,6 +186,7 @@ class SkySenseDock(QgsDockWidget):
         self.run.suggest.connect(self.suggest)
         self.run.follow.connect(self.following.switch)
         self.run.base.changed.connect(self.following.touch)
+        self.run.dates.changed.connect(self.following.touch)
         self.labels.changed.connect(self.following.touch)
         self.imagery.model.scene_changed.connect(self.following.touch)
         self.following.started.connect(lambda: self.run.set_busy("Learning from what is drawn…"))
@@ -266,6 +267,7 @@ class SkySenseDock(QgsDockWidget):
 
     def _update_buttons(self) -> None:
         self.run.show_target()
+        self.run.show_dates(self._scene.longest_series)
         train, map_, adapt = self._missing()
         self.run.set_missing(train, map_, self.jobs.busy)
         self.run.set_map(self.runs.has_map, self.jobs.busy)
@@ -293,10 +295,10 @@ class SkySenseDock(QgsDockWidget):
             scene = self.scene()
             folder = make_run_folder(Path(self._output_folder()), scene, self._scene.folder)
             if task == TRAIN:
-                options = {"report": str(folder / "report")}
+                options = {"report": str(folder / "report"), **self.run.dates.options}
                 recipe = training(folder, self.labels.layer, self.labels.field, self.run.base.path, options)
             else:
-                options = self.run.extent.options(self._iface.mapCanvas(), folder)
+                options = self.run.extent.options(self._iface.mapCanvas(), folder) | self.run.dates.options
                 model = self.run.model.filePath().strip()
                 recipe = mapping(folder, model, options, self.run.target.output)
         except RowError as error:
@@ -322,7 +324,15 @@ class SkySenseDock(QgsDockWidget):
         if layer is None or self.jobs.busy or self._missing()[0]:
             return None
         scene = self._scene
-        return Task(scene.to_json(), scene.folder, scene.title, layer, self.labels.field, self.run.base.path)
+        return Task(
+            scene.to_json(),
+            scene.folder,
+            scene.title,
+            layer,
+            self.labels.field,
+            self.run.base.path,
+            self.run.dates.options,
+        )
 
     def _looked(self, said: str) -> None:
         if not self.jobs.busy:
@@ -347,6 +357,7 @@ class SkySenseDock(QgsDockWidget):
                 "field": self.labels.field,
                 "model": self.run.model.filePath(),
                 "base": self.run.base.path,
+                "dates": self.run.dates.rule,
                 "folder": self.run.folder.filePath(),
             },
         )
@@ -361,6 +372,7 @@ class SkySenseDock(QgsDockWidget):
         self._scene.come_from(state["name"], state["root"], state["extra"])
         self.run.model.setFilePath(state["model"])
         self.run.base.set_path(state["base"])
+        self.run.dates.choose(state["dates"])
         self.run.folder.setFilePath(state["folder"])
         self.labels.choose(QgsProject.instance().mapLayer(state["labels"]), state["field"])
         self.imagery.model.add(state["rows"])
@@ -376,6 +388,7 @@ class SkySenseDock(QgsDockWidget):
         self.imagery.model.clear()
         self.run.model.setFilePath("")
         self.run.base.set_path("")
+        self.run.dates.choose("all")
         self.run.folder.setFilePath("")
         self.run.folder.lineEdit().setPlaceholderText(str(default_folder()))
         self._show_summary()

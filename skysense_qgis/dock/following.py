@@ -37,6 +37,7 @@ class Task:
         title: its name for the user.
         labels, field: the layer and its class field.
         base: path of the base model; "" = the built-in one.
+        dates: the recipe's option of the dates that are used.
     """
 
     scene: dict[str, Any]
@@ -45,6 +46,7 @@ class Task:
     labels: QgsVectorLayer
     field: str
     base: str
+    dates: dict[str, Any]
 
 
 class Following(QObject):
@@ -177,7 +179,7 @@ class Following(QObject):
             self._folder = Path(tempfile.mkdtemp(prefix="look-", dir=str(cache_folder())))
         edit = self._edit
         folder = make_run_folder(self._folder, task.scene, task.root)
-        recipe = training(folder, task.labels, task.field, task.base, {"judged": False})
+        recipe = training(folder, task.labels, task.field, task.base, {"judged": False, **task.dates})
 
         def learned(model: dict[str, Any]) -> None:
             self._job = 0
@@ -199,6 +201,7 @@ class Following(QObject):
         options = {
             "area": [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()],
             "area_crs": crs_text(crs),
+            **task.dates,
         }
         folder = Path(model["model"]).parent
         recipe = mapping(folder, model["model"], options, f"look{self._number}.tif")

@@ -22,6 +22,7 @@ from ..duration import duration
 from ..models.header import read_target
 from ..models.picker import ModelPicker
 from ..worker.client import WorkerClient
+from .dates import DatesChoice
 from .extent import ExtentChoice
 from .target import TARGETS, Target
 
@@ -81,6 +82,9 @@ class RunSection(QWidget):
         self.folder.setToolTip("Each run makes a folder of its own in it")
         self.extent = ExtentChoice(self)
         self.where = QLabel(self)
+        self.dates = DatesChoice(self)
+        self.dates.changed.connect(self.changed)
+        self.dates_title = QLabel("Dates", self)
         self.extent.changed.connect(self.changed)
         self.base.changed.connect(self.changed)
         for widget in (self.model, self.folder):
@@ -101,6 +105,7 @@ class RunSection(QWidget):
         base.addWidget(self.base, 1)
         base.addWidget(self.adapt_button, 0, Qt.AlignmentFlag.AlignTop)
         form.addRow("Base model", base)
+        form.addRow(self.dates_title, self.dates)
         form.addRow("Trained model", self.model)
         form.addRow(self.where, self.extent)
         form.addRow("Output folder", self.folder)
@@ -121,6 +126,15 @@ class RunSection(QWidget):
         layout.addLayout(progress)
         layout.addWidget(self.status)
         self.set_idle("")
+
+    def show_dates(self, longest: int) -> None:
+        """Offer the choice of dates where there is one.
+
+        Args:
+            longest: dates of the longest series.
+        """
+        for widget in (self.dates_title, self.dates):
+            widget.setVisible(longest > 1)
 
     @property
     def target(self) -> Target:
@@ -147,7 +161,7 @@ class RunSection(QWidget):
         running = "A run is in progress."
         self.train_button.setToolTip(running if busy else train or "Learn the classes from the polygons")
         self.map_button.setToolTip(running if busy else map_ or self.target.tip)
-        for widget in (self.base, self.model, self.extent, self.folder):
+        for widget in (self.base, self.dates, self.model, self.extent, self.folder):
             widget.setEnabled(not busy)
         if not busy and not self._said:
             if not map_:

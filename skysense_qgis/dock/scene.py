@@ -63,6 +63,14 @@ class PanelScene:
         """The row of each acquisition."""
         return [number for number, row in enumerate(self._table.rows) if row.modality is not None]
 
+    @property
+    def longest_series(self) -> int:
+        """Dates of the Sentinel series that has most."""
+        rows = self._table.rows
+        return max(
+            len({row.date for row in rows if row.modality == sensor and row.date}) for sensor in ("s2", "s1")
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As in a scene file, with absolute paths and without labels.
 
