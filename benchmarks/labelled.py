@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skysense.finetune.collect import collect, gather
 from skysense.finetune.features import Block, FeatureExtractor, TileFeatures
 from skysense.finetune.labels import LabelledPolygons, PixelLabels, choose_labels, read_labels
+from skysense.finetune.lanes import Lanes
 from skysense.finetune.scores import score_map
 from skysense.finetune.session import hr_bands, series_anchors
 from skysense.inference.canvas import TileCanvas, classify
@@ -55,7 +56,7 @@ class Kept:
     """Stands for an extractor: features of tiles that were computed once, some of their blocks left out."""
 
     def __init__(self, extractor: FeatureExtractor, blocks: Callable[[Block], bool]) -> None:
-        self._extractor, self._wanted = extractor, blocks
+        self._extractor, self._wanted, self.device = extractor, blocks, extractor.device
         self._tiles: dict[tuple[int, int], TileFeatures] = {}
 
     def only(self, blocks: Callable[[Block], bool]) -> "Kept":
@@ -134,13 +135,11 @@ class LabelledScene:
         smoothed: bool = True,
     ) -> float:
         """mIoU of the map that a painter of class scores makes, smoothed and brought to the map's grid as `predict` does."""
-        canvas = TileCanvas(kept, painter, self._tiling, grown(self.layout.area), len(ids))  # type: ignore[arg-type]
-        try:
+        with Lanes(kept) as lanes:  # type: ignore[arg-type]
+            canvas = TileCanvas(lanes, painter, self._tiling, grown(self.layout.area), len(ids))
             shown = SmoothProbabilities(canvas, self.layout.area, temperature) if smoothed else canvas
             sampler = OutputSampler(shown, self.layout.compute, self.layout.output.crs, self.layout.aligned)
             probabilities, valid = sampler.chunk(self.layout.output, QUIET)
-        finally:
-            canvas.close()
         path, grid = work / "map.tif", self.layout.output
         with rasterio.open(
             path, "w", driver="GTiff", width=grid.width, height=grid.height, count=1, dtype="uint8", nodata=0,
