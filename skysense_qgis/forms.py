@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qgis.PyQt.QtCore import QEvent, Qt
-from qgis.PyQt.QtWidgets import QDialog, QLabel, QPushButton, QWidget
+from qgis.PyQt.QtCore import QEvent, QObject, Qt
+from qgis.PyQt.QtWidgets import QComboBox, QDialog, QFrame, QLabel, QPushButton, QScrollArea, QWidget
 
 
 class GrowingDialog(QDialog):
@@ -14,6 +14,30 @@ class GrowingDialog(QDialog):
         if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize) and self.layout() is not None:
             self.setMinimumHeight(self.layout().totalHeightForWidth(self.width()))
         return handled
+
+
+class TallScroll(QScrollArea):
+    """What does not fit is scrolled up and down; it is always as wide as its content needs."""
+
+    def __init__(self, content: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(content)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        handled = super().eventFilter(watched, event)
+        if event.type() == QEvent.Type.LayoutRequest and self.widget() is not None:
+            bar = self.verticalScrollBar().sizeHint().width()
+            self.setMinimumWidth(self.widget().minimumSizeHint().width() + bar)
+        return handled
+
+
+def elastic(combo: QComboBox) -> None:
+    """Let a list be narrower than its longest entry, such as the name of a layer."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(10)
 
 
 def wrapped_label(parent: QWidget, name: str) -> QLabel:

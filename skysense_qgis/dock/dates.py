@@ -7,6 +7,8 @@ from typing import Any
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
+from ..forms import elastic
+
 #: The recipe's word for each choice, ours, and what it means.
 _RULES = (
     ("all", "all", "Every date of the Sentinel series is used"),
@@ -45,6 +47,7 @@ class DatesChoice(QWidget):
         self.count.setValue(_USUAL)
         self.count.setSuffix(" of each Sentinel")
         self.count.setToolTip(_COST)
+        elastic(self.kind)
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self.kind, 1)

@@ -8,16 +8,11 @@ from typing import Any
 from qgis.core import QgsProject, QgsRasterLayer, QgsVectorLayer
 from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtCore import Qt, pyqtSignal
-from qgis.PyQt.QtWidgets import (
-    QFrame,
-    QLabel,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qgis.PyQt.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from ..adapt.dialog import AdaptDialog
 from ..adapt.form import Panel
+from ..forms import TallScroll
 from ..paths import built_in_model
 from ..worker.client import WorkerClient
 from .acquisitions import AcquisitionsSection
@@ -154,18 +149,13 @@ class SkySenseDock(QgsDockWidget):
             heading.setFont(font)
             layout.addWidget(heading)
             layout.addWidget(section, stretch)
-        scroll = QScrollArea(self)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
-        scroll.setMinimumWidth(content.minimumSizeHint().width() + 16)
         outer = QWidget(self)
         column = QVBoxLayout(outer)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.messages)
-        column.addWidget(scroll, 1)
+        column.addWidget(TallScroll(content, outer), 1)
+        column.addWidget(self.run.controls)
         self.setWidget(outer)
 
     def _connect(self) -> None:

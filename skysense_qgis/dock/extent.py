@@ -13,6 +13,7 @@ from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QWidget
 
 from ..compat import POLYGON_LAYERS
 from ..crs import crs_text
+from ..forms import elastic
 from .export import LAYER_NAME, export_labels
 from .row import RowError
 from .target import EACH, INSIDE, TARGETS, VIEW
@@ -35,6 +36,8 @@ class ExtentChoice(QWidget):
         self.polygons = QgsMapLayerComboBox(self)
         self.polygons.setObjectName("insideLayerCombo")
         self.polygons.setFilters(POLYGON_LAYERS)
+        for combo in (self.kind, self.polygons):
+            elastic(combo)
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self.kind, 1)

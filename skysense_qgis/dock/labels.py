@@ -10,6 +10,7 @@ from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ..compat import LABEL_LAYERS
+from ..forms import elastic
 
 _LIKELY_FIELDS = ("class", "label", "landcover", "land_cover", "category", "type", "name", "class_id")
 
@@ -40,6 +41,8 @@ class LabelsSection(QWidget):
             | QgsFieldProxyModel.Filter.LongLong
         )
         self.field_combo.setToolTip("The field that holds the class: its name, or a number from 1 to 255")
+        for combo in (self.layer_combo, self.field_combo):
+            elastic(combo)
         self.new_button = QPushButton("New…", self)
         self.new_button.setObjectName("newLabelLayerButton")
         self.new_button.setToolTip("Make an empty polygon layer with the field “class” and start drawing")

@@ -35,6 +35,9 @@ class RunSection(QWidget):
     Args:
         client: the worker, for the choice of the base model.
 
+    Attributes:
+        controls: the buttons, the progress and the status, for a place that is always in sight.
+
     Signals:
         train, map, cancel, adapt: a button was pressed.
         suggest: the user wants to know where to draw next.
@@ -115,16 +118,17 @@ class RunSection(QWidget):
         progress = QHBoxLayout()
         progress.addWidget(self.bar, 1)
         progress.addWidget(self.cancel_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
-        layout.addLayout(buttons)
         more = QHBoxLayout()
         more.addWidget(self.follow_box, 1)
         more.addWidget(self.suggest_button)
-        layout.addLayout(more)
-        layout.addLayout(progress)
-        layout.addWidget(self.status)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        self.controls = QWidget(self)
+        below = QVBoxLayout(self.controls)
+        for line in (buttons, more, progress):
+            below.addLayout(line)
+        below.addWidget(self.status)
         self.set_idle("")
 
     def show_dates(self, longest: int) -> None:

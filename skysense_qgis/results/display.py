@@ -9,7 +9,7 @@ from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QObject
 
 from .live import LiveMap
-from .load import add_group, load_maps
+from .load import add_group, is_features, load_maps
 from .places import load_places
 
 
@@ -45,7 +45,7 @@ class ResultDisplay(QObject):
         """
         group = self._group if self._live is not None else None
         if group is None or sip.isdeleted(group):
-            group = add_group(self._project, scene_name)
+            group = add_group(self._project, scene_name, on_top=is_features(result))
         self._group = group
         try:
             self.layers = list(load_maps(self._project, group, result, recipe, dates))

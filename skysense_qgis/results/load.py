@@ -22,13 +22,17 @@ from .style import style_classes, style_confidence, style_numbers, style_objects
 PROPERTY = "skysense/result"
 
 
-def add_group(project: QgsProject, scene_name: str) -> QgsLayerTreeGroup:
-    """A group for a run's results, "SkySense <scene> <HH:MM>", above all but the vector layers that are on top."""
+def add_group(project: QgsProject, scene_name: str, on_top: bool = False) -> QgsLayerTreeGroup:
+    """A group for a run's results, "SkySense <scene> <HH:MM>", above all but the vector layers that are on top.
+
+    Args:
+        on_top: above those, too: results that are vector layers would be hidden by what they were made of.
+    """
     name = f"SkySense {scene_name} {datetime.datetime.now():%H:%M}"
     root = project.layerTreeRoot()
     place = 0
     for node in root.children():
-        if not (isinstance(node, QgsLayerTreeLayer) and isinstance(node.layer(), QgsVectorLayer)):
+        if on_top or not (isinstance(node, QgsLayerTreeLayer) and isinstance(node.layer(), QgsVectorLayer)):
             break
         place += 1
     return root.insertGroup(place, name)
@@ -53,7 +57,7 @@ def load_maps(
         ValueError: one cannot be opened; a sentence.
     """
     layers: tuple[QgsMapLayer, ...]
-    if "objects" in result or "polygons" in result:
+    if is_features(result):
         layers = (_features(result),)
     else:
         layers = _numbers(result) if "range" in result else _classes(result)
@@ -69,8 +73,14 @@ def load_maps(
         # Under an opaque map what is beside it would only cost drawing time; one tick shows it.
         node.setExpanded(layer is layers[0])
         node.setItemVisibilityChecked(layer is layers[0])
+    group.setExpanded(False)  # the tree follows changes only
     group.setExpanded(True)
     return layers
+
+
+def is_features(result: dict[str, Any]) -> bool:
+    """A run has made classified polygons or objects, and no map of pixels."""
+    return "objects" in result or "polygons" in result
 
 
 def _classes(result: dict[str, Any]) -> tuple[QgsRasterLayer, ...]:

@@ -17,6 +17,7 @@ from small_scene import DATES, make_images, make_labels, make_scene
 from skysense_qgis.dock.sources import layer_date
 from skysense_qgis.dock.target import INSIDE, VIEW
 from skysense_qgis.duration import duration
+from skysense_qgis.forms import TallScroll
 
 
 def listen(dock):
@@ -167,6 +168,25 @@ def _maps_a_part(dock, said, wait):
     options = dock.jobs.recipe["options"]
     assert options["start"] == [canvas.extent().center().x(), canvas.extent().center().y()]
     assert canvas.extent().buffered(20).contains(dock.results.layers[0].extent())
+
+
+def test_a_small_panel_cuts_nothing_off_and_keeps_its_buttons_in_sight(dock, tmp_path, wait):
+    labels = with_labels(dock)
+    labels.setName("Labels of the whole county, drawn by several people in the course of a year")
+    dock.add_paths(make_images(tmp_path))
+    wait(lambda: dock.ready)
+    dock.run.dates.choose("even:2")
+    dock.run.extent.kind.setCurrentText(INSIDE)
+    dock.resize(200, 420)
+    scroll = dock.findChild(TallScroll)
+    wait(lambda: scroll.widget().width() <= scroll.viewport().width())
+    for name in ("labelLayerCombo", "classFieldCombo", "datesCount", "insideLayerCombo", "adaptButton"):
+        widget = dock.findChild(QWidget, name)
+        assert widget.isVisible() and widget.width() >= widget.minimumSizeHint().width(), name
+        assert widget.mapTo(scroll.widget(), widget.rect().topRight()).x() < scroll.viewport().width(), name
+    for name in ("trainButton", "mapButton", "cancelButton", "progressBar", "runStatus"):
+        widget = dock.findChild(QWidget, name)
+        assert dock.rect().contains(widget.mapTo(dock, widget.rect().bottomRight())), name
 
 
 def test_a_killed_worker_leaves_a_sentence_and_a_working_panel(dock, client, tmp_path, wait):

@@ -150,6 +150,9 @@ def test_polygons_are_classified_and_coloured(provider, dock, scene, tmp_path, w
         "parcel 2": None,
     }
     assert [item.label() for item in layer.renderer().categories()] == list(colours)
+    # Above the polygons that it was made of, which would hide it.
+    tree = QgsProject.instance().layerTreeRoot()
+    assert tree.children()[0] is tree.findLayer(layer.id()).parent()
     assert dock.run.status.text().startswith("2 polygons classified in ")
     assert model in layer.metadata().abstract() and Path(layer.customProperty("skysense/recipe")).is_file()
     again = QgsVectorLayer(layer.source(), "again", "ogr")  # QGIS takes the style beside it by itself
