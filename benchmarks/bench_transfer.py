@@ -1,7 +1,7 @@
-"""A head on imagery that it was not trained on: the other HR scene, and a series with every second date gone.
+"""A head on imagery that it was not trained on: the other HR scene, and series without every second date or one of the sensors.
 
-Beside it a random forest of 300 trees on the bands, given the same interpolated series. A scene that lacks a modality of the
-model is refused by `predict`, so there is no row for that.
+Beside it a random forest of 300 trees on the bands, given the same interpolated series. Without a sensor the model's spare for the
+others maps, and the forest is one of the others' bands alone.
 Run: .venv/bin/python benchmarks/bench_transfer.py [FOLDER OF DATA] (default ../shared/data).
 """
 
@@ -11,13 +11,15 @@ from pathlib import Path
 
 import torch
 from hardware import write_result
-from labelled import LabelledScene, trees_painter
+from labelled import QUIET, LabelledScene, trees_painter
 from sklearn.ensemble import RandomForestClassifier
 from skysense.finetune.features import plain_values
 from skysense.finetune.head import fit_head
 from skysense.finetune.judging import repeated_folds
+from skysense.finetune.spares import fit_spares
 from skysense.inference.scores import TileScorer
 from skysense.model.backbone import default_backbone
+from skysense.scene.sensors import SENSORS
 
 CPU = torch.device("cpu")
 HR = ("kampala-buildings", "kampala-buildings-south")
@@ -29,16 +31,20 @@ def row(learned: LabelledScene, mapped: LabelledScene, work: Path) -> dict[str, 
     drawing = learned.drawings[0]
     x, ids, polygons = learned.table(learned.default, drawing)
     repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, learned.layout.compute.gsd)
-    head, _ = fit_head(x, ids, repeats, learned.default.blocks)
-    values, columns = learned.table(learned.values, drawing)[0], plain_values(learned.values.blocks)
-    forest = RandomForestClassifier(300, class_weight="balanced", random_state=0, n_jobs=-1)
-    forest.fit(values[:, columns], ids)
+    whole, _ = fit_head(x, ids, repeats, learned.default.blocks)
     found = {}
     for title, scene in (("at home", learned), ("away", mapped)):
-        there = scene.drawings[0]
+        there, values = scene.drawings[0], learned.all.only(scene.values.blocks.__contains__)
+        seen, head = scene.default, whole
+        if scene.layout.modalities != learned.layout.modalities:
+            spares = fit_spares(x, ids, polygons, learned.default.blocks, repeats[0], QUIET)
+            seen, head = scene.values, spares["+".join(scene.layout.modalities)].head
         found[f"default {title}"] = scene.miou(
-            scene.default, TileScorer(head, CPU), head.ids, head.temperature, there, work
+            seen, TileScorer(head, CPU), head.ids, head.temperature, there, work
         )
+        columns = plain_values(values.blocks)
+        forest = RandomForestClassifier(300, class_weight="balanced", random_state=0, n_jobs=-1)
+        forest.fit(learned.table(values, drawing)[0][:, columns], ids)
         found[f"forest {title}"] = scene.miou(
             scene.values,
             trees_painter(forest, scene.values, columns),
@@ -65,6 +71,10 @@ def main() -> None:
         for name in SERIES:
             whole, half = LabelledScene(data / name, backbone), LabelledScene(data / name, backbone, every=2)
             rows[f"{name}, every second date"] = row(whole, half, work)
+            for modality in whole.layout.modalities:
+                others = [m for m in whole.layout.modalities if m != modality]
+                lacking = LabelledScene(data / name, backbone, modalities=others)
+                rows[f"{name}, without {SENSORS[modality].title}"] = row(whole, lacking, work)
     for title, found in rows.items():
         print(f"{title:<50}" + "  ".join(f"{name} {value:.3f}" for name, value in found.items()))
     write_result("transfer", {"rows": rows})

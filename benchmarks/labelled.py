@@ -1,6 +1,6 @@
 """Labelled scenes as the benchmarks of quality use them: features computed once, then any polygons, head and map on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tile, plan_tiles
 from skysense.scene.scenefile import load_scene
-from skysense.scene.sensors import SENSORS
+from skysense.scene.sensors import SENSORS, Modality
 
 QUIET = JobControl(lambda event: None)
 
@@ -56,7 +56,8 @@ class Kept:
     """Stands for an extractor: features of tiles that were computed once, some of their blocks left out."""
 
     def __init__(self, extractor: FeatureExtractor, blocks: Callable[[Block], bool]) -> None:
-        self._extractor, self._wanted, self.device = extractor, blocks, extractor.device
+        self._extractor, self._wanted = extractor, blocks
+        self.device = extractor.device
         self._tiles: dict[tuple[int, int], TileFeatures] = {}
 
     def only(self, blocks: Callable[[Block], bool]) -> "Kept":
@@ -79,12 +80,20 @@ class Kept:
 
 
 class LabelledScene:
-    """A scene, its drawings, and its tiles' features; of a time series every date, every second one, ..."""
+    """A scene, its drawings, and its tiles' features; of a time series every date, every second one, ..., of its sensors some."""
 
-    def __init__(self, folder: Path, backbone: Backbone, every: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backbone: Backbone,
+        every: int = 1,
+        modalities: Collection[Modality] = tuple(SENSORS),
+    ) -> None:
         self.folder, self.name = folder, folder.name
         whole = load_scene(folder)
-        kept = [a for modality in SENSORS for a in whole.modality(modality)[::every]]
+        kept = [
+            a for modality in SENSORS if modality in modalities for a in whole.modality(modality)[::every]
+        ]
         self.scene = replace(whole, acquisitions=tuple(kept))
         self.layout = plan_layout(self.scene)
         self._tiling = plan_tiles(self.layout)
@@ -94,7 +103,7 @@ class LabelledScene:
             reader,
             self.layout,
             self._tiling,
-            series_anchors(whole),
+            {m: anchors for m, anchors in series_anchors(whole).items() if m in modalities},
             hr_bands(whole),
         )
         useful = set(backbone.useful(self.layout.modalities))

@@ -69,8 +69,11 @@ def _info(args: argparse.Namespace) -> Result:
 
 
 def _show_info(result: Result) -> str:
+    from skysense.finetune.report_words import lacking
     from skysense.model.costs import compare_presets, show_preset
 
+    if "spares" in result:
+        result = result | {"spares": " ".join(lacking(result["report"])) or "none"}
     if "presets" in result:
         return compare_presets(result["presets"])
     return show_preset(result) if "hr_tile" in result else show_pairs(result)

@@ -186,16 +186,10 @@ def judge(
         return not_judged(ids, polygons, f"not scored: fewer than two classes have {MIN_POLYGONS} polygons")
     true = np.searchsorted(classes, ids[tested])
     probabilities = [item[tested] for item in held_out]
-    _, first, polygon = np.unique(polygons[tested], return_index=True, return_inverse=True)
-    own = Witnesses(true[first], np.mean([_shares(item, polygon) for item in probabilities], axis=0))
+    polygon = np.unique(polygons[tested], return_inverse=True)[1]
+    own = _witnesses(ids, polygons, held_out)
     others = [[forest]] if bands_only is None else [[forest], bands_only]
-    head, other, *bands = judge_witnesses(
-        own,
-        *(
-            Witnesses(true[first], np.mean([_shares(p[tested], polygon) for p in item], axis=0))
-            for item in others
-        ),
-    )
+    head, other, *bands = judge_witnesses(own, *(_witnesses(ids, polygons, item) for item in others))
     judged = np.unique(true)
     return {
         **_overall(head),
@@ -210,6 +204,15 @@ def judge(
         "confusion": _confusion(true, probabilities, own, classes),
         "reliability": reliability(true, polygon, probabilities),
     }
+
+
+def overall(
+    ids: NDArray[np.int64], polygons: NDArray[np.int64], held_out: list[NDArray[np.float32]]
+) -> dict[str, Any]:
+    """Of another head by the same estimate, arguments as of `judge`: "oa", "macro_f1", "miou" and their "intervals", or None each."""
+    if np.isnan(held_out[0]).all():
+        return _overall(None)
+    return _overall(judge_witnesses(_witnesses(ids, polygons, held_out))[0])
 
 
 def not_judged(ids: NDArray[np.int64], polygons: NDArray[np.int64], why: str) -> dict[str, Any]:
@@ -264,6 +267,16 @@ def reliability(
 
 def _judged(ids: NDArray[np.int64], polygons: NDArray[np.int64]) -> list[int]:
     return [int(k) for k in np.unique(ids) if len(np.unique(polygons[ids == k])) >= MIN_POLYGONS]
+
+
+def _witnesses(
+    ids: NDArray[np.int64], polygons: NDArray[np.int64], held_out: list[NDArray[np.float32]]
+) -> Witnesses:
+    """The polygons that pixels were held out of; arguments as of `judge`."""
+    tested = ~np.isnan(held_out[0][:, 0])
+    true = np.searchsorted(np.unique(ids), ids[tested])
+    _, first, polygon = np.unique(polygons[tested], return_index=True, return_inverse=True)
+    return Witnesses(true[first], np.mean([_shares(item[tested], polygon) for item in held_out], axis=0))
 
 
 def _shares(probabilities: NDArray[np.float32], polygon: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from skysense.finetune.report_words import (
     against_forest,
     between,
     confidence,
+    lacking,
     next_steps,
     percent,
     verdict,
@@ -63,6 +64,7 @@ def page(
         *_classes(report, names, colours),
         *_confusion(report, names, colours),
         *_reliability(report),
+        *_lacking(report),
         *_method(report),
         *facts_table(facts),
     ]
@@ -184,6 +186,20 @@ def _reliability(report: dict[str, Any]) -> list[str]:
         reliability_curve(report["reliability"]["bins"]),
         '<p class="small">Each dot: the pixels of one range of confidence, the larger the more. On the dashed line the map is right '
         "as often as it says; below it the map is too sure of itself, above it not sure enough.</p>",
+    ]
+
+
+def _lacking(report: dict[str, Any]) -> list[str]:
+    told = lacking(report)
+    if not told:
+        return []
+    return [
+        "<h2>If a scene lacks a sensor</h2>",
+        "<p>The model also maps scenes without some of the imagery that it was trained with, from the values of what is left alone. "
+        "Measured on the same polygons in the same way:</p>",
+        "<ul>",
+        *(f"<li>{escape(sentence)}</li>" for sentence in told),
+        "</ul>",
     ]
 
 

@@ -3,8 +3,10 @@
 Sentences are plain text; the page escapes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from skysense.scene.sensors import SENSORS
 
 #: Share of a class's pixels from which on its being mapped as another is worth a sentence, and how many such are told.
 _CONFUSED = 0.15
@@ -75,6 +77,35 @@ def against_bands(report: dict[str, Any]) -> str:
     if high < 0:
         return f"{lead} its features cost {-100 * value:.0f} points here. Another base model may serve this scene better."
     return f"{lead} whether its features help here is within the luck of the polygons ({100 * low:+.0f} to {100 * high:+.0f} points)."
+
+
+def named(modalities: Sequence[str]) -> str:
+    """Sensors as people call them."""
+    return " and ".join(sensor.title for modality, sensor in SENSORS.items() if modality in modalities)
+
+
+def without(report: dict[str, Any], key: str) -> str:
+    """How good a map from some of the sensors is, beside one from all.
+
+    Args:
+        key: of the spare, see `spares.fit_spares`.
+    """
+    figures = report["spares"][key]
+    if figures["miou"] is None:
+        return "a worse map: how much worse could not be judged in training"
+    return (
+        f"a mean IoU of about {percent(figures['miou'])} ({between(figures['intervals']['miou'])}) instead of "
+        f"{percent(report['miou'])}"
+    )
+
+
+def lacking(report: dict[str, Any]) -> list[str]:
+    """For each part of the sensors that a scene may lack what to expect of its map; empty where such scenes cannot be mapped."""
+    spares = report.get("spares", {})
+    return [
+        f"Without {named(spares[key]['without'])}: {without(report, key)}."
+        for key in sorted(spares, key=lambda key: (len(spares[key]["without"]), key))
+    ]
 
 
 def confidence(report: dict[str, Any]) -> str:

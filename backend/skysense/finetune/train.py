@@ -13,6 +13,7 @@ from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge,
 from skysense.finetune.labels import read_labels
 from skysense.finetune.report import facts, open_folder, write_report
 from skysense.finetune.session import open_session
+from skysense.finetune.spares import fit_spares, spare_tensors
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.raster.reader import SceneReader
@@ -53,8 +54,15 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         )
     classes = map_classes({i: polygons.names[i] for i in head.ids}, recipe.options.colors)
     trained = {"head": head.header(), "classes": [vars(item) for item in classes], "report": report}
+    tensors = {**head.tensors(), **fitted.tensors}
+    if recipe.options.judged and session.periods is None:
+        control.progress(0.96, "Fitting heads for scenes that lack a sensor")
+        spares = fit_spares(fitted.x, ids, fitted.polygons, fitted.blocks, fitted.repeats[0], control)
+        report["spares"] = {key: spare.figures for key, spare in spares.items()}
+        trained["spares"] = {key: spare.head.header() for key, spare in spares.items()}
+        tensors |= spare_tensors(spares)
     header = {**session.header(), **fitted.header, **trained}
-    session.save(header, {**head.tensors(), **fitted.tensors})
+    session.save(header, tensors)
     forget(recipe.output)
     page = None
     if folder is not None:

@@ -18,6 +18,7 @@ from skysense.finetune.extraction import open_extractor, tell_size
 from skysense.finetune.features import Block, FeatureExtractor
 from skysense.finetune.periods import Periods, open_pair, split_scene
 from skysense.finetune.series import Anchors
+from skysense.finetune.spares import for_scene
 from skysense.inference.journal import manifest
 from skysense.inference.within import Within, read_within
 from skysense.jobs.control import JobControl
@@ -33,7 +34,7 @@ from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tiling, plan_tiles
 from skysense.scene.acquisition import Scene
-from skysense.scene.sensors import SENSORS, Modality
+from skysense.scene.sensors import Modality
 from skysense.scene.validate import check
 
 
@@ -43,9 +44,9 @@ class Session:
 
     Attributes:
         recipe: what is asked for; scene: as the user gave it.
-        model: the trained model, and path: its file.
+        model: the trained model, or its spare for what the scene has (see `finetune.spares`), and path: its file.
         backbone: the one that it names; device: where it runs; precision: of its numbers.
-        layout, tiling: of the scene's modalities that the model was trained with.
+        layout, tiling: of the modalities that the model sees.
         within: polygons in the output's CRS that the map is made inside of; None: everywhere.
     """
 
@@ -62,7 +63,7 @@ class Session:
 
     @property
     def modalities(self) -> list[Modality]:
-        """Those that the model was trained with."""
+        """Those that the map is made from."""
         found: list[Modality] = self.model.header["inputs"]["modalities"]
         return found
 
@@ -123,6 +124,7 @@ class Session:
         tiling = self.tiling
         settings = {
             "model": self.model.sha256,
+            "modalities": self.modalities,
             "output": repr(self.layout.output),
             "fusion_stride": self.recipe.options.fusion_stride,
             "precision": self.precision,
@@ -195,14 +197,16 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         raise InputError("no model is chosen", "model", "Train one first, or choose a model file")
     scene = recipe.open_scene(control.note)
     check(scene)
-    model = load_model(recipe.model)
+    whole = load_model(recipe.model)
+    model = for_scene(whole, scene, recipe.model.name, control.note)
     device = pick_device(recipe.options.device, recipe.options.memory_gb)
     backbone = backbone_of(model.header, recipe.model, device)
     backbone = adapted(backbone, model.header, model.tensors, recipe.model.name)
     inputs = model.header["inputs"]
-    if warning := backbone.warning_for(inputs["modalities"]):
+    if model is whole and (warning := backbone.warning_for(inputs["modalities"])):
         control.note(warning)
-    used = _only(scene, inputs["modalities"], recipe.model.name)
+    kept = tuple(item for item in scene.acquisitions if item.modality in inputs["modalities"])
+    used = replace(scene, acquisitions=kept)
     layout = plan_layout(used, area=recipe.options.area, area_crs=recipe.options.area_crs)
     within = None
     if recipe.options.within is not None:
@@ -239,20 +243,3 @@ def _shared(layout: Layout, within: Within) -> Bounds:
             "Choose polygons that lie on it, or check the layer's CRS",
         )
     return west, south, east, north
-
-
-def _only(scene: Scene, modalities: list[Modality], model: str) -> Scene:
-    """The scene with just the modalities that the model was trained on.
-
-    Raises:
-        InputError: the scene lacks one of them.
-    """
-    for modality in modalities:
-        if not scene.modality(modality):
-            raise InputError(
-                f"the model {model} was trained with {SENSORS[modality].title} imagery, and the scene has none",
-                scene.name,
-                f"Add {SENSORS[modality].title} layers, or train a model on what the scene has",
-            )
-    kept = tuple(item for item in scene.acquisitions if item.modality in modalities)
-    return replace(scene, acquisitions=kept)

@@ -30,7 +30,8 @@ class ModelFile:
     """A model file's content.
 
     Attributes:
-        header: "format", "backbone" (preset, weights, sha256), "head", "classes", "inputs", "report", "licence".
+        header: "format", "backbone" (preset, weights, sha256), "head", "spares" (see `finetune.spares`), "classes", "inputs", "report",
+            "licence".
         tensors: what was trained, by name.
         sha256: of the whole file.
     """

@@ -190,12 +190,6 @@ def test_labels_that_cannot_be_used(sentinel, tmp_path, boxes, values, options, 
     assert not (tmp_path / "m.safetensors").exists()
 
 
-def test_a_scene_without_what_the_model_needs(scene, sentinel, model, tmp_path):
-    alone = part(scene, tmp_path / "s1only", lambda row: row["modality"] == "s1")
-    with pytest.raises(InputError, match="trained with Sentinel-2"):
-        job("predict", alone, tmp_path / "m.tif", model=str(model))
-
-
 def test_a_model_that_is_none(sentinel, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"m\.safetensors"):
