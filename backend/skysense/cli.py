@@ -117,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--field", help="class field; default: the scene's")
     sub.add_argument("--layer", help="layer inside the file, when it has several")
     sub.add_argument(
+        "--date-field", help="field of the day on which a polygon is true; default: on all dates"
+    )
+    sub.add_argument(
         "--areas", metavar="GPKG", help="for objects: polygons inside of which all of them are drawn"
     )
     sub.add_argument(
@@ -295,10 +298,12 @@ def _finetune(args: argparse.Namespace) -> Result:
     from skysense.jobs.recipe import parse_recipe
 
     labels = None
-    if args.labels or args.field or args.layer or args.areas:
+    if args.labels or args.field or args.layer or args.areas or args.date_field:
         labels = {"path": args.labels, "field": args.field, "layer": args.layer}
         if args.areas:
             labels["areas"] = args.areas
+        if args.date_field:
+            labels["date_field"] = args.date_field
         if not args.labels:
             from skysense.scene.scenefile import load_scene
 

@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from skysense.errors import InputError
-from skysense.jobs.recipe import PRODUCTS
+from skysense.jobs.recipe import PRODUCTS, parse_day
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--at",
+        metavar="YYYY-MM-DD",
+        help="with a model of labels with dates: the day to map; default: the newest in the scene",
+    )
     sub.add_argument("--within", metavar="GPKG", help="map only inside of the polygons of a vector file")
     sub.add_argument("--within-layer", metavar="NAME", help="layer inside that file, when it has several")
     sub.add_argument(
@@ -49,6 +54,7 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     if args.memory_gb is not None and args.memory_gb <= 0:
         raise InputError("--memory-gb is not above 0", "skysense predict", "Give a number of GB")
     return {
+        "at": args.at and parse_day(args.at, "at"),
         "within": args.within and str(Path.cwd() / args.within),
         "within_layer": args.within_layer,
         "products": tuple(args.products),
