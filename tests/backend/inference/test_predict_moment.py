@@ -17,6 +17,7 @@ from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe
 from skysense.model.modelfile import load_model
+from skysense.synthetic.landscape import make_landscape
 
 SIZE, WEST, NORTH, CRS = 64, 500_000.0, 5_600_000.0, "EPSG:32631"
 BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
@@ -164,6 +165,34 @@ def test_a_date_is_for_models_of_dates_alone(scene, labels, tmp_path):
         job("predict", scene, tmp_path / "o.tif", model=str(model), options={"at": FIRST})
     with pytest.raises(InputError, match="nothing is mapped"):
         job("finetune", scene, model, labels=labels, options={"at": FIRST})
+
+
+def test_sensors_that_pass_on_other_days_make_one_moment_and_the_others_are_left_out(tmp_path):
+    scene = make_landscape(tmp_path, size_m=320, n_s2=2, n_s1=2)
+    data = json.loads(scene.read_text())
+    meta, _, wkb, columns = pyogrio.raw.read(tmp_path / data["labels"]["path"])
+    dates = [row["date"] for row in data["acquisitions"] if row["modality"] == "s2"]
+    when = np.array([dates[n % 2] for n in range(len(wkb))], object)
+    pyogrio.raw.write(
+        tmp_path / "dated.gpkg", wkb, [*columns, when], [*meta["fields"], "when"],
+        crs=meta["crs"], geometry_type=meta["geometry_type"], driver="GPKG",
+    )  # fmt: skip
+    labels = {
+        "path": str(tmp_path / "dated.gpkg"),
+        "field": data["labels"]["field"],
+        "date_field": "when",
+    }
+    model, out = tmp_path / "m.safetensors", tmp_path / "o.tif"
+    told = [e.get("text", "") for e in job("finetune", scene, model, labels=labels)["events"]]
+    assert any(text.startswith("High resolution has no dated image") for text in told)
+    inputs = load_model(model).header["inputs"]
+    assert inputs["modalities"] == ["s2", "s1"] and inputs["hr_bands"] == []
+    assert {modality: item["days"] for modality, item in inputs["series"].items()} == {"s2": [], "s1": []}
+    job("predict", scene, out, model=str(model))
+    days = sorted(max(r["date"] for r in data["acquisitions"] if r["modality"] == m) for m in ("s2", "s1"))
+    with rasterio.open(out) as source:
+        assert source.tags()["SKYSENSE_AT"] == "/".join(days) and source.res == (10, 10)
+        assert (source.read(1) > 0).all()
 
 
 @pytest.mark.parametrize(
