@@ -31,6 +31,7 @@ from .inputs import SCENE, read_split
 
 LABELS, FIELD, MODEL, SEED, OUTPUT = "LABELS", "FIELD", "MODEL", "SEED", "OUTPUT"
 TARGET, SPLIT, AREAS = "TARGET", "SPLIT", "AREAS"
+DATE_FIELD = "DATE_FIELD"
 #: What the labels teach, in the recipe's word and in plain ones.
 TARGETS = {
     "classes": "The class of every pixel",
@@ -66,6 +67,10 @@ range, else from the files and their names, else from what is typed here.
 
 The labels are polygons or points with a class field: a name, or a whole number from 1 to 255. A few polygons for each class, \
 spread over the area, are enough. Polygons of a selection or an edit that is not saved yet are used as they are.
+
+What is true on one day only, such as a flood, a burn or bare soil, is drawn with a date field: a polygon then teaches how things look \
+in the images nearest to its date, at most 30 days off, and the model maps one day at a time. That goes with the class of every pixel \
+and with training the classifier only.
 
 Training builds on the built-in model, or on a base model that was downloaded or converted (SkySense panel, \
 "Base model").
@@ -120,6 +125,14 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         self.addParameter(
             QgsProcessingParameterField(
                 FIELD, "Class field (or field of numbers)", parentLayerParameterName=LABELS, optional=True
+            )
+        )
+        self.addParameter(
+            QgsProcessingParameterField(
+                DATE_FIELD,
+                "Date field, where polygons are true on one day only",
+                parentLayerParameterName=LABELS,
+                optional=True,
             )
         )
         self.addParameter(
@@ -202,6 +215,9 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             return "Choose the field of the labels that holds the class."
         if source.fields().lookupField(field) < 0:
             return f"The labels have no field “{field}”; they have {', '.join(source.fields().names())}."
+        dated = self.parameterAsString(parameters, DATE_FIELD, context)
+        if dated and source.fields().lookupField(dated) < 0:
+            return f"The labels have no field “{dated}”; they have {', '.join(source.fields().names())}."
         if source.featureCount() == 0:
             return "The layer with the labels is empty; draw a few polygons for each class."
         return ""
@@ -216,6 +232,7 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         super().prepareAlgorithm(parameters, context, feedback)
         self.labels = self.parameterAsSource(parameters, LABELS, context) if parameters.get(LABELS) else None
         self.field = self.parameterAsString(parameters, FIELD, context)
+        self.date_field = self.parameterAsString(parameters, DATE_FIELD, context)
         self.areas = self.parameterAsSource(parameters, AREAS, context) if parameters.get(AREAS) else None
         layer = self.parameterAsVectorLayer(parameters, LABELS, context) if self.labels else None
         self.colors = class_colors(layer, self.field)
@@ -255,12 +272,14 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             path = output.with_name(output.name + ".labels.gpkg")
             write_labels(self.labels, path, context.transformContext())
             recipe["labels"] = {"path": str(path), "field": self.field, "layer": "labels"}
+            if self.date_field:
+                recipe["labels"]["date_field"] = self.date_field
             if self.areas is not None:
                 path = output.with_name(output.name + ".areas.gpkg")
                 write_labels(self.areas, path, context.transformContext())
                 recipe["labels"] |= {"areas": str(path), "areas_layer": "labels"}
-        elif self.field:
-            raise QgsProcessingException("A class field is given, but no layer with labels.")
+        elif self.field or self.date_field:
+            raise QgsProcessingException("A field is given, but no layer with labels.")
         result = self.run_recipe(recipe, feedback)
         report = result["report"]
         found = {name: report.get(key) for name, key in FIGURES.items()}

@@ -153,7 +153,15 @@ def _count(value: Any) -> int:
 
 
 def read_split(text: str) -> str:
-    """The first day of the second period as YYYY-MM-DD; "" where none is given.
+    """The first day of the second period, see `read_day`."""
+    return read_day(text, "the first day of the second period")
+
+
+def read_day(text: str, what: str) -> str:
+    """A day as YYYY-MM-DD; "" where none is given.
+
+    Args:
+        what: it is, for errors.
 
     Raises:
         SceneProblem: it is no day.
@@ -163,6 +171,4 @@ def read_split(text: str) -> str:
     try:
         return datetime.date.fromisoformat(text.strip()).isoformat()
     except ValueError:
-        raise SceneProblem(
-            f"“{text}” is no day; write the first day of the second period as YYYY-MM-DD."
-        ) from None
+        raise SceneProblem(f"“{text}” is no day; write {what} as YYYY-MM-DD.") from None

@@ -21,11 +21,11 @@ from qgis.core import (
 
 from .algorithm import SkySenseAlgorithm
 from .finetune import write_labels
-from .inputs import read_split
+from .inputs import read_day, read_split
 from .styling import style_when_loaded
 
 MODEL, FUSION_STRIDE, OUTPUT, CONFIDENCE = "MODEL", "FUSION_STRIDE", "OUTPUT", "CONFIDENCE"
-UNCERTAINTY, SPLIT = "UNCERTAINTY", "SPLIT"
+UNCERTAINTY, SPLIT, AT = "UNCERTAINTY", "SPLIT", "AT"
 INSIDE, PRODUCTS, BLEND, WORKERS = "INSIDE", "PRODUCTS", "BLEND", "WORKERS"
 _STRIDES = ["1", "2", "4"]
 #: What a map of classes may have beside classes and confidence, as the recipe and as people call it.
@@ -51,7 +51,8 @@ confidence raster beside it (…_confidence.tif) is the calibrated probability o
 
 A model of numbers gives a raster of them in the units of its field, and where it knows it the half width of an interval that \
 held 9 in 10 polygons beside it (…_uncertainty.tif). A model of changes compares two periods: those of the training, or those that \
-a day splits which is given here. For a model of whole polygons use “Classify polygons with a model”.
+a day splits which is given here. A model of labels with dates maps one moment: the images nearest to the day that is given \
+here, at most 30 days off, else the newest ones. For a model of whole polygons use “Classify polygons with a model”.
 
 With an extent or polygons to map inside of, only that part is mapped; it equals the cut-out of the map of the whole area. \
 A run that was cut off goes on where it was when the same map is asked for again. A fusion step of 2 or 4 \
@@ -137,6 +138,13 @@ class PredictAlgorithm(SkySenseAlgorithm):
                 optional=True,
             )
         )
+        self.add_advanced(
+            QgsProcessingParameterString(
+                AT,
+                "Models of labels with dates: the day to map (YYYY-MM-DD, empty = the newest)",
+                optional=True,
+            )
+        )
         self.add_device()
         self.addParameter(QgsProcessingParameterRasterDestination(OUTPUT, "Map"))
         self.addOutput(QgsProcessingOutputRasterLayer(CONFIDENCE, "Confidence"))
@@ -152,6 +160,7 @@ class PredictAlgorithm(SkySenseAlgorithm):
         if not model:
             return "Choose the model file to map with."
         read_split(self.parameterAsString(parameters, SPLIT, context))
+        self._at(parameters, context)
         inside = self.parameterAsSource(parameters, INSIDE, context) if parameters.get(INSIDE) else None
         if parameters.get(INSIDE) and (inside is None or inside.featureCount() == 0):
             return "The layer of polygons to map inside of is empty or cannot be opened."
@@ -175,6 +184,9 @@ class PredictAlgorithm(SkySenseAlgorithm):
         split = read_split(self.parameterAsString(parameters, SPLIT, context))
         if split:
             options["split"] = split
+        at = self._at(parameters, context)
+        if at:
+            options["at"] = at
         options |= self._more(parameters, context, Path(output).absolute())
         result = self.run_recipe(
             {
@@ -192,6 +204,9 @@ class PredictAlgorithm(SkySenseAlgorithm):
             OUTPUT: result["map"],
             **{name: result[key] for key, name in _BESIDE.items() if result.get(key)},
         }
+
+    def _at(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        return read_day(self.parameterAsString(parameters, AT, context), "the day to map")
 
     def _more(
         self, parameters: dict[str, Any], context: QgsProcessingContext, output: Path

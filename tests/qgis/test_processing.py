@@ -10,9 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from osgeo import gdal
 from qgis.core import (
     QgsApplication,
     QgsCategorizedSymbolRenderer,
+    QgsFeature,
     QgsFillSymbol,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
@@ -24,6 +26,7 @@ from qgis.core import (
     QgsRendererCategory,
     QgsVectorLayer,
 )
+from qgis.PyQt.QtCore import QDate
 from small_scene import DATES, make_images, make_labels, make_scene
 
 from skysense_qgis.dock.export import export_labels
@@ -170,6 +173,38 @@ def test_finetune_takes_layers_labels_and_their_colours(provider, python, tmp_pa
     copy = QgsVectorLayer(f"{recipe['labels']['path']}|layername={recipe['labels']['layer']}", "copy", "ogr")
     assert copy.featureCount() == labels.featureCount()  # the polygon that is not saved yet counts
     assert copy.fields().lookupField("note") >= 0
+
+
+def test_labels_of_dates_make_a_model_that_maps_one_of_them(provider, python, scene, tmp_path):
+    layer = QgsVectorLayer(
+        "Polygon?crs=EPSG:32631&field=class:string(40)&field=when:date&field=text:string", "dated", "memory"
+    )
+    drawn, features = make_labels(), []
+    for source in drawn.getFeatures():
+        feature = QgsFeature(layer.fields())
+        feature.setGeometry(source.geometry())
+        feature.setAttributes(
+            [source["class"], QDate.fromString(DATES[len(features) % 2], "yyyy-MM-dd"), "May"]
+        )
+        features.append(feature)
+    layer.dataProvider().addFeatures(features)
+    QgsProject.instance().addMapLayer(layer)
+    model, output = str(tmp_path / "m.safetensors"), str(tmp_path / "map.tif")
+    given = {"SCENE": str(scene), "LABELS": layer.id(), "FIELD": "class", "OUTPUT": model}
+    for field, told in (("text", "holds no date but 'May' in row 1"), ("day", "have no field “day”")):
+        with pytest.raises(QgsProcessingException, match=told):
+            run("finetune", {**given, "DATE_FIELD": field})
+    with pytest.raises(QgsProcessingException, match="learned date by date"):
+        run("finetune", {**given, "DATE_FIELD": "when", "MODE": 1})
+    run("finetune", {**given, "DATE_FIELD": "when"})
+    recipe = json.loads((tmp_path / "m.safetensors.recipe.json").read_text())
+    assert recipe["labels"]["date_field"] == "when"
+    given = {"SCENE": str(scene), "MODEL": model, "OUTPUT": output}
+    with pytest.raises(QgsProcessingException, match="“May” is no day; write the day to map"):
+        run("predict", {**given, "AT": "May"})
+    for at, date in (("2021-04-20", DATES[0]), ("", DATES[-1])):
+        run("predict", {**given, "AT": at})
+        assert gdal.Open(output).GetMetadataItem("SKYSENSE_AT") == date
 
 
 def test_the_map_is_the_very_same_from_the_cli_and_is_styled_when_loaded(

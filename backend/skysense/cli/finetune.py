@@ -16,6 +16,9 @@ def add(command: Commands) -> None:
     sub.add_argument("--field", help="class field; default: the scene's")
     sub.add_argument("--layer", help="layer inside the file, when it has several")
     sub.add_argument(
+        "--date-field", help="field of the day on which a polygon is true; default: on all dates"
+    )
+    sub.add_argument(
         "--areas", metavar="GPKG", help="for objects: polygons inside of which all of them are drawn"
     )
     sub.add_argument(
@@ -48,10 +51,12 @@ def add(command: Commands) -> None:
 
 def _finetune(args: argparse.Namespace) -> Result:
     labels = None
-    if args.labels or args.field or args.layer or args.areas:
+    if args.labels or args.field or args.layer or args.areas or args.date_field:
         labels = {"path": args.labels, "field": args.field, "layer": args.layer}
         if args.areas:
             labels["areas"] = args.areas
+        if args.date_field:
+            labels["date_field"] = args.date_field
         if not args.labels:
             from skysense.scene.scenefile import load_scene
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from skysense.cli.doing import Commands, Result, add_running, run
 from skysense.errors import InputError
-from skysense.jobs.recipe import PRODUCTS, Options, Recipe, parse_split
+from skysense.jobs.recipe import PRODUCTS, Options, Recipe, parse_day, parse_split
 
 
 def add(command: Commands) -> None:
@@ -24,6 +24,11 @@ def add(command: Commands) -> None:
         "--polygons", metavar="GPKG", help="polygons to classify, with a model of whole polygons"
     )
     sub.add_argument("--polygons-layer", metavar="NAME", help="layer inside that file, when it has several")
+    sub.add_argument(
+        "--at",
+        metavar="YYYY-MM-DD",
+        help="with a model of labels with dates: the day to map; default: the newest in the scene",
+    )
     sub.add_argument("--within", metavar="GPKG", help="map only inside of the polygons of a vector file")
     sub.add_argument("--within-layer", metavar="NAME", help="layer inside that file, when it has several")
     sub.add_argument(
@@ -96,6 +101,7 @@ def _options_of(args: argparse.Namespace) -> dict[str, Any]:
     if args.memory_gb is not None and args.memory_gb <= 0:
         raise InputError("--memory-gb is not above 0", "skysense predict", "Give a number of GB")
     return {
+        "at": args.at and parse_day(args.at, "at"),
         "within": args.within and str(Path.cwd() / args.within),
         "within_layer": args.within_layer,
         "products": tuple(args.products),

@@ -1,7 +1,7 @@
 """From labelled polygons and tiles to the table that a head or a probe is fitted to."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from skysense.errors import InputError
 from skysense.finetune.features import Block, FeatureExtractor, TileFeatures, at_pixels
-from skysense.finetune.labels import LabelledPixels, PixelLabels
+from skysense.finetune.labels import LabelledPixels, LabelledPolygons, PixelLabels
 from skysense.finetune.lanes import Lanes
 from skysense.jobs.control import JobControl
+from skysense.raster.grid import Window
 from skysense.raster.layout import Layout
 from skysense.raster.tiles import Tile, Tiling
 
@@ -34,12 +35,26 @@ def collect(
     control: JobControl,
     most: tuple[int, int] = (PIXELS_PER_POLYGON, PIXELS_PER_CLASS),
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], tuple[Block, ...]]:
+    """Features of the labelled pixels, drawn at random where there are many: `collect_parts` of one part."""
+    return collect_parts([(extractor, labels)], tiling, layout, source, seed, control, most)
+
+
+def collect_parts(
+    parts: Sequence[tuple[FeatureExtractor, PixelLabels]],
+    tiling: Tiling,
+    layout: Layout,
+    source: str,
+    seed: int,
+    control: JobControl,
+    most: tuple[int, int] = (PIXELS_PER_POLYGON, PIXELS_PER_CLASS),
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], tuple[Block, ...]]:
     """Features of the labelled pixels, drawn at random where there are many.
 
     What is left out (polygons beside the imagery or on empty pixels, pixels of two classes) is told in notes. Memory does not
     grow with the area: see `balanced`.
 
     Args:
+        parts: polygons of one layer, and the features to take for them; of the same blocks in all parts.
         source: the labels as the user knows them, for errors.
         seed: of the drawing.
         most: pixels that are drawn of a polygon and of a class.
@@ -50,11 +65,14 @@ def collect(
     Raises:
         InputError: no labelled pixel lies on valid imagery.
     """
-    for note in labels.labels.notes:
+    whole = parts[0][1].labels
+    for note in whole.notes:
         control.note(note)
     control.progress(0.01, "Finding the labelled pixels")
-    inside = labels.meeting(layout.compute.grid(layout.area))
-    if not len(inside):
+    wanted = {number for _, labels in parts for number in np.flatnonzero(labels.chosen).tolist()}
+    area = layout.compute.grid(layout.area)
+    inside = {number for _, labels in parts for number in labels.meeting(area).tolist()}
+    if not inside:
         raise InputError(
             "no polygon lies inside the imagery",
             source,
@@ -63,42 +81,50 @@ def collect(
     windows = [
         (tile, window) for tile in tiling.over(layout.area) if (window := tile.core.intersect(layout.area))
     ]
-    windows = [item for item in windows if len(labels.meeting(layout.compute.grid(item[1])))]
+    work = [
+        (extractor, labels, [item for item in windows if len(labels.meeting(layout.compute.grid(item[1])))])
+        for extractor, labels in parts
+    ]
+    begun, count = 0, sum(len(own) for _, _, own in work)
     sample: _Sample | None = None
     disputes: Counter[tuple[int, int]] = Counter()
     found, seen, total = set[int](), set[int](), 0
 
-    def labelled() -> Iterator[tuple[Tile, LabelledPixels]]:
-        for number, (tile, window) in enumerate(windows):
-            control.progress(0.05 + 0.85 * number / len(windows), "Computing features")
+    def labelled(
+        labels: PixelLabels, windows: list[tuple[Tile, Window]]
+    ) -> Iterator[tuple[Tile, LabelledPixels]]:
+        nonlocal begun
+        for tile, window in windows:
+            control.progress(0.05 + 0.85 * begun / count, "Computing features")
+            begun += 1
             pixels, clashes = labels.within(layout.compute.grid(window))
             disputes.update(clashes)
             if len(pixels.rows):
                 yield tile, pixels.moved(window.row - tile.core.row, window.col - tile.core.col)
 
-    with Lanes(extractor) as lanes:
-        for tile, pixels, features in lanes.features(labelled()):
-            rows, cols = pixels.rows, pixels.cols
-            total += len(rows)
-            found.update(np.unique(pixels.polygons).tolist())
-            # Drawn by the tile's place, so that a tile's draw does not depend on which other tiles have labels.
-            random = np.random.default_rng((seed, tile.row & 0xFFFFFFFF, tile.col & 0xFFFFFFFF))
-            order = random.random(len(rows))
-            valid = np.flatnonzero(features.valid[rows, cols])
-            if not len(valid):
-                continue
-            seen.update(np.unique(pixels.polygons[valid]).tolist())
-            chosen = valid[balanced(pixels.ids[valid], pixels.polygons[valid], order[valid], most)]
-            x = gather(features, extractor.blocks, rows[chosen], cols[chosen])
-            drawn = _Sample(x, pixels.ids[chosen], pixels.polygons[chosen], order[chosen])
-            sample = drawn if sample is None else sample.joined(drawn, most)
-    outside = sorted(set(range(len(labels.labels.ids))) - set(inside.tolist()))
-    tell_left_out(labels, outside, sorted(found - seen), disputes, control)
+    for extractor, labels, own in work:
+        with Lanes(extractor) as lanes:
+            for tile, pixels, features in lanes.features(labelled(labels, own)):
+                rows, cols = pixels.rows, pixels.cols
+                total += len(rows)
+                found.update(np.unique(pixels.polygons).tolist())
+                # Drawn by the tile's place, so that a tile's draw does not depend on which other tiles have labels.
+                random = np.random.default_rng((seed, tile.row & 0xFFFFFFFF, tile.col & 0xFFFFFFFF))
+                order = random.random(len(rows))
+                valid = np.flatnonzero(features.valid[rows, cols])
+                if not len(valid):
+                    continue
+                seen.update(np.unique(pixels.polygons[valid]).tolist())
+                chosen = valid[balanced(pixels.ids[valid], pixels.polygons[valid], order[valid], most)]
+                x = gather(features, extractor.blocks, rows[chosen], cols[chosen])
+                drawn = _Sample(x, pixels.ids[chosen], pixels.polygons[chosen], order[chosen])
+                sample = drawn if sample is None else sample.joined(drawn, most)
+    tell_left_out(parts[0][1], sorted(wanted - inside), sorted(found - seen), disputes, control)
     if sample is None:
         raise InputError(
-            f"the {total} labelled pixels all lie where the imagery is empty or cloudy on every date"
+            f"the {total} labelled pixels all lie where the imagery is empty or cloudy on {_when(whole)}"
             if total
-            else f"every labelled pixel is claimed by two {'classes' if labels.labels.names else 'values'}"
+            else f"every labelled pixel is claimed by two {'classes' if whole.names else 'values'}"
             if disputes
             else "no labelled pixel lies inside the imagery",
             source,
@@ -109,14 +135,14 @@ def collect(
             else "Draw polygons where the imagery is",
         )
     few = {
-        labels.labels.names[int(k)]: n
+        whole.names[int(k)]: n
         for k, n in zip(*np.unique(sample.ids, return_counts=True))
-        if n < _FEW_PIXELS and int(k) in labels.labels.names
+        if n < _FEW_PIXELS and int(k) in whole.names
     }
     if few:
         listed = ", ".join(f"{name!r} ({count})" for name, count in few.items())
         control.note(f"Few pixels are labelled of {listed}: draw more where you can.")
-    return sample.x, sample.ids, sample.polygons, extractor.blocks
+    return sample.x, sample.ids, sample.polygons, parts[0][0].blocks
 
 
 @dataclass(frozen=True)
@@ -180,7 +206,7 @@ def tell_left_out(
     names = labels.labels.names
     for numbers, what in (
         (outside, "outside the imagery"),
-        (unseen, "where the imagery is empty or cloudy on every date"),
+        (unseen, f"where the imagery is empty or cloudy on {_when(labels.labels)}"),
     ):
         if numbers:
             of = Counter(names.get(int(labels.labels.ids[number]), "") for number in numbers)
@@ -194,6 +220,10 @@ def tell_left_out(
             for (one, other), count in sorted(disputes.items())
         )
         control.note(f"Pixels in polygons of two classes at once, which were left out: {listed}.")
+
+
+def _when(labels: LabelledPolygons) -> str:
+    return "every date" if labels.dates is None else "their date"
 
 
 def gather(

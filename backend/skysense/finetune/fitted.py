@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.errors import InputError
-from skysense.finetune.collect import collect
+from skysense.finetune.collect import collect_parts
 from skysense.finetune.features import Block
 from skysense.finetune.head import Head, asks_trees, fit_head, held_out_votes, spectral_columns
 from skysense.finetune.judging import REPEATS, Fold, repeated_folds
-from skysense.finetune.labels import LabelledPolygons, PixelLabels
+from skysense.finetune.labels import LabelledPolygons
 from skysense.finetune.session import Session
 from skysense.jobs.control import JobControl
 from skysense.raster.reader import SceneReader
@@ -25,7 +25,7 @@ class Fitted:
     Attributes:
         session: with the backbone that the features are of.
         head: for the model file.
-        x, ids, polygons, blocks: see `collect.collect`.
+        x, ids, polygons, blocks: see `collect.collect_parts`.
         repeats, held_out: see `head.fit_head`.
         bands_only: as `held_out`, of the same head without the model's features; None where it has none, or was not asked for.
         header, tensors: what the model file holds beside the head.
@@ -52,11 +52,10 @@ def fit_frozen(
     Raises:
         InputError: the labels and the imagery do not meet in two classes.
     """
-    x, ids, groups, blocks = collect(
-        session.extractor(reader, control),
+    x, ids, groups, blocks = collect_parts(
+        session.parts(reader, labels, control),
         session.tiling,
         session.layout,
-        PixelLabels(labels),
         labels.source,
         session.recipe.options.seed,
         control,

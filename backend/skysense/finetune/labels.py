@@ -1,6 +1,9 @@
 """Labels: polygons and points read from the user's layer, checked, and turned into labelled pixels of a tile."""
 
+import copy
+import datetime
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,11 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from skysense.errors import InputError
-from skysense.finetune.classes import assign_ids
+from skysense.finetune.classes import MAX_ID, assign_ids
 from skysense.finetune.shapes import read_layer, single_shapes, transform
 from skysense.raster.grid import Grid, Window
 from skysense.scene.acquisition import Labels, Scene
+from skysense.scene.dates import date_from_name
 
 #: Whole pixels from which on a polygon does without those on its edge, which hold something of what lies beside it. On the
 #: labelled scenes that brings 0.3 to 0.5 points of mIoU where polygons hold hundreds of pixels, and costs up to 3 where they
@@ -34,6 +38,7 @@ class LabelledPolygons:
         names: class name by id; empty where the ids are not of classes.
         source: the layer as the user knows it.
         notes: sentences on what was left out or decided.
+        dates: (N,) `datetime.date`, the day on which each is true; None: they are true on all.
     """
 
     polygons: NDArray[np.object_]
@@ -41,9 +46,12 @@ class LabelledPolygons:
     names: dict[int, str]
     source: str
     notes: tuple[str, ...] = ()
+    dates: NDArray[np.object_] | None = None
 
 
-def choose_labels(scene: Scene, path: Path | None, field: str | None, layer: str | None) -> Labels:
+def choose_labels(
+    scene: Scene, path: Path | None, field: str | None, layer: str | None, date_field: str | None = None
+) -> Labels:
     """The labels that the user names; what is None is the scene's own.
 
     Raises:
@@ -55,11 +63,11 @@ def choose_labels(scene: Scene, path: Path | None, field: str | None, layer: str
             raise InputError(
                 "has no labels", scene.name, "Choose the layer of the polygons and its class field"
             )
-        return replace(own, field=field or own.field, layer=layer or own.layer)
+        return replace(own, field=field or own.field, layer=layer or own.layer, date_field=date_field)
     field = field or (own.field if own else None)
     if not field:
         raise InputError("no class field is chosen", "labels", "Choose the field that holds the class")
-    return Labels(path, field, layer)
+    return Labels(path, field, layer, date_field=date_field)
 
 
 def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPolygons:
@@ -69,12 +77,13 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
     repaired, heights and repeated features dropped, curves taken as chains of short lines.
 
     Args:
-        labels: file, layer and class field.
+        labels: file, layer, class field and, where there is one, date field.
         crs: the CRS wanted ("EPSG:n" or WKT).
         scene_root: folder of the scene, for `classes.json`.
 
     Raises:
-        InputError: the layer cannot be read, has no such field, no polygons or points, lines, no CRS, or only one class.
+        InputError: the layer cannot be read, has no such field, no polygons or points, lines, no CRS, only one class, or
+            a date that is none.
     """
     where, columns, geometry, source_crs = open_labels(labels, "class")
     shapes, rows = single_shapes(geometry, where)
@@ -93,14 +102,74 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
             where,
             "Draw polygons of at least two classes; one may be 'other'",
         )
-    keep = id_of[rows] > 0
-    shapes, ids = shapes[keep], id_of[rows][keep]
-    first = first_of_equals(shapes, ids)
+    days = _days(labels, columns, where)
+    dated = np.array([day is not None for day in days])
+    keep = (id_of > 0) & dated
+    shapes, rows = shapes[keep[rows]], rows[keep[rows]]
+    # On another day a polygon is another one.
+    numbers = np.array([day.toordinal() if day else 0 for day in days])
+    first = first_of_equals(shapes, id_of[rows] + (MAX_ID + 1) * numbers[rows])
     notes = left_out(
-        len(geometry) - len(drawn), int((id_of[drawn] == 0).sum()), len(ids) - len(first), "class"
+        len(geometry) - len(drawn),
+        int((id_of[drawn] == 0).sum()),
+        len(rows) - len(first),
+        "class",
+        int(((id_of > 0) & ~dated).sum()),
     )
+    rows = rows[first]
     moved = transform(shapes[first], source_crs, crs, where)
-    return LabelledPolygons(moved, ids[first], classes.names, where, (*classes.notes, *notes))
+    dates = None if labels.date_field is None else np.array(days, object)[rows]
+    return LabelledPolygons(moved, id_of[rows], classes.names, where, (*classes.notes, *notes), dates)
+
+
+def label_dates(labels: Labels) -> tuple[list[datetime.date], str]:
+    """The different days of a layer's date field, in order, of the features with a class and a geometry; and the layer as the user
+    knows it.
+
+    Raises:
+        InputError: the layer cannot be read, has no such field, a date is none, or there is no date.
+    """
+    where, columns, geometry, _ = open_labels(labels, "class")
+    rows = zip(columns[labels.field], geometry, _days(labels, columns, where))
+    found = {day for name, shape, day in rows if day and name is not None and shape is not None}
+    if not found:
+        raise InputError(
+            f"the field {labels.date_field!r} is empty in every feature",
+            where,
+            "Fill in the dates, or choose no date field",
+        )
+    return sorted(found), where
+
+
+def _days(labels: Labels, columns: dict[str, list[Any]], where: str) -> Sequence[datetime.date | None]:
+    """The day in each row of the date field, None where it is empty; where there is no such field one that stands for all dates.
+
+    A date, a time (its day, as it is written), or text or a number that names one day as file names do.
+
+    Raises:
+        InputError: a value is none of them; rows count from 1.
+    """
+    if labels.date_field is None:
+        return [datetime.date.min] * len(columns[labels.field])
+    days: list[datetime.date | None] = []
+    for row, value in enumerate(columns[labels.date_field], start=1):
+        if isinstance(value, float) and value.is_integer():  # a field of whole numbers with empty rows
+            value = int(value)
+        if isinstance(value, datetime.datetime):
+            value = value.date()
+        if value is None or isinstance(value, datetime.date):
+            days.append(value)
+            continue
+        text = str(value).strip()
+        day = date_from_name(text)
+        if text and day is None:
+            raise InputError(
+                f"the field {labels.date_field!r} holds no date but {str(value)!r} in row {row}",
+                where,
+                "Write dates as YYYY-MM-DD, or leave it empty",
+            )
+        days.append(day)
+    return days
 
 
 def open_labels(labels: Labels, what: str) -> tuple[str, dict[str, list[Any]], NDArray[np.object_], str]:
@@ -114,24 +183,26 @@ def open_labels(labels: Labels, what: str) -> tuple[str, dict[str, list[Any]], N
     """
     where = f"labels {labels.path.name}"
     columns, geometry, crs = read_layer(labels.path, labels.layer, where)
-    if labels.field not in columns:
-        raise InputError(
-            f"has no field {labels.field!r} (its fields: {', '.join(columns) or 'none'})",
-            where,
-            f"Choose the field that holds the {what}",
-        )
+    for field, holds in ((labels.field, what), (labels.date_field, "date")):
+        if field is not None and field not in columns:
+            raise InputError(
+                f"has no field {field!r} (its fields: {', '.join(columns) or 'none'})",
+                where,
+                f"Choose the field that holds the {holds}",
+            )
     if not len(geometry):
         raise InputError("has no features", where, f"Draw a few polygons for each {what}, then train")
     return where, columns, geometry, crs
 
 
-def left_out(shapeless: int, unnamed: int, repeated: int, what: str) -> list[str]:
+def left_out(shapeless: int, unnamed: int, repeated: int, what: str, undated: int = 0) -> list[str]:
     """A note on features that were left out; `what` is missing in the `unnamed` ones."""
     reasons = [
         f"{count} {reason}"
         for count, reason in (
             (shapeless, "without a usable geometry"),
             (unnamed, f"without a {what}"),
+            (undated, "without a date"),
             (repeated, "that another one repeats"),
         )
         if count
@@ -170,16 +241,25 @@ class PixelLabels:
 
     Attributes:
         labels: the polygons.
+        chosen: (N,) bool, those of them that are looked at.
     """
 
     def __init__(self, labels: LabelledPolygons) -> None:
         self.labels = labels
+        self.chosen: NDArray[np.bool_] = np.ones(len(labels.ids), bool)
         self._tree = shapely.STRtree(labels.polygons)
         self._insides: dict[tuple[int, float], tuple[BaseGeometry, BaseGeometry]] = {}
 
+    def only(self, chosen: NDArray[np.bool_]) -> "PixelLabels":
+        """Some of the polygons, (N,) bool, by the same numbers."""
+        other = copy.copy(self)
+        other.chosen = chosen
+        return other
+
     def meeting(self, grid: Grid) -> NDArray[np.int64]:
         """Numbers of the polygons that meet a grid (same CRS), ascending."""
-        return np.sort(self._tree.query(shapely.box(*grid.bounds), predicate="intersects"))
+        found = np.sort(self._tree.query(shapely.box(*grid.bounds), predicate="intersects"))
+        return found[self.chosen[found]]
 
     def within(self, grid: Grid) -> tuple[LabelledPixels, Counter[tuple[int, int]]]:
         """The labelled pixels of a grid (same CRS), and how many were left out because two classes claim them, by pair of ids."""

@@ -40,6 +40,8 @@ def facts(header: Mapping[str, Any], labels: str) -> dict[str, str]:
         series = inputs["series"].get(modality)
         title, bands = SENSORS[modality].title, series["bands"] if series else inputs["hr_bands"]
         dates = f", dates: {len(series['days'])}" if series else ""
+        if inputs.get("moment"):
+            dates = ", of each polygon's date"
         imagery.append(f"{title} ({', '.join(bands)}{dates})")
     used = ", ".join(SENSORS[modality].title for modality in inputs["encoded"])
     adapted = {"lora": ", adapted to these labels (lora)", "full": ", trained on these labels (full)"}

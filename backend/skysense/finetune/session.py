@@ -1,17 +1,19 @@
 """A scene made ready for a training, whatever is trained: its grids, its backbone, its features, and the model file at the end."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import skysense
 from skysense.finetune.extraction import open_extractor
 from skysense.finetune.features import FeatureExtractor
-from skysense.finetune.labels import Labels, choose_labels
+from skysense.finetune.labels import LabelledPolygons, Labels, PixelLabels, choose_labels, label_dates
+from skysense.finetune.moments import Moments, find_moments, open_moment
 from skysense.finetune.periods import Periods, common_anchors, open_pair, split_scene
 from skysense.finetune.series import Anchors, day_number
 from skysense.jobs.control import JobControl
@@ -40,6 +42,7 @@ class Session:
         labels: file, layer and field of what is learned.
         device: where the model runs.
         backbone: the model, and precision: of its numbers ("float32" or "bfloat16").
+        moments: the scene on the labels' dates; None: labels are true on all dates, which are looked at together.
     """
 
     recipe: Recipe
@@ -50,6 +53,7 @@ class Session:
     device: torch.device
     backbone: Backbone
     precision: str
+    moments: Moments | None = None
 
     @cached_property
     def periods(self) -> Periods | None:
@@ -68,17 +72,24 @@ class Session:
 
     @cached_property
     def anchors(self) -> dict[Modality, Anchors]:
-        """The columns of each modality's series."""
+        """The columns of each modality's series; of moments their bands, without dates."""
+        if self.moments is not None:
+            common = reduce(common_anchors, (series_anchors(one.scene) for one in self.moments.each))
+            return {modality: replace(item, days=()) for modality, item in common.items()}
         if self.periods is None:
             return series_anchors(self.scene)
         return common_anchors(series_anchors(self.periods.first), series_anchors(self.periods.second))
 
     @cached_property
     def hr_bands(self) -> tuple[str, ...]:
-        """The HR bands that the head sees."""
-        if self.periods is None:
-            return hr_bands(self.scene)
-        return tuple(b for b in hr_bands(self.periods.first) if b in hr_bands(self.periods.second))
+        """The HR bands that the head sees: what all periods or moments have."""
+        parts = [self.scene]
+        if self.periods is not None:
+            parts = [self.periods.first, self.periods.second]
+        elif self.moments is not None:
+            parts = [one.scene for one in self.moments.each]
+        first, *others = (hr_bands(part) for part in parts)
+        return tuple(band for band in first if all(band in other for other in others))
 
     @property
     def encoded(self) -> tuple[Modality, ...]:
@@ -87,6 +98,50 @@ class Session:
 
     def extractor(self, reader: SceneReader, control: JobControl) -> FeatureExtractor:
         """Makes the features of the scene's tiles; what the user must know of them is told in notes."""
+        assert self.moments is None
+        if self.periods is None:
+            extractor = self._make(self.scene, reader, self.anchors)
+        else:
+            extractor = open_pair(self._make, self.periods, reader, self.anchors)
+            if self.periods.season_note:
+                control.note(self.periods.season_note)
+        self._tell(extractor, control)
+        return extractor
+
+    def parts(
+        self, reader: SceneReader, labels: LabelledPolygons, control: JobControl
+    ) -> list[tuple[FeatureExtractor, PixelLabels]]:
+        """What makes the features of the labels' pixels: one for all, or of each moment one for its polygons."""
+        pixels = PixelLabels(labels)
+        if self.moments is None:
+            return [(self.extractor(reader, control), pixels)]
+        assert labels.dates is not None
+        of = [self.moments.at.get(day) for day in labels.dates]
+        parts = [
+            (
+                open_moment(self._make, moment, reader, self.anchors),
+                pixels.only(np.array([one is not None and one.days == moment.days for one in of])),
+            )
+            for moment in self.moments.each
+        ]
+        self._tell(parts[0][0], control)
+        return parts
+
+    def _make(self, scene: Scene, reader: SceneReader, anchors: dict[Modality, Anchors]) -> FeatureExtractor:
+        return open_extractor(
+            scene,
+            reader,
+            self.tiling,
+            self.backbone,
+            self.precision,
+            self.recipe.options,
+            self.encoded,
+            anchors,
+            self.hr_bands,
+        )
+
+    def _tell(self, extractor: FeatureExtractor, control: JobControl) -> None:
+        """Notes on what the backbone makes of the scene."""
         if warning := self.backbone.warning_for(self.layout.modalities):
             control.note(warning)
         for modality in set(self.backbone.weak) & set(self.layout.modalities):
@@ -94,29 +149,8 @@ class Session:
                 f"{SENSORS[modality].title}: the built-in model does not look at it, since maps are better from its bands and "
                 "texture alone. Other base models do."
             )
-
-        def make(scene: Scene, reader: SceneReader, anchors: dict[Modality, Anchors]) -> FeatureExtractor:
-            return open_extractor(
-                scene,
-                reader,
-                self.tiling,
-                self.backbone,
-                self.precision,
-                self.recipe.options,
-                self.encoded,
-                anchors,
-                self.hr_bands,
-            )
-
-        if self.periods is None:
-            extractor = make(self.scene, reader, self.anchors)
-        else:
-            extractor = open_pair(make, self.periods, reader, self.anchors)
-            if self.periods.season_note:
-                control.note(self.periods.season_note)
         if note := match_note(extractor.geo_matches(self.tiling.over(self.layout.area))):
             control.note(note)
-        return extractor
 
     def header(self) -> dict[str, Any]:
         """The part of the model file's header that does not depend on what is learned.
@@ -137,6 +171,7 @@ class Session:
                 },
                 "hr_bands": list(self.hr_bands),
                 **({"split": self.recipe.options.split} if self.periods else {}),
+                **({"moment": True} if self.moments else {}),
                 "fusion_stride": self.recipe.options.fusion_stride,
                 "precision": self.precision,
                 "normalisation": {
@@ -173,8 +208,16 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
     check(scene)
     chosen = recipe.labels or {}
     labels = choose_labels(
-        scene, Path(chosen["path"]) if chosen else None, chosen.get("field"), chosen.get("layer")
+        scene,
+        Path(chosen["path"]) if chosen else None,
+        chosen.get("field"),
+        chosen.get("layer"),
+        chosen.get("date_field"),
     )
+    moments = None
+    if labels.date_field is not None:
+        moments = find_moments(scene, *label_dates(labels), control.note)
+        scene = moments.scene
     layout = plan_layout(scene)
     device = pick_device(recipe.options.device)
     return Session(
@@ -186,6 +229,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         device,
         open_backbone(recipe.model, device),
         recipe.options.precision or "float32",
+        moments,
     )
 
 

@@ -16,6 +16,7 @@ from skysense.errors import InputError
 from skysense.finetune.deep.weights import adapted
 from skysense.finetune.extraction import open_extractor, tell_size
 from skysense.finetune.features import Block, FeatureExtractor
+from skysense.finetune.moments import Moment, choose_moment, open_moment
 from skysense.finetune.periods import Periods, open_pair, split_scene
 from skysense.finetune.series import Anchors
 from skysense.finetune.spares import for_scene
@@ -87,6 +88,8 @@ class Session:
         anchors: dict[Modality, Anchors] = {
             m: Anchors(tuple(a["bands"]), tuple(a["days"])) for m, a in inputs["series"].items()
         }
+        if self.moment is not None:
+            return open_moment(make, self.moment, reader, anchors)
         if self.periods is None:
             return make(self.scene, reader, anchors)
         return open_pair(make, self.periods, reader, anchors)
@@ -100,6 +103,13 @@ class Session:
         split = self.recipe.options.split or header["inputs"]["split"]
         return split_scene(self.scene, split, self.layout.modalities)
 
+    @cached_property
+    def moment(self) -> Moment | None:
+        """What is mapped of the scene, where the model learned from labels of dates: the user's date, else the newest."""
+        if not self.model.header["inputs"].get("moment"):
+            return None
+        return choose_moment(self.scene, self.modalities, self.recipe.options.at)
+
     def matches(self, extractor: FeatureExtractor, control: JobControl) -> list[RegionMatch]:
         """Which region's prototypes serve each tile; what the user must know of it is told in a note."""
         matches = extractor.geo_matches(self.tiling.over(self.layout.area))
@@ -107,6 +117,8 @@ class Session:
             control.note(note)
         if self.periods and self.periods.season_note:
             control.note(self.periods.season_note)
+        if self.moment:
+            control.note(f"The map shows one moment: {self.moment.told}.")
         tell_size(extractor, self.tiling, control)
         return matches
 
@@ -133,6 +145,7 @@ class Session:
             "products": self.recipe.options.products,
             "within": self.within and self.within.digest,
             **({"split": str(self.periods.split)} if self.periods else {}),
+            **({"at": self.moment.told} if self.moment else {}),
         }
         return manifest(self.scene, settings)
 
@@ -159,6 +172,7 @@ class Session:
             "SKYSENSE_BACKBONE": f"{backbone['preset']}, {backbone['weights']}",
             "SKYSENSE_MODALITIES": ",".join(self.modalities),
             **({"SKYSENSE_SPLIT": str(self.periods.split)} if self.periods else {}),
+            **({"SKYSENSE_AT": self.moment.text} if self.moment else {}),
         }
 
     def write_log(self, matches: list[RegionMatch], seconds: float) -> Path:

@@ -71,6 +71,7 @@ class Options:
         workers: processes that make a map together.
         scheduler: of a Dask cluster whose workers make a map together, "tcp://host:port".
         memory_gb: of a GPU's memory that may be used; None: all that is free.
+        at: "YYYY-MM-DD", the day that a model of labels with dates maps; None: the newest.
         dates: which dates of the Sentinel series are used: "all", "even:N" (N of them, evenly over the series' time) or "clearest:N"
             (N with the largest share of cloud-free pixels; of Sentinel-1 evenly): see `skysense.scene.selection`.
         verify: read the imagery's files in whole to know whether kept features are theirs, not their ends and times alone.
@@ -102,6 +103,7 @@ class Options:
     scheduler: str | None = None
     memory_gb: float | None = None
     dates: str = "all"
+    at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ class Recipe:
         scene: a scene file's path, or the scene's JSON with paths relative to `root`; None in a pretraining.
         root: the folder against which relative paths count.
         output: the model file, map or raster of features to write; of a pretraining the folder.
-        labels: {"path", "field", "layer"}; None = the scene's own labels. For objects also {"areas", "areas_layer"}: polygons
-            inside of which all objects are drawn.
+        labels: {"path", "field", "layer"}, and "date_field" where polygons are true on a day; None = the scene's own labels. For
+            objects also {"areas", "areas_layer"}: polygons inside of which all objects are drawn.
         model: a model file (to train on or to embed with: a backbone file, or a fine-tuned one for its backbone);
             None = the built-in backbone. Of a pretraining: the backbone file to go on from; None: fresh weights.
         data: of a pretraining: folders or scene files, or scenes' JSON with paths relative to `root`.
@@ -235,6 +237,12 @@ def parse_recipe(data: Any, root: Path) -> Recipe:
         labels = {**labels, "path": str(root / labels["path"])}
         if labels.get("areas"):
             labels["areas"] = str(root / labels["areas"])
+        taught = options.get("target", "classes"), options.get("mode", "head")
+        if labels.get("date_field") and taught != ("classes", "head"):
+            raise wrong(
+                "names a date field, but only classes of pixels are learned date by date, and only by a head",
+                'Use the target "classes" and the mode "head", or leave the date field out',
+            )
     used = {"skysense", "task", "data" if pretraining else "scene", "labels", "model", "output", "options"}
     own = option_names() if pretraining else set()
     return Recipe(
@@ -270,7 +278,15 @@ def _places(data: Any, root: Path) -> tuple[str | dict[str, Any], ...]:
 
 
 def parse_split(text: Any) -> str:
+    """`parse_day` of the option "split"."""
+    return parse_day(text, "split")
+
+
+def parse_day(text: Any, name: str) -> str:
     """A day as "YYYY-MM-DD".
+
+    Args:
+        name: the option that holds it.
 
     Raises:
         InputError: it is none.
@@ -278,7 +294,7 @@ def parse_split(text: Any) -> str:
     try:
         return datetime.date.fromisoformat(text).isoformat()
     except (TypeError, ValueError):
-        raise InputError(f"split is {text!r}", "recipe", "Write a date as YYYY-MM-DD") from None
+        raise InputError(f"{name} is {text!r}", "recipe", "Write a date as YYYY-MM-DD") from None
 
 
 def _parse_options(data: dict[str, Any], root: Path) -> Options:
@@ -351,6 +367,8 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
     parse_rule(values.get("dates", "all"))
     if values.get("split") is not None:
         values["split"] = parse_split(values["split"])
+    if values.get("at") is not None:
+        values["at"] = parse_day(values["at"], "at")
     if values.get("polygons") is not None:
         if not isinstance(values["polygons"], str) or not values["polygons"]:
             raise InputError(

@@ -14,6 +14,12 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         InputError: the input is wrong; StorageError: the result cannot be written; Cancelled.
     """
     # torch is imported here, in the job, and not when the worker starts.
+    if recipe.options.at is not None and recipe.task != "predict":
+        raise InputError(
+            "a date to map is given, but nothing is mapped",
+            "recipe",
+            'Leave "at" out: it is for the task predict',
+        )
     if recipe.task == "finetune":
         if recipe.options.split is not None and recipe.options.target != "changes":
             raise InputError(
@@ -82,6 +88,12 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
 def _check_options(recipe: Recipe, target: str) -> None:
     """Raises InputError where a mapping is asked for what a model of this target does not give."""
     options, model = recipe.options, "the model" if recipe.model is None else recipe.model.name
+    if options.at is not None and not _of_moments(recipe):
+        raise InputError(
+            "looks at all dates together, and a date to map is given",
+            model,
+            "Train a model on labels with dates (--date-field), or leave the date out",
+        )
     if options.products and target not in ("classes", "changes"):
         raise InputError(
             f"gives no {options.products[0]}: it was not trained on classes of pixels",
@@ -96,6 +108,13 @@ def _check_options(recipe: Recipe, target: str) -> None:
             model,
             "Leave these options out",
         )
+
+
+def _of_moments(recipe: Recipe) -> bool:
+    """Whether the model to map with learned from labels of dates (see `finetune.moments`)."""
+    from skysense.model.modelfile import read_header
+
+    return recipe.model is not None and bool(read_header(recipe.model).get("inputs", {}).get("moment"))
 
 
 def _target(recipe: Recipe) -> str:

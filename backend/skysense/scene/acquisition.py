@@ -60,12 +60,16 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class Labels:
-    """A polygon layer whose `field` holds the class; `layer` is needed where the file has several."""
+    """A polygon layer whose `field` holds the class; `layer` is needed where the file has several.
+
+    `date_field` holds the day on which a polygon is true; None: it is true on all dates.
+    """
 
     path: Path
     field: str
     layer: str | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    date_field: str | None = None
 
 
 @dataclass(frozen=True)
