@@ -59,6 +59,11 @@ class Block:
         """Whether it holds values of the imagery itself and nothing of the model."""
         return self.name.endswith((".series", ".bands"))
 
+    @property
+    def picture(self) -> bool:
+        """Whether it holds values of HR."""
+        return self.name.endswith(".bands")
+
 
 def plain_values(blocks: tuple[Block, ...]) -> NDArray[np.bool_]:
     """Which columns (F,) are what people stack today: each date's bands, or HR bands with their texture."""

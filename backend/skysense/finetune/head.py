@@ -8,11 +8,12 @@ applied to every feature map at the map's own resolution (see `features.py`).
 
 Beside them stand extremely randomised trees on the spectral values (see `trees.py`) where every class that counts has polygons
 enough to hold some out: with a polygon or two a class trees are worse, and with more they are better where a class is not a
-single cloud. They are asked pixel by pixel, so HR does without.
+single cloud. They are asked pixel by pixel, so there are fewer of them on a picture (HR alone), and HR beside series does without.
 
 Shape legend: N labelled pixels, F features, K classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from skysense.finetune.features import Block
 from skysense.finetune.judging import Fold
-from skysense.finetune.trees import Trees, fit_trees
+from skysense.finetune.trees import OF_PICTURES, USUAL, Growth, Trees, fit_trees
 
 #: Share of the identity in the covariance. From 0.7 to 0.95 the labelled scenes' mean score moves by 0.5 points of mIoU.
 SHRINKAGE = 0.85
@@ -154,7 +155,7 @@ def fit_head(
         ]
     gain = SHARE / (1 - SHARE) * temperature / fit_temperature(said[tested], truth[tested])
     temperature = fit_temperature((lines + gain * said)[tested], truth[tested])
-    final = fit_trees(features[:, spectral_columns(blocks)], target.numpy(), len(classes))
+    final = fit_trees(features[:, spectral_columns(blocks)], target.numpy(), len(classes), _growth(blocks))
     head = replace(linear, temperature=temperature, trees=final, gain=gain)
     return head, [torch.softmax((s + gain * v) / temperature, 1).numpy() for s, v in zip(given, voted)]
 
@@ -171,7 +172,7 @@ def held_out_votes(
     votes = [torch.full((len(ids), len(classes)), torch.nan) for _ in repeats]
     for given, folds in zip(votes, repeats):
         for train, test in folds:
-            grown = fit_trees(values[train], target[train], len(classes))
+            grown = fit_trees(values[train], target[train], len(classes), _growth(blocks))
             given[test] = grown.scores(torch.from_numpy(values[test]))
     return votes
 
@@ -183,7 +184,17 @@ def spectral_columns(blocks: tuple[Block, ...]) -> NDArray[np.bool_]:
 
 def asks_trees(blocks: tuple[Block, ...]) -> bool:
     """Whether there are values that trees can be asked about in time."""
-    return any(b.spectral for b in blocks) and not any(b.name.endswith("hr.bands") for b in blocks)
+    spectral = [block for block in blocks if block.spectral]
+    return bool(spectral) and (of_picture(spectral) or not any(block.picture for block in spectral))
+
+
+def of_picture(blocks: Sequence[Block]) -> bool:
+    """Whether the values are those of HR alone."""
+    return all(block.picture for block in blocks if block.spectral)
+
+
+def _growth(blocks: Sequence[Block]) -> Growth:
+    return OF_PICTURES if of_picture(blocks) else USUAL
 
 
 def standardise(x: Tensor, blocks: tuple[Block, ...]) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Class scores of a tile: the head applied to each block at the block's own resolution, then brought to the core.
 
 Bilinear interpolation and a linear head commute, so this equals the head on interpolated features (test), at a
-fraction of the cost. Trees do not, so they are asked at every pixel.
+fraction of the cost. Trees do not, so they are asked at every pixel; of a picture at every second one of every second row, and what
+lies between is interpolated, for a map shows means over 5 x 5 pixels in any case.
 
 Shape legend: K classes, h x w a block's map, S the side of the core in compute pixels.
 """
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.collect import gather
 from skysense.finetune.deep.decoder import Decoder, Entry, decoder_of, spread
 from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
-from skysense.finetune.head import Head
+from skysense.finetune.head import Head, of_picture
+from skysense.finetune.trees import Trees
 
 
 class LinearPainter:
@@ -26,7 +29,7 @@ class LinearPainter:
     """
 
     def __init__(self, blocks: tuple[Block, ...], weight: Tensor, bias: Tensor, device: torch.device) -> None:
-        self._bias = bias.to(device)
+        self.device, self._bias = device, bias.to(device)
         parts = torch.split(weight.to(device), [block.dim for block in blocks], dim=1)
         self._weights = {block.name: part for block, part in zip(blocks, parts, strict=True)}
 
@@ -43,10 +46,39 @@ class LinearPainter:
         return total
 
 
-def at_every_pixel(features: TileFeatures, blocks: tuple[Block, ...], side: int) -> Tensor:
-    """Features (S * S, F) of a tile's core, row by row, on the CPU."""
-    rows, cols = np.divmod(np.arange(side * side), side)
-    return torch.from_numpy(gather(features, blocks, rows, cols))
+class TreesPainter:
+    """Asks trees about the pixels of a tile's core.
+
+    Args:
+        trees: moved to `device`.
+        blocks: that they see.
+    """
+
+    def __init__(self, trees: Trees, blocks: tuple[Block, ...], device: torch.device) -> None:
+        self._trees, self._blocks, self._device = trees.to(device), blocks, device
+
+    def means(self, features: TileFeatures, side: int) -> Tensor:
+        """What leaves hold, on the mean over the trees, (S * S, K), row by row."""
+        return self._trees.means(self._seen(features, np.arange(side)))
+
+    def scores(self, features: TileFeatures, side: int) -> Tensor:
+        """Scores of the classes, (K, S, S)."""
+        picture = of_picture(self._blocks)
+        # Of a picture one place beyond the core: what lies between two is then the same whichever tile it belongs to.
+        places = 2 * np.arange(side // 2 + 1) if picture else np.arange(side)
+        asked = self._trees.scores(self._seen(features, places)).T.reshape(-1, len(places), len(places))
+        return _between(_between(asked, 1), 2)[:, :side, :side] if picture else asked
+
+    def _seen(self, features: TileFeatures, places: NDArray[np.int64]) -> Tensor:
+        """Features (n * n, F) at these rows, in each at these columns."""
+        rows, cols = np.repeat(places, len(places)), np.tile(places, len(places))
+        return torch.from_numpy(gather(features, self._blocks, rows, cols)).to(self._device)
+
+
+def _between(values: Tensor, axis: int) -> Tensor:
+    """Values (.., n, ..) and the means of each two neighbours between them, (.., 2n, ..); the last one twice."""
+    ahead = torch.cat((values.narrow(axis, 1, values.shape[axis] - 1), values.narrow(axis, -1, 1)), axis)
+    return torch.stack((values, (values + ahead) / 2), axis + 1).flatten(axis, axis + 1)
 
 
 class TileScorer:
@@ -63,19 +95,15 @@ class TileScorer:
     def __init__(self, head: Head, device: torch.device) -> None:
         self.blocks, self.ids, self.temperature = head.blocks, head.ids, head.temperature
         self._linear = LinearPainter(head.blocks, head.weight, head.bias, device)
-        self._trees, self._gain, self._seen = (
-            head.trees and head.trees.to(device),
-            head.gain,
-            head.seen_by_trees,
-        )
+        self._trees = None if head.trees is None else TreesPainter(head.trees, head.seen_by_trees, device)
+        self._gain = head.gain
 
     @torch.inference_mode()
     def __call__(self, features: TileFeatures, side: int) -> Tensor:
         """Scores before the temperature, (K, S, S)."""
         total = self._linear(features, side)
         if self._trees is not None:
-            x = at_every_pixel(features, self._seen, side).to(total.device)
-            total += self._gain * self._trees.scores(x).T.reshape(-1, side, side)
+            total += self._gain * self._trees.scores(features, side)
         return total
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from skysense.finetune.features import TileFeatures
 from skysense.finetune.value_head import ValueHead
 from skysense.inference.layers import Layer, NumberLayers
-from skysense.inference.scores import LinearPainter, at_every_pixel
+from skysense.inference.scores import LinearPainter, TreesPainter
 
 
 class ValuePainter:
@@ -23,15 +23,14 @@ class ValuePainter:
 
     def __init__(self, head: ValueHead, device: torch.device) -> None:
         self._head, self._linear = head, LinearPainter(head.blocks, head.weight, head.bias, device)
-        self._trees, self._factor = head.trees and head.trees.to(device), head.factor or 1.0
+        self._trees = None if head.trees is None else TreesPainter(head.trees, head.seen_by_trees, device)
+        self._factor = head.factor or 1.0
 
     @torch.inference_mode()
     def __call__(self, features: TileFeatures, side: int) -> Tensor:
         """The number and, with trees, the half width of its interval, (K, S, S)."""
-        linear, moments = self._linear(features, side)[0], None
-        if self._trees is not None:
-            seen = at_every_pixel(features, self._head.seen_by_trees, side)
-            moments = self._trees.means(seen.to(linear.device))
+        linear = self._linear(features, side)[0]
+        moments = None if self._trees is None else self._trees.means(features, side)
         found = self._head.combine(linear.reshape(-1), moments)
         found[:, 1:] *= self._factor
         return found.T.reshape(-1, side, side)

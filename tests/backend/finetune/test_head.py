@@ -12,6 +12,7 @@ from skysense.finetune.head import (
     held_out_votes,
 )
 from skysense.finetune.judging import held_out_folds
+from skysense.finetune.trees import OF_PICTURES
 
 
 def _samples(seed=0, polygons=8, per=12, classes=3, dims=20):
@@ -158,12 +159,18 @@ def test_trees_take_part_where_classes_are_no_single_clouds():
     assert again.gain == head.gain and torch.equal(again.trees.probability, head.trees.probability)
 
 
-def test_trees_stay_out_of_single_polygons_of_hr_and_of_the_models_features():
+def test_a_picture_has_fewer_trees():
+    x, ids, groups = _samples()
+    head, _ = _fit(x, ids, groups, (Block("hr.bands", 20),))
+    assert len(head.trees.roots) == OF_PICTURES.trees and int(head.trees.depth) <= OF_PICTURES.depth
+
+
+def test_trees_stay_out_of_single_polygons_of_hr_beside_series_and_of_the_models_features():
     x, ids, groups = _samples(polygons=1)
     assert _fit(x, ids, groups, (Block("s2.series", 20),))[0].trees is None
     x, ids, groups = _samples()
     assert _fit(x, ids, groups, (Block("s2.series", 20),))[0].trees is not None
-    assert _fit(x, ids, groups, (Block("hr.bands", 20),))[0].trees is None
+    assert _fit(x, ids, groups, (Block("hr.bands", 10), Block("s2.series", 10)))[0].trees is None
     assert _fit(x, ids, groups, (Block("fused", 20),))[0].trees is None
 
 

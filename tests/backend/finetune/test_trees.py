@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 from sklearn.ensemble import ExtraTreesClassifier
-from skysense.finetune.trees import TREES, Trees, fit_trees
+from skysense.finetune.trees import USUAL, Trees, fit_trees
 
 
 def _samples(pixels=240, dims=6):
@@ -15,7 +15,7 @@ def test_probabilities_are_those_of_the_library():
     x, target = _samples()
     trees = fit_trees(x, target, 3)
     library = ExtraTreesClassifier(
-        TREES, min_samples_leaf=2, max_depth=12, class_weight="balanced", random_state=0
+        USUAL.trees, min_samples_leaf=2, max_depth=12, class_weight="balanced", random_state=0
     ).fit(x, target)
     new = np.random.default_rng(1).normal(size=(500, 6)).astype(np.float32)
     expected = library.predict_proba(new)
