@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import torch
-from bench_quality import forest_rows
+from bench_quality import forest_scores
 from probing import Scores, Table, labelled_scenes, probe_all, probe_each
 from skysense.model.backbone import Backbone, default_backbone, open_backbone
 from skysense.model.device import pick_device
@@ -69,7 +69,7 @@ def main() -> None:
     for item in args.also:
         name, _, path = item.partition("=")
         score(name, open_backbone(Path(path), device))
-    forest = forest_rows(data)
+    forest = {scene.name: forest_scores(data, scene.name)["0"] for scene in scenes}
     print(table.text())
     print(f"{'linear mIoU':<28}" + "".join(f"{row:>28}" for row in rows) + f"{'forest':>28}")
     for scene in scenes:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.series import Anchors, day_number, interpolate, whole_years_between
+from skysense.model.bands import with_all_bands
 from skysense.model.device import lane_threads
 from skysense.model.fuse import usual_locations
 from skysense.model.inputs import Inputs, normalize
@@ -331,9 +332,7 @@ class FeatureExtractor:
         seen: NDArray[np.bool_] = np.asarray(stack.valid.any(axis=(1, 2)))
         bands = len(SENSORS[modality].bands)
         x = normalize(torch.from_numpy(stack.values[seen, :bands]).to(self.device), modality)
-        # A band that a product lacks is at the mean of all imagery: neither dark nor bright.
-        x = x * torch.from_numpy(stack.band_present[seen, :bands, None, None]).to(x)
-        x = x.to(self._dtype)
+        x = with_all_bands(x, stack.band_present[seen, :bands], modality).to(self._dtype)
         valid = torch.from_numpy(stack.valid[seen]).to(self.device)
         dates = [date for date, keep in zip(stack.dates, seen, strict=True) if keep]
         day = torch.tensor(
