@@ -31,6 +31,9 @@ SHRINKAGE = 0.85
 #: Variance of all features of the model together, against that of all spectral values: the variance of a direction is how far
 #: the head trusts it before it has seen a label.
 MODEL_VARIANCE = 0.25
+#: The same where labels are too few to hold some out: what the model knows beforehand then counts for more. On three crop scenes
+#: 1 instead of 0.25 brings 1.0 points of mIoU with a polygon a class and 0.5 with two, and costs 0.4 with all.
+MODEL_VARIANCE_OF_FEW = 1.0
 #: Times the root of F: divides the scores where nothing can be held out to find the divisor. Of that size it is on the labelled
 #: scenes; features repeat each other, so independent ones as the discriminants take them would claim far too much.
 DEFAULT_TEMPERATURE = 3.0
@@ -128,7 +131,7 @@ def fit_head(
     classes = np.unique(ids)
     target = torch.from_numpy(np.searchsorted(classes, ids))
     x = torch.from_numpy(features).double()
-    mean, scale = standardise(x, blocks)
+    mean, scale = standardise(x, blocks, MODEL_VARIANCE if any(repeats) else MODEL_VARIANCE_OF_FEW)
     # Single precision is enough for sums that the identity's share keeps well conditioned, and twice as fast.
     x = ((x - mean) / scale).float()
     weight, bias = (part.double() for part in discriminants(x, target, len(classes)))
@@ -197,13 +200,15 @@ def _growth(blocks: Sequence[Block]) -> Growth:
     return OF_PICTURES if of_picture(blocks) else USUAL
 
 
-def standardise(x: Tensor, blocks: tuple[Block, ...]) -> tuple[Tensor, Tensor]:
-    """Mean and scale per feature: after (x - mean) / scale all features of the model have `MODEL_VARIANCE` together, and all
-    spectral values 1; within either group each feature has the same."""
+def standardise(
+    x: Tensor, blocks: tuple[Block, ...], of_model: float = MODEL_VARIANCE
+) -> tuple[Tensor, Tensor]:
+    """Mean and scale per feature: after (x - mean) / scale all features of the model have the variance `of_model` together, and
+    all spectral values 1; within either group each feature has the same."""
     mean, std = x.mean(0), x.std(0)
     spectral = torch.cat([torch.full((block.dim,), block.spectral) for block in blocks])
     variance = torch.where(
-        spectral, 1 / max(int(spectral.sum()), 1), MODEL_VARIANCE / max(int((~spectral).sum()), 1)
+        spectral, 1 / max(int(spectral.sum()), 1), of_model / max(int((~spectral).sum()), 1)
     )
     # A constant feature says nothing: its deviation from the mean is kept at 0.
     std = torch.where(std > 1e-9 * (1 + mean.abs()), std, torch.inf)

@@ -140,9 +140,21 @@ def test_the_models_features_together_weigh_less_than_the_values_of_the_imagery(
     side = (ids * 2 - 3)[:, None]
     spectral, model = (side + random.normal(size=(60, n)) * 0.1 for n in (32, 32))
     x = np.concatenate([model, spectral], 1).astype(np.float32)
-    head, _ = fit_head(x, ids, [[]], (Block("fused", 32), Block("s2.series", 32)))
+    blocks = (Block("fused", 32), Block("s2.series", 32))
     contradiction = np.concatenate([np.full((1, 32), -1.0), np.full((1, 32), 1.0)], 1).astype(np.float32)
+    head, _ = fit_head(x, ids, [held_out_folds(ids, np.arange(60) // 10)], blocks, trees=False)
     assert MODEL_VARIANCE < 1 and _predict(head, contradiction).tolist() == [2]
+
+
+def test_with_too_few_polygons_to_hold_some_out_the_models_features_weigh_as_much():
+    x = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    blocks, ids = (Block("fused", 5), Block("s2.series", 3)), np.repeat([1, 2], 20)
+    head, _ = fit_head(x, ids, [[]], blocks)
+    scaled = torch.from_numpy((x - x.mean(0)) / x.std(0, ddof=1)).double()
+    shares = torch.tensor([1 / 5] * 5 + [1 / 3] * 3).double().sqrt()
+    weight, _ = discriminants(scaled * shares, torch.from_numpy(ids - 1), 2)
+    expected = weight * shares / torch.from_numpy(x.std(0, ddof=1))
+    np.testing.assert_allclose(head.weight, expected, rtol=1e-3)
 
 
 def test_trees_take_part_where_classes_are_no_single_clouds():
