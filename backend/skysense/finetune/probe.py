@@ -37,8 +37,9 @@ from skysense.scene.acquisition import Labels, Scene
 from skysense.scene.validate import check
 
 #: Inverse strengths of the ridge penalty that are tried, for features scaled to unit variance.
-C_GRID = tuple(10.0**k for k in np.arange(-4, 1.01, 0.5))
+C_GRID = tuple(10.0**k for k in np.arange(-5, 1.01, 0.5))
 _FOLDS, _NEIGHBOURS = 5, 5
+_RISING = 1e-3  # share by which a loss must grow to have passed its minimum
 #: Labelled pixels per class, and pixels on which the neighbours are scored: enough for both, and affordable.
 _PIXELS_PER_CLASS, _SCORED_BY_NEIGHBOURS = 1_000, 20_000
 _ROWS = 100_000  # pixels whose features are in memory at a time
@@ -181,8 +182,8 @@ def _best_strength(x: NDArray[np.float32], ids: NDArray[np.int64], groups: NDArr
                 sample_weight=weight[test],
                 normalize=False,
             )
-    rising = np.flatnonzero(np.diff(losses) >= 0)
-    return float(C_GRID[rising[0] if len(rising) else -1])
+    rising = np.flatnonzero(np.diff(losses) > _RISING * losses[:-1])
+    return float(C_GRID[int(losses[: rising[0] + 1 if len(rising) else None].argmin())])
 
 
 def _held_out(
