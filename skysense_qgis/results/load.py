@@ -51,11 +51,12 @@ def load_maps(
 
     Args:
         result: the worker's answer to a "predict" recipe.
-        dates: ISO dates of the images that it was made from, without empty ones.
+        dates: ISO dates of the scene's images, without empty ones, where the answer does not say which of them were used.
 
     Raises:
         ValueError: one cannot be opened; a sentence.
     """
+    dates = result.get("dates", dates)
     layers: tuple[QgsMapLayer, ...]
     if is_features(result):
         layers = (_features(result),)

@@ -71,6 +71,13 @@ def test_maps_come_in_a_group_with_names_and_colours(result, tmp_path):
     assert classes.temporalProperties().isActive()
 
 
+def test_a_map_of_one_day_of_a_series_is_of_that_day(result):
+    result["dates"] = ["2021-05-02", "2021-05-02"]
+    group = add_group(QgsProject.instance(), "v")
+    classes, _ = load_maps(QgsProject.instance(), group, result, {}, ["2021-06-01", "2021-04-01"])
+    assert layer_date(classes) == "2021-05-02" and "2021-05-02" in classes.metadata().abstract()
+
+
 def test_the_style_is_saved_beside_the_map(result):
     load_maps(QgsProject.instance(), add_group(QgsProject.instance(), "v"), result, {}, [])
     assert Path(result["map"]).with_suffix(".qml").exists()

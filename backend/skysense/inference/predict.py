@@ -12,7 +12,7 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     are asked for (see `recipe.PRODUCTS`), the recipe and the run's log.
 
     Returns:
-        {"map", "confidence", "run", "classes", "seconds"} and each product's file by its name.
+        {"map", "confidence", "run", "classes", "dates" (`Session.dates`), "seconds"} and each product's file by its name.
 
     Raises:
         InputError: the scene does not fit the model, or cannot be used; StorageError: the map cannot be written;
@@ -24,5 +24,6 @@ def predict(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         **{names.get(layer.name, layer.name): str(layer.path) for layer in reversed(made.layers)},
         "run": str(made.log),
         "classes": made.session.model.header["classes"],
+        "dates": made.session.dates,
         "seconds": made.seconds,
     }

@@ -15,7 +15,8 @@ def predict_values(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     `<map>_uncertainty.tif` beside it is the half width of an interval that held the number of 9 in 10 polygons held out.
 
     Returns:
-        {"map", "uncertainty" (or None), "run", "field", "range" (smallest, mean and largest number of the labels), "seconds"}.
+        {"map", "uncertainty" (or None), "run", "field", "range" (smallest, mean and largest number of the labels),
+        "dates" (`Session.dates`), "seconds"}.
 
     Raises:
         InputError: the scene does not fit the model, or cannot be used; StorageError: the map cannot be written;
@@ -30,5 +31,6 @@ def predict_values(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         "run": str(made.log),
         "field": str(header["field"]),
         "range": header["report"]["range"],
+        "dates": made.session.dates,
         "seconds": made.seconds,
     }

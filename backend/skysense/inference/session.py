@@ -110,6 +110,13 @@ class Session:
             return None
         return choose_moment(self.scene, self.modalities, self.recipe.options.at)
 
+    @property
+    def dates(self) -> list[str]:
+        """ISO dates of the images that the map is made from, the first and the last; empty where none has one."""
+        scene = self.moment.scene if self.moment else self.scene
+        found = [item.date for item in scene.acquisitions if item.date and item.modality in self.modalities]
+        return [min(found).isoformat(), max(found).isoformat()] if found else []
+
     def matches(self, extractor: FeatureExtractor, control: JobControl) -> list[RegionMatch]:
         """Which region's prototypes serve each tile; what the user must know of it is told in a note."""
         matches = extractor.geo_matches(self.tiling.over(self.layout.area))

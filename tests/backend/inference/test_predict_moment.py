@@ -188,10 +188,11 @@ def test_sensors_that_pass_on_other_days_make_one_moment_and_the_others_are_left
     inputs = load_model(model).header["inputs"]
     assert inputs["modalities"] == ["s2", "s1"] and inputs["hr_bands"] == []
     assert {modality: item["days"] for modality, item in inputs["series"].items()} == {"s2": [], "s1": []}
-    job("predict", scene, out, model=str(model))
+    made = job("predict", scene, out, model=str(model))
     days = sorted(max(r["date"] for r in data["acquisitions"] if r["modality"] == m) for m in ("s2", "s1"))
     with rasterio.open(out) as source:
         assert source.tags()["SKYSENSE_AT"] == "/".join(days) and source.res == (10, 10)
+        assert made["dates"] == days
         assert (source.read(1) > 0).all()
 
 
