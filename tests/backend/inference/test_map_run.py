@@ -216,6 +216,36 @@ def test_a_cluster_that_is_not_there(scene, model, tmp_path, monkeypatch):
         job("predict", scene, tmp_path / "m.tif", model=model, options={"scheduler": "tcp://127.0.0.1:1"})
 
 
+def test_a_cluster_without_workers_says_so_and_works_when_one_joins(
+    scene, model, map_path, tmp_path, monkeypatch
+):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(crew, "_STAFF_S", 0.2)
+    monkeypatch.setattr(crew, "_VACANT_S", 1.0)
+    with distributed.LocalCluster(
+        n_workers=0, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        address, out = cluster.scheduler_address, tmp_path / "map.tif"
+        told = f"The cluster at {address} has no workers yet: the map is made as soon as one joins."
+        notes = []
+
+        def asked(then):
+            def look(event):
+                if event["event"] == "note" and event["text"] == told:
+                    notes.append(event)
+                    then()
+
+            return JobControl(look)
+
+        with pytest.raises(Cancelled):
+            control = asked(lambda: control.cancel())
+            job("predict", scene, out, control=control, model=model, options={"scheduler": address})
+        assert not chunks(out) and len(notes) == 1
+        control = asked(lambda: cluster.scale(1))
+        job("predict", scene, out, control=control, model=model, options={"scheduler": address})
+    assert len(notes) == 2 and same(out, map_path)
+
+
 def test_a_full_gpu_memory_halves_the_batch_and_goes_on(scene, model, map_path, tmp_path, monkeypatch):
     from skysense.model import skysense
 
