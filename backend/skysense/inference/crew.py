@@ -21,7 +21,7 @@ import torch
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.inference.heap import give_back
 from skysense.inference.journal import digest_of, is_current
-from skysense.inference.lock import RunLock, holds
+from skysense.inference.lock import RunLock, holds, wait_while_paused
 from skysense.inference.making import Making
 from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
@@ -108,7 +108,7 @@ def compute_together(
                     f"a part of {making.session.recipe.output.name}",
                     "Use fewer workers: their memory may not suffice",
                 )
-        with _pool(recipe, control) as (pool, watch):
+        with control.holding(lock.paused), _pool(recipe, control) as (pool, watch):
             running = {pool.submit(compute_share, order, list(share)): share for share in left}
             before = len(waiting)
             left = _outcome(running, look, watch)
@@ -273,6 +273,7 @@ def _compute_share(order: Order, numbers: list[int]) -> None:
     missing = [number for number in numbers if not is_whole(layers, order.folder, chunks[number])]
     making.expect([chunks[number] for number in missing])
     for number in missing:
+        wait_while_paused(order.folder, order.run)
         order.check()
         values = making.compute(chunks[number], control)
         order.check()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -188,6 +189,37 @@ def test_several_processes_give_the_same_bytes_even_if_one_dies(scene, model, ma
 
     job("predict", scene, out, control=JobControl(look), model=model, options={"workers": 2})
     assert killed and same(out, map_path)
+
+
+@pytest.mark.parametrize("end", ["resume", "cancel"])
+def test_paused_no_process_computes_and_the_map_is_the_same(scene, model, map_path, tmp_path, end):
+    out, total, left = tmp_path / "map.tif", [], []
+
+    def look(event):
+        if event["event"] == "chunk" and not total:
+            total.append(event["total"])
+            control.pause()
+        if event["event"] == "paused":
+            threading.Thread(target=rest).start()
+
+    def rest():
+        begun = time.monotonic()
+        while time.monotonic() - begun < 4:  # as long as several chunks take
+            if (now := len(chunks(out))) != (left[-1] if left else 0):
+                left.append(now)
+                begun = time.monotonic()
+        getattr(control, end)()
+
+    control = JobControl(look)
+    if end == "resume":
+        job("predict", scene, out, control=control, model=model, options={"workers": 2})
+        assert same(out, map_path)
+    else:
+        with pytest.raises(Cancelled):
+            job("predict", scene, out, control=control, model=model, options={"workers": 2})
+        assert not list(Path(f"{out}.parts").glob("paused*")) and chunks(out)
+    assert left[-1] < total[0]
+    assert not [p for p in multiprocessing.active_children() if "Spawn" in type(p).__name__]
 
 
 def test_a_dask_cluster_gives_the_same_bytes_even_if_a_worker_dies(scene, model, map_path, tmp_path):
