@@ -39,6 +39,9 @@ class Lanes:
         extractor: makes features.
         threads: T, on which the last bits of features depend; None: see `model.device.lane_threads`.
         share: of the machine, among so many processes.
+
+    Attributes:
+        count: tiles that are computed (on a GPU: read) at a time.
     """
 
     def __init__(self, extractor: FeatureExtractor, threads: int | None = None, share: int = 1) -> None:
@@ -46,16 +49,16 @@ class Lanes:
         device = extractor.device
         self._threads = threads or lane_threads(device)
         if device.type == "cpu":
-            self._count = max(1, cpu_threads() // self._threads // share)
-            self._device = threading.Semaphore(self._count)
+            self.count = max(1, cpu_threads() // self._threads // share)
+            self._device = threading.Semaphore(self.count)
         else:
-            self._count = max(1, min(_MOST_READERS, cpu_threads() // 2))
+            self.count = max(1, min(_MOST_READERS, cpu_threads() // 2))
             self._device = threading.Semaphore(1)
 
     def __enter__(self) -> Self:
         self._usual = torch.get_num_threads()
         torch.set_num_threads(self._threads)  # matrix products have one number for all
-        self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="lane", initializer=self._begin)
+        self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane", initializer=self._begin)
         return self
 
     def _begin(self) -> None:
@@ -73,7 +76,7 @@ class Lanes:
     @property
     def ahead(self) -> int:
         """Tiles that should be under way, so that none of the lanes waits."""
-        return self._count + 1
+        return self.count + 1
 
     def submit(self, tile: Tile, then: Callable[[TileInput, TileFeatures], R]) -> "Future[R]":
         """Compute a tile's features, and from them what is wanted; errors come out of the future."""
@@ -112,10 +115,10 @@ def _first(coming: deque[tuple[Tile, C, "Future[R]"]]) -> tuple[Tile, C, R]:
         del future  # an error leads to this frame, and the future to the error: a circle that would hold all its tensors
 
 
-def features_of(extractor: FeatureExtractor, tile: Tile) -> TileFeatures:
-    """A single tile's features."""
+def features_of(extractor: FeatureExtractor, tiles: Iterable[Tile]) -> list[TileFeatures]:
+    """Features of a few tiles, in their order; torch's threads are as they were when all are there."""
     with Lanes(extractor) as lanes:
-        return lanes.submit(tile, _features).result()
+        return [features for *_, features in lanes.features((tile, None) for tile in tiles)]
 
 
 def _features(data: TileInput, features: TileFeatures) -> TileFeatures:

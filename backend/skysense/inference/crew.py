@@ -21,7 +21,7 @@ import torch
 from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.inference.heap import give_back
 from skysense.inference.journal import digest_of, is_current
-from skysense.inference.lock import RunLock, holds
+from skysense.inference.lock import RunLock, holds, wait_while_paused
 from skysense.inference.making import Making
 from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
@@ -30,6 +30,8 @@ from skysense.jobs.recipe import Recipe
 #: Times that a share is tried: a share that kills three workers would kill the next as well.
 _TRIES = 3
 _LOOK_S = 0.2
+#: Seconds between two looks at a cluster's workers, and without any after which the user is told.
+_STAFF_S, _VACANT_S = 1.0, 5.0
 _PATIENCE = "10s"  # for a scheduler that does not answer
 _CLUSTER = 4  # workers that a cluster is taken to have when shares are cut
 _SHARE = 0.97  # of the progress bar, as in `run`
@@ -106,22 +108,23 @@ def compute_together(
                     f"a part of {making.session.recipe.output.name}",
                     "Use fewer workers: their memory may not suffice",
                 )
-        with _pool(recipe) as pool:
+        with control.holding(lock.paused), _pool(recipe, control) as (pool, watch):
             running = {pool.submit(compute_share, order, list(share)): share for share in left}
             before = len(waiting)
-            left = _outcome(running, look)
+            left = _outcome(running, look, watch)
         if len(waiting) < before:  # the workers that died were not stopped by one and the same share
             tries = dict.fromkeys(tries, 0)
     look()
 
 
 def _outcome(
-    running: dict["Future[None]", tuple[int, ...]], look: Callable[[], None]
+    running: dict["Future[None]", tuple[int, ...]], *looks: Callable[[], None]
 ) -> list[tuple[int, ...]]:
     """Wait for all shares; returns those whose worker died."""
     lost = []
     while running:
-        look()
+        for look in looks:
+            look()
         for future in [future for future in running if future.done()]:
             share = running.pop(future)
             try:
@@ -143,18 +146,21 @@ def _outcome(
 
 
 @contextmanager
-def _pool(recipe: Recipe) -> Iterator[Executor]:
-    """Processes of this machine, or a Dask cluster's workers; whatever still runs at the end is stopped."""
+def _pool(recipe: Recipe, control: JobControl) -> Iterator[tuple[Executor, Callable[[], None]]]:
+    """Processes of this machine, or a Dask cluster's workers; whatever still runs at the end is stopped.
+
+    Beside them what is to be called now and then: it tells where nobody works.
+    """
     if recipe.options.scheduler is not None:
-        with _cluster(recipe.options.scheduler) as executor:
-            yield executor
+        with _cluster(recipe.options.scheduler, control) as found:
+            yield found
         return
     # Not forked: threads and a GPU's context do not survive that.
     pool = ProcessPoolExecutor(
         recipe.options.workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent
     )
     try:
-        yield pool
+        yield pool, lambda: None
     finally:
         processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
@@ -193,7 +199,7 @@ def _everywhere(recipe: Recipe) -> Recipe:
 
 
 @contextmanager
-def _cluster(address: str) -> Iterator[Executor]:
+def _cluster(address: str, control: JobControl) -> Iterator[tuple[Executor, Callable[[], None]]]:
     try:
         from distributed import Client
     except ImportError:
@@ -207,9 +213,35 @@ def _cluster(address: str) -> Iterator[Executor]:
             f"cannot be reached ({error})", address, "Start it (dask scheduler), or correct the address"
         ) from None
     try:
-        yield client.get_executor(retries=_TRIES, pure=False)
+        workers = _Staff(lambda: len(client.scheduler_info()["workers"]), address, control)
+        yield client.get_executor(retries=_TRIES, pure=False), workers.look
     finally:
         client.close()  # what runs for it ends at its next chunk: the run no longer owns them
+
+
+class _Staff:
+    """Tells when a cluster has had no workers for some seconds, once for each time: it takes the work and waits for them.
+
+    Args:
+        count: of its workers.
+    """
+
+    def __init__(self, count: Callable[[], int], address: str, control: JobControl) -> None:
+        self._count, self._address, self._control = count, address, control
+        self._worked, self._asked, self._told = time.monotonic(), float("-inf"), False
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now - self._asked < _STAFF_S:
+            return
+        self._asked = now
+        if self._count():
+            self._worked, self._told = now, False
+        elif not self._told and now - self._worked >= _VACANT_S:
+            self._told = True
+            self._control.note(
+                f"The cluster at {self._address} has no workers yet: the map is made as soon as one joins."
+            )
 
 
 _opened: tuple[Order, Making] | None = None  # of this process: opening takes longer than a small share
@@ -241,6 +273,7 @@ def _compute_share(order: Order, numbers: list[int]) -> None:
     missing = [number for number in numbers if not is_whole(layers, order.folder, chunks[number])]
     making.expect([chunks[number] for number in missing])
     for number in missing:
+        wait_while_paused(order.folder, order.run)
         order.check()
         values = making.compute(chunks[number], control)
         order.check()

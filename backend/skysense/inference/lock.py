@@ -7,13 +7,16 @@ import platform
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from skysense.errors import InputError, StorageError
+from skysense.errors import Cancelled, InputError, StorageError
 
 NAME = "lock.json"
+_LOOK_S = 0.2
+_PAUSED = "paused."  # and the run's name: what a killed run has left means nothing to the next
 #: Seconds between two signs of life, and after which a run without one counts as dead.
 _BEAT_S, _DEAD_S = 5.0, 30.0
 
@@ -75,6 +78,18 @@ class RunLock:
                 self._path.unlink()
                 self._path.parent.rmdir()  # unless chunks are left
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Lets the run's workers wait, wherever they are, see `wait_while_paused`."""
+        sign = self._path.with_name(_PAUSED + self.run)
+        with contextlib.suppress(OSError):  # a full disk: then only this process waits
+            sign.touch()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                sign.unlink()
+
     def check(self) -> None:
         """Raises InputError where another run has taken over, as after a long sleep of the machine."""
         if not self.mine:
@@ -122,6 +137,24 @@ class RunLock:
 def holds(folder: Path, run: str) -> bool:
     """Whether a run still owns the chunks in a folder."""
     return bool(_owner(folder / NAME).get("run") == run)
+
+
+def wait_while_paused(folder: Path, run: str) -> None:
+    """Wait, in a worker, until a run goes on.
+
+    Raises:
+        Cancelled: it no longer owns the folder, or gives no sign of life: nobody will let it go on.
+    """
+    beat, since = 0.0, time.monotonic()  # our own clock: that of another machine may differ
+    while (folder / (_PAUSED + run)).exists():
+        if not holds(folder, run):
+            raise Cancelled()
+        with contextlib.suppress(OSError):
+            last, beat = beat, (folder / NAME).stat().st_mtime
+            since = since if beat == last else time.monotonic()
+        if time.monotonic() - since > _DEAD_S:
+            raise Cancelled()
+        time.sleep(_LOOK_S)
 
 
 def _owner(path: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from skysense.errors import Cancelled
@@ -30,6 +31,7 @@ class JobControl:
         self._began: tuple[float, float] | None = (
             None  # when the first progress was told, and how far that was
         )
+        self._meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext
         self.paused_s = 0.0  # so far: time paused is not time worked
         self._last = float("-inf")
         self._last_metrics = float("-inf")
@@ -54,14 +56,24 @@ class JobControl:
             return
         self._emit({"event": "paused"})
         paused = time.monotonic()
-        while not self._running.wait(_LOOK_S):
-            if self._cancelled.is_set():
-                raise Cancelled()
+        with self._meanwhile():
+            while not self._running.wait(_LOOK_S):
+                if self._cancelled.is_set():
+                    raise Cancelled()
         waited = time.monotonic() - paused
         self.paused_s += waited
         if self._began is not None:
             self._began = (self._began[0] + waited, self._began[1])
         self._emit({"event": "resumed"})
+
+    @contextmanager
+    def holding(self, meanwhile: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+        """In a `with` block: whenever the job waits, `meanwhile` is entered for as long, so that others wait with it."""
+        self._meanwhile = meanwhile
+        try:
+            yield
+        finally:
+            self._meanwhile = nullcontext
 
     def progress(self, fraction: float, text: str) -> None:
         """Tell how far the whole job is (0..1) and what it is doing; also a point where it can be cancelled."""
@@ -149,6 +161,11 @@ class _Share(JobControl):
     def check(self) -> None:
         self._whole.check()
 
+    @contextmanager
+    def holding(self, meanwhile: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+        with self._whole.holding(meanwhile):
+            yield
+
     def progress(self, fraction: float, text: str) -> None:
         self._whole.progress(self._start + (self._end - self._start) * fraction, text)
 
@@ -160,3 +177,8 @@ class _Quiet(JobControl):
 
     def check(self) -> None:
         self._whole.check()
+
+    @contextmanager
+    def holding(self, meanwhile: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+        with self._whole.holding(meanwhile):
+            yield

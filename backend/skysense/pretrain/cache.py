@@ -29,6 +29,13 @@ class BlockCache(Generic[Value]):
         """Bytes that are kept now."""
         return self._used
 
+    def find(self, key: Hashable) -> Value | None:
+        """The value of a key; None where it is not kept."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
     def get(self, key: Hashable, load: Callable[[], Value]) -> Value:
         """The value of a key, from `load` where it is not kept; other threads that ask for it meanwhile wait."""
         with self._lock:

@@ -46,7 +46,7 @@ def test_results_come_in_the_order_of_the_tiles(four_cores):
     with Lanes(Numbers(slow_first)) as lanes:
         assert list(lanes.features(TILES)) == [(n, own, 10 * n) for n, own in TILES]
         assert list(lanes.over(TILES, lambda data, found: data - found))[8] == (8, "own 8", -72)
-    assert features_of(Numbers(), 7) == 70
+    assert features_of(Numbers(), [7, 2, 5]) == [70, 20, 50]
 
 
 def test_tiles_are_not_begun_long_before_they_are_wanted(four_cores):

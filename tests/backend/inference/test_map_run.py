@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -190,6 +191,37 @@ def test_several_processes_give_the_same_bytes_even_if_one_dies(scene, model, ma
     assert killed and same(out, map_path)
 
 
+@pytest.mark.parametrize("end", ["resume", "cancel"])
+def test_paused_no_process_computes_and_the_map_is_the_same(scene, model, map_path, tmp_path, end):
+    out, total, left = tmp_path / "map.tif", [], []
+
+    def look(event):
+        if event["event"] == "chunk" and not total:
+            total.append(event["total"])
+            control.pause()
+        if event["event"] == "paused":
+            threading.Thread(target=rest).start()
+
+    def rest():
+        begun = time.monotonic()
+        while time.monotonic() - begun < 4:  # as long as several chunks take
+            if (now := len(chunks(out))) != (left[-1] if left else 0):
+                left.append(now)
+                begun = time.monotonic()
+        getattr(control, end)()
+
+    control = JobControl(look)
+    if end == "resume":
+        job("predict", scene, out, control=control, model=model, options={"workers": 2})
+        assert same(out, map_path)
+    else:
+        with pytest.raises(Cancelled):
+            job("predict", scene, out, control=control, model=model, options={"workers": 2})
+        assert not list(Path(f"{out}.parts").glob("paused*")) and chunks(out)
+    assert left[-1] < total[0]
+    assert not [p for p in multiprocessing.active_children() if "Spawn" in type(p).__name__]
+
+
 def test_a_dask_cluster_gives_the_same_bytes_even_if_a_worker_dies(scene, model, map_path, tmp_path):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
@@ -214,6 +246,36 @@ def test_a_cluster_that_is_not_there(scene, model, tmp_path, monkeypatch):
     monkeypatch.setattr(crew, "_PATIENCE", "1s")
     with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:1: cannot be reached"):
         job("predict", scene, tmp_path / "m.tif", model=model, options={"scheduler": "tcp://127.0.0.1:1"})
+
+
+def test_a_cluster_without_workers_says_so_and_works_when_one_joins(
+    scene, model, map_path, tmp_path, monkeypatch
+):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(crew, "_STAFF_S", 0.2)
+    monkeypatch.setattr(crew, "_VACANT_S", 1.0)
+    with distributed.LocalCluster(
+        n_workers=0, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        address, out = cluster.scheduler_address, tmp_path / "map.tif"
+        told = f"The cluster at {address} has no workers yet: the map is made as soon as one joins."
+        notes = []
+
+        def asked(then):
+            def look(event):
+                if event["event"] == "note" and event["text"] == told:
+                    notes.append(event)
+                    then()
+
+            return JobControl(look)
+
+        with pytest.raises(Cancelled):
+            control = asked(lambda: control.cancel())
+            job("predict", scene, out, control=control, model=model, options={"scheduler": address})
+        assert not chunks(out) and len(notes) == 1
+        control = asked(lambda: cluster.scale(1))
+        job("predict", scene, out, control=control, model=model, options={"scheduler": address})
+    assert len(notes) == 2 and same(out, map_path)
 
 
 def test_a_full_gpu_memory_halves_the_batch_and_goes_on(scene, model, map_path, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from skysense.errors import Cancelled
@@ -74,6 +75,32 @@ def test_a_part_of_a_job_is_paused_with_the_whole():
     threading.Timer(0.1, control.cancel).start()
     with pytest.raises(Cancelled):
         control.progress(0.1, "on")
+
+
+@pytest.mark.parametrize("part", [lambda c: c, lambda c: c.share(0, 0.5), lambda c: c.quiet()])
+def test_others_wait_with_it(part):
+    control, seen = JobControl(lambda event: None), []
+
+    @contextmanager
+    def meanwhile():
+        seen.append("begins")
+        try:
+            yield
+        finally:
+            seen.append("ends")
+
+    with part(control).holding(meanwhile):
+        control.check()
+        assert seen == []
+        control.pause()
+        threading.Timer(0.1, control.resume).start()
+        part(control).progress(0.1, "on")
+        assert seen == ["begins", "ends"]
+        control.pause()
+        threading.Timer(0.1, control.cancel).start()
+        with pytest.raises(Cancelled):
+            control.check()
+    assert seen == ["begins", "ends"] * 2
 
 
 def test_a_quiet_part_says_nothing_and_is_paused_and_cancelled_with_the_whole():

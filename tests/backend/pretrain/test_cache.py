@@ -13,6 +13,7 @@ def test_the_least_recently_used_goes_first_and_bytes_are_bounded():
 
     assert get("a", 4) == "aaaa" and get("b", 4) == "bbbb" and cache.used == 8
     get("a", 4)  # used again: b is older
+    assert cache.find("a") == "aaaa" and cache.find("c") is None
     get("c", 6)
     assert cache.used == 10
     get("a", 4)

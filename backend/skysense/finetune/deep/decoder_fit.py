@@ -10,7 +10,7 @@ from torch import Tensor
 from skysense.finetune.deep.adapt import Adapted, Adapting
 from skysense.finetune.deep.decoder import Entry, decoder_of, strides_of
 from skysense.finetune.deep.decoder_steps import DecoderTraining, Material, pixel_losses
-from skysense.finetune.deep.decoder_views import FeatureViewer, feature_reader
+from skysense.finetune.deep.decoder_views import FeatureReader, FeatureViewer
 from skysense.finetune.deep.fit import digest_of
 from skysense.finetune.deep.pixels import find_pixels, folds_of, held_out_polygons
 from skysense.finetune.deep.plan import PLANS
@@ -45,10 +45,16 @@ def fit_decoder(
     # Features that mislead discriminants need not mislead what learns to read them.
     seeing = replace(session, backbone=replace(session.backbone, weak=()))
     extractor = seeing.extractor(reader, control.quiet())
-    features = feature_reader(extractor)
+    features = FeatureReader(extractor)
     part = control.share(_HEAD, _FOUND)
     part.progress(0.0, "Finding the labelled pixels")
-    pixels = find_pixels(lambda tile: features(tile).valid, tiling, PixelLabels(labels), options.seed, part)
+    pixels = find_pixels(
+        lambda tiles: (found.valid for found in features(tiles)),
+        tiling,
+        PixelLabels(labels),
+        options.seed,
+        part,
+    )
     assert alone.head.ids == tuple(pixels.classes.tolist())
     held_out = held_out_polygons(pixels, labels.polygons, layout.compute.gsd)
     if not held_out:

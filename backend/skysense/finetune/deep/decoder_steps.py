@@ -166,8 +166,8 @@ class DecoderTraining:
     def _losses(self, seed: tuple[int, ...]) -> Iterator[Tensor]:
         """The loss of each view of a step: cross-entropy at its labelled pixels, classes and polygons with equal weight."""
         device, pixels = self._material.device, self._material.pixels
-        for number in range(VIEWS):
-            view = self._material.viewer.augmented(self._weight, (*seed, number))
+        seeds = [(*seed, number) for number in range(VIEWS)]
+        for view in self._material.viewer.augmented(self._weight, seeds):
             scores = at_places(self.decoder, view, device) + self._offset[view.places].to(device)
             target = torch.from_numpy(pixels.target[view.places]).to(device)
             weight = torch.from_numpy(self._weight[view.places]).to(scores)

@@ -6,8 +6,9 @@ imagery, but what a decoder should learn of them, which lies beside what, has no
 Shape legend: C features of a block, n cells along a side.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from skysense.finetune.deep.decoder import spread
 from skysense.finetune.deep.pixels import Pixels
 from skysense.finetune.deep.views import turned
 from skysense.finetune.features import Block, FeatureExtractor, TileFeatures
-from skysense.finetune.lanes import features_of
+from skysense.finetune.lanes import Lanes, features_of
 from skysense.pretrain.cache import BlockCache
 from skysense.pretrain.crops import Crop
 from skysense.raster.tiles import Tile, Tiling
@@ -32,6 +33,9 @@ _DRAW = 7
 _LEFT_OUT = 0.1
 #: Bytes of features that stay in memory: the tiles with labels of a usual scene.
 _KEPT_BYTES = 1 << 30
+
+#: Gives the features of tiles, in their order.
+Features = Callable[[Iterable[Tile]], Iterator[TileFeatures]]
 
 
 @dataclass(frozen=True)
@@ -50,27 +54,50 @@ class FeatureView:
     cols: NDArray[np.int64]
 
 
-def feature_reader(extractor: FeatureExtractor) -> Callable[[Tile], TileFeatures]:
-    """Makes tiles' features, and keeps those that were made last."""
-    kept: BlockCache[TileFeatures] = BlockCache(
-        _KEPT_BYTES,
-        lambda features: sum(m.stored.numel() * m.stored.element_size() for m in features.maps.values()),
-    )
-    return lambda tile: kept.get((tile.row, tile.col), lambda: features_of(extractor, tile))
+class FeatureReader:
+    """Makes tiles' features, as many tiles side by side as there are lanes, and keeps those that were made last.
+
+    While it gives them, torch has its usual threads: what a decoder computes with them depends on that to the last bit.
+    """
+
+    def __init__(self, extractor: FeatureExtractor) -> None:
+        self._extractor, self._together = extractor, Lanes(extractor).count
+        self._kept: BlockCache[TileFeatures] = BlockCache(
+            _KEPT_BYTES,
+            lambda features: sum(m.stored.numel() * m.stored.element_size() for m in features.maps.values()),
+        )
+
+    def __call__(self, tiles: Iterable[Tile]) -> Iterator[TileFeatures]:
+        """The tiles' features, in order."""
+        coming = iter(tiles)
+        while group := list(islice(coming, self._together)):
+            yield from self._group(group)
+
+    def _group(self, tiles: Sequence[Tile]) -> list[TileFeatures]:
+        places = [(tile.row, tile.col) for tile in tiles]
+        found = {place: features for place in places if (features := self._kept.find(place)) is not None}
+        missing = {place: tile for place, tile in zip(places, tiles, strict=True) if place not in found}
+        if missing:
+            made = zip(missing, features_of(self._extractor, missing.values()), strict=True)
+            found |= {place: self._keep(place, features) for place, features in made}
+        return [found[place] for place in places]
+
+    def _keep(self, place: tuple[int, int], features: TileFeatures) -> TileFeatures:
+        return self._kept.get(place, lambda: features)
 
 
 class FeatureViewer:
     """Makes views of a scene's tiles.
 
     Args:
-        features: gives a tile's features; tiling: the scene's.
+        features: gives tiles' features; tiling: the scene's.
         pixels: what is learned from.
         strides: of the decoder's levels.
     """
 
     def __init__(
         self,
-        features: Callable[[Tile], TileFeatures],
+        features: Features,
         tiling: Tiling,
         pixels: Pixels,
         strides: Sequence[int],
@@ -83,22 +110,29 @@ class FeatureViewer:
     def table(self, blocks: tuple[Block, ...]) -> NDArray[np.float32]:
         """(N, F) features of some blocks at all labelled pixels."""
         out = np.zeros((len(self._rows), sum(block.dim for block in blocks)), np.float32)
-        for number in range(len(self._pixels.tiles)):
+        for number, features in enumerate(self._of(self._pixels.tiles)):
             own = np.flatnonzero(self._pixels.tile == number)
-            features = self._of(self._pixels.tiles[number])
             out[own] = gather(features, blocks, self._rows[own], self._cols[own])
         return out
 
-    def augmented(self, weight: NDArray[np.float64], seed: tuple[int, ...]) -> FeatureView:
-        """A turned crop around a pixel.
+    def augmented(
+        self, weight: NDArray[np.float64], seeds: Sequence[tuple[int, ...]]
+    ) -> Iterator[FeatureView]:
+        """Turned crops around pixels.
 
         Args:
             weight: (N,) how often each pixel is drawn, from `pixels.weights`; those of none are not seen.
-            seed: the same one gives the same bits.
+            seeds: of each view; the same one gives the same bits.
         """
-        rng = np.random.default_rng((_DRAW, *seed))
-        pick = int(rng.choice(len(weight), p=weight))
-        maps, margin = self._spread(int(self._pixels.tile[pick]))
+        draws = [np.random.default_rng((_DRAW, *seed)) for seed in seeds]
+        picks = [int(rng.choice(len(weight), p=weight)) for rng in draws]
+        for rng, pick, features in zip(draws, picks, self._at(self._pixels.tile[picks]), strict=True):
+            yield self._crop(features, weight, pick, rng)
+
+    def _crop(
+        self, features: TileFeatures, weight: NDArray[np.float64], pick: int, rng: np.random.Generator
+    ) -> FeatureView:
+        maps, margin = self._spread(features)
         whole = self._tiling.core + 2 * margin
         unit = max(*self._strides, *(whole // x.shape[-1] for x in maps.values()))
         side, context = (whole, 0) if whole <= _SIDE else (max(_SIDE, 4 * unit), _CONTEXT)
@@ -123,9 +157,10 @@ class FeatureViewer:
 
     def still(self, places: NDArray[np.int64]) -> Iterator[FeatureView]:
         """Every tile with some of the pixels, whole, as a map is made from it."""
-        for number in np.unique(self._pixels.tile[places]).tolist():
+        numbers = np.unique(self._pixels.tile[places])
+        for number, features in zip(numbers, self._at(numbers), strict=True):
             own = places[self._pixels.tile[places] == number]
-            maps, margin = self._spread(number)
+            maps, margin = self._spread(features)
             yield FeatureView(
                 {name: x[None] for name, x in maps.items()},
                 self._tiling.core + 2 * margin,
@@ -134,8 +169,11 @@ class FeatureViewer:
                 self._cols[own] + margin,
             )
 
-    def _spread(self, number: int) -> tuple[dict[str, Tensor], int]:
-        return spread(self._of(self._pixels.tiles[number]), self._tiling.core, self._strides)
+    def _at(self, numbers: NDArray[np.int64]) -> Iterator[TileFeatures]:
+        return self._of(self._pixels.tiles[number] for number in numbers)
+
+    def _spread(self, features: TileFeatures) -> tuple[dict[str, Tensor], int]:
+        return spread(features, self._tiling.core, self._strides)
 
 
 def _start(at: int, side: int, context: int, whole: int, unit: int, rng: np.random.Generator) -> int:

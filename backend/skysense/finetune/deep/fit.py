@@ -45,7 +45,11 @@ def fit_adapted(
     read = tile_reader(reader, tiling, modalities)
     control.progress(0.01, "Finding the labelled pixels")
     pixels = find_pixels(
-        lambda tile: seen_ground(read(tile), tiling, modalities), tiling, polygons, options.seed, control
+        lambda tiles: (seen_ground(read(tile), tiling, modalities) for tile in tiles),
+        tiling,
+        polygons,
+        options.seed,
+        control,
     )
     held_out = held_out_polygons(pixels, labels.polygons, layout.compute.gsd)
     material = Material(

@@ -3,8 +3,9 @@
 Shape legend: N labelled pixels, P polygons.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from skysense.errors import InputError
 from skysense.finetune.collect import balanced
 from skysense.finetune.judging import Fold, repeated_folds
-from skysense.finetune.labels import PixelLabels
+from skysense.finetune.labels import LabelledPixels, PixelLabels
 from skysense.jobs.control import JobControl
 from skysense.pretrain.cache import BlockCache
 from skysense.raster.reader import SceneReader, Stack
@@ -78,7 +79,7 @@ class Pixels:
 
 
 def find_pixels(
-    seen: Callable[[Tile], NDArray[np.bool_]],
+    seen: Callable[[Iterable[Tile]], Iterable[NDArray[np.bool_]]],
     tiling: Tiling,
     labels: PixelLabels,
     seed: int,
@@ -87,23 +88,30 @@ def find_pixels(
     """Draw the labelled pixels that are seen, as many as `collect` draws for a head.
 
     Args:
-        seen: tells (H, W) of a tile's core where the ground was seen.
+        seen: tells (H, W) of each tile's core where the ground was seen; it may ask for tiles before it tells of them.
 
     Raises:
         InputError: fewer than two classes have such a pixel.
     """
     layout, margin = tiling.layout, tiling.margin * tiling.scale
+
+    def labelled() -> Iterator[tuple[Tile, LabelledPixels]]:
+        for tile in tiling.over(layout.area):
+            window = tile.core.intersect(layout.area)
+            if window is None or not len(labels.meeting(layout.compute.grid(window))):
+                continue
+            control.check()
+            found, _ = labels.within(layout.compute.grid(window))
+            if len(found.rows):
+                yield tile, found.moved(window.row - tile.core.row, window.col - tile.core.col)
+
     tiles: list[Tile] = []
     parts: list[tuple[NDArray[np.int64], ...]] = []
     orders: list[NDArray[np.float64]] = []
-    for tile in tiling.over(layout.area):
-        window = tile.core.intersect(layout.area)
-        if window is None or not len(labels.meeting(layout.compute.grid(window))):
-            continue
-        control.check()
-        found, _ = labels.within(layout.compute.grid(window))
-        rows, cols = found.rows + window.row - tile.core.row, found.cols + window.col - tile.core.col
-        valid = np.flatnonzero(seen(tile)[rows, cols]) if len(rows) else rows
+    drawn, asked = tee(labelled())
+    for (tile, found), ground in zip(drawn, seen(tile for tile, _ in asked), strict=True):
+        rows, cols = found.rows, found.cols
+        valid = np.flatnonzero(ground[rows, cols])
         if not len(valid):
             continue
         random = np.random.default_rng((seed, tile.row & 0xFFFFFFFF, tile.col & 0xFFFFFFFF))

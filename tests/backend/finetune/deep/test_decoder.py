@@ -1,12 +1,15 @@
 """The decoder: nothing at first, a reach that ends, the same on crops and maps, and labels that stay on their pixels."""
 
+import threading
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from skysense.errors import InputError
 from skysense.finetune.deep.decoder import PREFIX, Decoder, Entry, decoder_of, spread, strides_of
 from skysense.finetune.deep.decoder_steps import at_places
-from skysense.finetune.deep.decoder_views import FeatureViewer
+from skysense.finetune.deep.decoder_views import FeatureReader, FeatureViewer
 from skysense.finetune.deep.pixels import Pixels, weights
 from skysense.finetune.features import FeatureMap, TileFeatures
 from skysense.finetune.head import Head
@@ -153,7 +156,7 @@ def test_training_sees_at_a_pixel_what_a_map_shows_there(kind):
     tiling, blocks = tiling_of(kind), KINDS[kind][2]
     entries, pixels = entries_of(blocks), pixels_of(tiling)
     tiles = {0: random_tile(tiling, blocks, seed=1), 1: random_tile(tiling, blocks, seed=2)}
-    viewer = FeatureViewer(lambda tile: tiles[tile.col], tiling, pixels, strides_of(entries))
+    viewer = FeatureViewer(partial(map, lambda tile: tiles[tile.col]), tiling, pixels, strides_of(entries))
     decoder, head = stirred(entries), head_of(entries)
     scorer, alone = open_scorer(*file_of(decoder, head), CPU), TileScorer(head, CPU)
     margin = tiling.margin * tiling.scale
@@ -183,12 +186,13 @@ def test_a_pixel_stays_under_its_label_however_the_crop_is_turned(kind):
             maps[name] = FeatureMap(torch.stack(torch.meshgrid(along, along, indexing="ij")), stride, origin)
         return TileFeatures(tile, maps, np.ones((tiling.core,) * 2, bool))
 
-    viewer = FeatureViewer(features, tiling, pixels, strides_of(entries))
+    viewer = FeatureViewer(partial(map, features), tiling, pixels, strides_of(entries))
     weight = weights(pixels, np.arange(len(pixels.target)))
     turned, names = set(), set()
     for step in range(16):
-        view = viewer.augmented(weight, (0, step))
-        again = viewer.augmented(weight, (0, step))
+        view, other = viewer.augmented(weight, [(0, step), (1, step)])
+        (again,) = viewer.augmented(weight, [(0, step)])
+        assert len(other.places)
         assert np.array_equal(view.rows, again.rows) and all(
             torch.equal(x, again.maps[name]) for name, x in view.maps.items()
         )
@@ -204,3 +208,33 @@ def test_a_pixel_stays_under_its_label_however_the_crop_is_turned(kind):
                 cells = (true[view.places] - margin + origin) // stride * stride + margin - origin
                 assert np.array_equal(found, cells.clip(low, high))
     assert len(turned) >= 5 and len(names) >= 2
+
+
+def test_tiles_are_made_side_by_side_in_order_and_kept(monkeypatch):
+    """Two lanes that both have to be in a tile at once."""
+    monkeypatch.setattr("skysense.finetune.lanes.cpu_threads", lambda: 2)
+    tiling, made, together = tiling_of("series"), [], threading.Barrier(2)
+
+    class Extractor:
+        device = CPU
+
+        def read(self, tile):
+            return tile
+
+        def features(self, tile):
+            together.wait(10)
+            made.append(tile.col)
+            return TileFeatures(
+                tile, {"fused": FeatureMap(torch.full((1, 2, 2), tile.col), 1, 0)}, np.ones(1, bool)
+            )
+
+    read, usual = FeatureReader(Extractor()), torch.get_num_threads()
+    order = [3, 1, 1, 1, 2, 0, 4, 4, 3, 5]
+    found = []
+    for features in read(tiling.tile(0, col) for col in order[:6]):
+        assert torch.get_num_threads() == usual
+        found.append(features.tile.col)
+    assert found == order[:6] and sorted(made) == [0, 1, 2, 3]
+    together = threading.Barrier(1)
+    assert [features.tile.col for features in read(tiling.tile(0, col) for col in order)] == order
+    assert sorted(made) == [0, 1, 2, 3, 4, 5]
