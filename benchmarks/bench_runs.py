@@ -2,10 +2,12 @@
 
 Resume: the command is killed (SIGKILL) at five random moments, each run going on where the last one ended. Shares: one process,
 two, and a Dask cluster of two workers of which one is killed. First pixels: from the click in a worker that has mapped before
-to the first chunk of a visible canvas. Run: .venv/bin/python benchmarks/bench_runs.py (QUICK=1: small).
+to the first chunk of a visible canvas; and in a process that has done nothing else, from the end of the model's loading to the first
+whole chunk on disk, which is to be there in twice the time of a chunk. Run: .venv/bin/python benchmarks/bench_runs.py (QUICK=1: small).
 """
 
 import hashlib
+import multiprocessing
 import os
 import random
 import signal
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,10 @@ import rasterio
 from bench_mapping import QUIET, recipe
 from hardware import write_result
 from mapping_scenes import NORTH, WEST, make_labels, make_series
+from skysense.inference.journal import journal_folder
+from skysense.inference.lock import RunLock
+from skysense.inference.run import _compute
+from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.runner import run
 
@@ -41,18 +48,35 @@ def mapped(
     return sha256(out), time.monotonic() - started
 
 
-def chunk_times(scene: Path, model: Path, out: Path, **options: Any) -> list[float]:
-    """Seconds from the start to each chunk on disk."""
-    started, seen = time.monotonic(), []
+class Clock(JobControl):
+    """Notes when each chunk can be read, in seconds from now on."""
 
-    def look(event: dict[str, Any]) -> None:
+    def __init__(self) -> None:
+        super().__init__(self._look)
+        self._started = time.monotonic()
+        self.times: list[float] = []
+
+    def _look(self, event: dict[str, Any]) -> None:
         if event["event"] == "chunk":
             with rasterio.open(event["class"]) as chunk:
                 chunk.read(1)
-            seen.append(time.monotonic() - started)
+            self.times.append(time.monotonic() - self._started)
 
-    mapped(scene, model, out, JobControl(look), **options)
-    return seen
+    def figures(self) -> dict[str, Any]:
+        """When the first chunk was there, and how long a chunk takes: tiles side by side end side by side, so the mean is told too."""
+        first, between = self.times[0], np.diff(self.times)
+        median = float(np.median(between))
+        return {"first_chunk_s": round(first, 2), "chunk_s": round(median, 2), "mean_chunk_s": round(float(between.mean()), 2),
+                "ratio": round(first / median, 2), "chunks": len(self.times)}  # fmt: skip
+
+
+def after_loading(scene: Path, model: Path, out: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Figures of a map's computing, from when the model is in memory."""
+    session = open_session(recipe("predict", scene, out, model=str(model), options=options), QUIET)
+    clock, folder = Clock(), journal_folder(out)
+    with RunLock(folder, out, model.name) as lock:
+        _compute(session, folder, lock, clock)
+    return clock.figures()
 
 
 def killed(scene: Path, model: Path, out: Path, undisturbed: float) -> dict[str, Any]:
@@ -115,10 +139,14 @@ def main() -> None:
         print("one process", round(seconds, 1), flush=True)
         # The visible canvas: all of the scene, from its middle on, in this process, which has mapped before.
         middle = [WEST + 5 * SIDE, NORTH - 5 * SIDE]
-        times = chunk_times(scene, model, work / "view.tif", start=middle, area_crs="EPSG:32631")
-        between = np.diff(times)
-        first = {"first_chunk_s": round(times[0], 2), "chunk_s": round(float(np.median(between)), 2), "chunks": len(times)}  # fmt: skip
-        print(first, flush=True)
+        view = {"start": middle, "area_crs": "EPSG:32631"}
+        clock = Clock()
+        mapped(scene, model, work / "view.tif", clock, **view)
+        first = clock.figures()
+        print("visible canvas", first, flush=True)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            loaded = fresh.submit(after_loading, scene, model, work / "loaded.tif", view).result()
+        print("after loading", loaded, flush=True)
         resumed = killed(scene, model, work / "killed.tif", seconds)
         print(resumed, flush=True)
         two, two_s = mapped(scene, model, work / "two.tif", workers=2)
@@ -135,7 +163,7 @@ def main() -> None:
             window = rasterio.windows.from_bounds(*small.bounds, big.transform)
             cut = bool((big.read(1, window=window) == small.read(1)).all())
     result = {
-        "side": SIDE, "undisturbed_s": round(seconds, 1), "first_pixels": first, "resume": resumed,
+        "side": SIDE, "undisturbed_s": round(seconds, 1), "first_pixels": first, "after_loading": loaded, "resume": resumed,
         "same_bytes": {"killed": resumed["sha256"] == whole, "two_processes": two == whole, "dask": cluster == whole},
         "seconds": {"two_processes": round(two_s, 1), "dask_one_killed": round(cluster_s, 1)}, "part_equals_cut_out": cut,
     }  # fmt: skip
