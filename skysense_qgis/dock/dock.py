@@ -177,6 +177,8 @@ class SkySenseDock(QgsDockWidget):
         self.run.follow.connect(self.following.switch)
         self.run.base.changed.connect(self.following.touch)
         self.run.dates.changed.connect(self.following.touch)
+        self.run.day.currentIndexChanged.connect(self.following.repaint)
+        self.run.follow.connect(lambda _: self._update_buttons())
         self.labels.changed.connect(self.following.touch)
         self.imagery.model.scene_changed.connect(self.following.touch)
         self.following.started.connect(lambda: self.run.set_busy("Learning from what is drawn…"))
@@ -258,6 +260,7 @@ class SkySenseDock(QgsDockWidget):
     def _update_buttons(self) -> None:
         self.run.show_target()
         self.run.show_dates(self._scene.longest_series)
+        self.run.show_day(self._scene.days, bool(self.labels.date_field))
         train, map_, adapt = self._missing()
         self.run.set_missing(train, map_, self.jobs.busy)
         self.run.set_map(self.runs.has_map, self.jobs.busy)
@@ -286,9 +289,10 @@ class SkySenseDock(QgsDockWidget):
             folder = make_run_folder(Path(self._output_folder()), scene, self._scene.folder)
             if task == TRAIN:
                 options = {"report": str(folder / "report"), **self.run.dates.options}
-                recipe = training(folder, self.labels.layer, self.labels.field, self.run.base.path, options)
+                recipe = training(folder, self.labels.layer, self.labels.fields, self.run.base.path, options)
             else:
-                options = self.run.extent.options(self._iface.mapCanvas(), folder) | self.run.dates.options
+                options = self.run.extent.options(self._iface.mapCanvas(), folder)
+                options |= self.run.dates.options | self.run.day_options
                 model = self.run.model.filePath().strip()
                 recipe = mapping(folder, model, options, self.run.target.output)
         except RowError as error:
@@ -319,9 +323,10 @@ class SkySenseDock(QgsDockWidget):
             scene.folder,
             scene.title,
             layer,
-            self.labels.field,
+            self.labels.fields,
             self.run.base.path,
             self.run.dates.options,
+            self.run.day.options if self.labels.date_field else {},
         )
 
     def _looked(self, said: str) -> None:
@@ -345,6 +350,7 @@ class SkySenseDock(QgsDockWidget):
                 "extra": self._scene.extra,
                 "labels": layer.id() if layer is not None else "",
                 "field": self.labels.field,
+                "date_field": self.labels.date_field,
                 "model": self.run.model.filePath(),
                 "base": self.run.base.path,
                 "dates": self.run.dates.rule,
@@ -364,7 +370,8 @@ class SkySenseDock(QgsDockWidget):
         self.run.base.set_path(state["base"])
         self.run.dates.choose(state["dates"])
         self.run.folder.setFilePath(state["folder"])
-        self.labels.choose(QgsProject.instance().mapLayer(state["labels"]), state["field"])
+        layer = QgsProject.instance().mapLayer(state["labels"])
+        self.labels.choose(layer, state["field"], state["date_field"])
         self.imagery.model.add(state["rows"])
         self._loading = False
 

@@ -35,18 +35,19 @@ class Task:
     Attributes:
         scene: with absolute paths; root: the folder that its scene file came from.
         title: its name for the user.
-        labels, field: the layer and its class field.
+        labels, fields: the layer, and its fields as `recipes.training` takes them.
         base: path of the base model; "" = the built-in one.
-        dates: the recipe's option of the dates that are used.
+        dates: the recipe's option of the dates that are used; day: of the day that is mapped.
     """
 
     scene: dict[str, Any]
     root: Path | None
     title: str
     labels: QgsVectorLayer
-    field: str
+    fields: dict[str, str]
     base: str
     dates: dict[str, Any]
+    day: dict[str, Any]
 
 
 class Following(QObject):
@@ -118,6 +119,10 @@ class Following(QObject):
         self._edit += 1
         self._later()
 
+    def repaint(self, *_: object) -> None:
+        """What was learned holds, but another map of it is wanted."""
+        self._later()
+
     def poke(self) -> None:
         """What was missing may be there now: the images are checked, or a run has ended."""
         if self._learned != self._edit and not self._job:
@@ -179,7 +184,7 @@ class Following(QObject):
             self._folder = Path(tempfile.mkdtemp(prefix="look-", dir=str(cache_folder())))
         edit = self._edit
         folder = make_run_folder(self._folder, task.scene, task.root)
-        recipe = training(folder, task.labels, task.field, task.base, {"judged": False, **task.dates})
+        recipe = training(folder, task.labels, task.fields, task.base, {"judged": False, **task.dates})
 
         def learned(model: dict[str, Any]) -> None:
             self._job = 0
@@ -202,6 +207,7 @@ class Following(QObject):
             "area": [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()],
             "area_crs": crs_text(crs),
             **task.dates,
+            **task.day,
         }
         folder = Path(model["model"]).parent
         recipe = mapping(folder, model["model"], options, f"look{self._number}.tif")

@@ -1,4 +1,4 @@
-"""Section "2 Labels": which layer of polygons or points, and which of its fields holds the class."""
+"""Section "2 Labels": which layer of polygons or points, and which of its fields hold the class and the day."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 from qgis.core import QgsFieldProxyModel, QgsMapLayer, QgsProject, QgsProviderRegistry, QgsVectorLayer
 from qgis.gui import QgsFieldComboBox, QgsMapLayerComboBox
-from qgis.PyQt.QtCore import pyqtSignal
+from qgis.PyQt.QtCore import QTimer, pyqtSignal
 from qgis.PyQt.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ..compat import LABEL_LAYERS
 from ..forms import elastic
+from .date_field import DateFieldChoice
 
 _LIKELY_FIELDS = ("class", "label", "landcover", "land_cover", "category", "type", "name", "class_id")
 
@@ -43,6 +44,8 @@ class LabelsSection(QWidget):
         self.field_combo.setToolTip("The field that holds the class: its name, or a number from 1 to 255")
         for combo in (self.layer_combo, self.field_combo):
             elastic(combo)
+        self.date_combo = DateFieldChoice(self)
+        self.date_title = QLabel("True on", self)
         self.new_button = QPushButton("New…", self)
         self.new_button.setObjectName("newLabelLayerButton")
         self.new_button.setToolTip("Make an empty polygon layer with the field “class” and start drawing")
@@ -58,14 +61,20 @@ class LabelsSection(QWidget):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Layer", line)
         form.addRow("Class field", self.field_combo)
+        form.addRow(self.date_title, self.date_combo)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addWidget(self.hint)
         self._watched: QgsVectorLayer | None = None
+        # Of edits that come all at once, such as pasted polygons, the last one counts.
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._look_for_dates)
         self.layer_combo.setLayer(None)
         self.layer_combo.layerChanged.connect(self._layer_changed)
         self.field_combo.fieldChanged.connect(self._update)
+        self.date_combo.currentIndexChanged.connect(self._update)
         self._layer_changed(self.layer_combo.currentLayer())
 
     @property
@@ -76,6 +85,16 @@ class LabelsSection(QWidget):
     @property
     def field(self) -> str:
         return self.field_combo.currentField()
+
+    @property
+    def date_field(self) -> str:
+        """The field that holds the day on which a label is true; "" = they are true on all dates."""
+        return self.date_combo.field
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The chosen fields as the recipe's labels have them."""
+        return {"field": self.field, **({"date_field": self.date_field} if self.date_field else {})}
 
     @property
     def missing(self) -> str:
@@ -101,11 +120,13 @@ class LabelsSection(QWidget):
             labels["layer"] = str(parts["layerName"])
         return labels
 
-    def choose(self, layer: QgsVectorLayer | None, field: str) -> None:
-        """Select a layer of the project and a field."""
+    def choose(self, layer: QgsVectorLayer | None, field: str, date_field: str = "") -> None:
+        """Select a layer of the project and its fields; without a field of days the labels are true on all dates."""
         self.layer_combo.setLayer(layer)
         if layer is not None and field and layer.fields().lookupField(field) >= 0:
             self.field_combo.setField(field)
+        self._offer_dates(layer, date_field)
+        self._update()
 
     def open_file(self, path: str, layer_name: str, field: str) -> bool:
         """Select a label file, loading it into the project if it is not there; False = it cannot be opened."""
@@ -129,23 +150,46 @@ class LabelsSection(QWidget):
             likely = [names[name] for name in _LIKELY_FIELDS if name in names]
             if likely:
                 self.field_combo.setField(likely[0])
+        self._offer_dates(self.layer, "")
         self._update()
+
+    def _offer_dates(self, layer: QgsVectorLayer | None, chosen: str) -> None:
+        self.date_combo.offer(layer, chosen)
+        for widget in (self.date_title, self.date_combo):
+            widget.setVisible(self.date_combo.needed)
+
+    def _look_for_dates(self) -> None:
+        """The layer was edited: a field of days may be there now, or be gone."""
+        before = self.date_field
+        self._offer_dates(self.layer, before)
+        if self.date_field != before:
+            self._update()
 
     def _watch(self, layer: QgsVectorLayer | None) -> None:
         """Follow the polygons of the chosen layer: the hint and the Train button depend on there being some, maps on how they are."""
         if self._watched is not None:
             for edited in self._edits(self._watched):
-                edited.disconnect(self._update)
+                edited.disconnect(self._edit)
             self._watched.willBeDeleted.disconnect(self._unwatch)
         self._watched = layer
         if layer is not None:
             for edited in self._edits(layer):
-                edited.connect(self._update)
+                edited.connect(self._edit)
             layer.willBeDeleted.connect(self._unwatch)
 
     @staticmethod
     def _edits(layer: QgsVectorLayer) -> tuple[Any, ...]:
-        return (layer.featureAdded, layer.featureDeleted, layer.geometryChanged, layer.attributeValueChanged)
+        return (
+            layer.featureAdded,
+            layer.featureDeleted,
+            layer.geometryChanged,
+            layer.attributeValueChanged,
+            layer.updatedFields,
+        )
+
+    def _edit(self, *_: object) -> None:
+        self._soon.start()
+        self._update()
 
     def _unwatch(self) -> None:
         self._watched = None

@@ -56,11 +56,12 @@ def make_run_folder(parent: Path, scene: dict[str, Any], root: Path | None) -> P
 
 
 def training(
-    folder: Path, labels: QgsVectorLayer, field: str, base: str, options: dict[str, Any]
+    folder: Path, labels: QgsVectorLayer, fields: dict[str, str], base: str, options: dict[str, Any]
 ) -> dict[str, Any]:
     """The recipe (C4) of a training in a run's folder, where the labels are written as they are now.
 
     Args:
+        fields: of the labels, as the recipe names them: "field" of the class, "date_field" if they are true on one day each.
         base: path of the base model; "" = the built-in one.
         options: of the recipe, beside the classes' colours.
 
@@ -71,8 +72,8 @@ def training(
     export_labels(labels, path)
     return {
         **_recipe(TRAIN, folder, "model.safetensors"),
-        "labels": {"path": str(path), "field": field, "layer": LAYER_NAME},
-        "options": {"colors": class_colors(labels, field), **options},
+        "labels": {"path": str(path), "layer": LAYER_NAME, **fields},
+        "options": {"colors": class_colors(labels, fields["field"]), **options},
         **({"model": base} if base else {}),
     }
 

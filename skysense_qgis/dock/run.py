@@ -19,10 +19,11 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..duration import duration
-from ..models.header import read_target
+from ..models.header import read_moment, read_target
 from ..models.picker import ModelPicker
 from ..worker.client import WorkerClient
 from .dates import DatesChoice
+from .day import DayChoice
 from .extent import ExtentChoice
 from .target import TARGETS, Target
 
@@ -88,6 +89,8 @@ class RunSection(QWidget):
         self.dates = DatesChoice(self)
         self.dates.changed.connect(self.changed)
         self.dates_title = QLabel("Dates", self)
+        self.day = DayChoice(self)
+        self.day_title = QLabel("Day", self)
         self.extent.changed.connect(self.changed)
         self.base.changed.connect(self.changed)
         for widget in (self.model, self.folder):
@@ -111,6 +114,7 @@ class RunSection(QWidget):
         form.addRow(self.dates_title, self.dates)
         form.addRow("Trained model", self.model)
         form.addRow(self.where, self.extent)
+        form.addRow(self.day_title, self.day)
         form.addRow("Output folder", self.folder)
         buttons = QHBoxLayout()
         buttons.addWidget(self.train_button, 1)
@@ -140,10 +144,31 @@ class RunSection(QWidget):
         for widget in (self.dates_title, self.dates):
             widget.setVisible(longest > 1)
 
+    def show_day(self, days: dict[str, set[str]], dated: bool) -> None:
+        """Offer the day to map where one is mapped: by the trained model, or while the user draws.
+
+        Args:
+            days: of the scene's images, with the sensors of each.
+            dated: the labels are true on one day each.
+        """
+        sensors, looking = read_moment(self._model_path), dated and self.follow_box.isChecked()
+        self.day.offer(day for day, seen in days.items() if not sensors or seen & sensors)
+        for widget in (self.day_title, self.day):
+            widget.setVisible(bool(sensors) or looking)
+
+    @property
+    def day_options(self) -> dict[str, Any]:
+        """The recipe's option of the day that the trained model maps; empty for a model that maps all dates."""
+        return self.day.options if read_moment(self._model_path) else {}
+
+    @property
+    def _model_path(self) -> str:
+        return self.model.filePath().strip()
+
     @property
     def target(self) -> Target:
         """What the trained model makes, by its file as it is now."""
-        return TARGETS.get(read_target(self.model.filePath().strip()), TARGETS[""])
+        return TARGETS.get(read_target(self._model_path), TARGETS[""])
 
     def show_target(self) -> None:
         """Let the button and the choice of places be the trained model's."""
@@ -165,12 +190,12 @@ class RunSection(QWidget):
         running = "A run is in progress."
         self.train_button.setToolTip(running if busy else train or "Learn the classes from the polygons")
         self.map_button.setToolTip(running if busy else map_ or self.target.tip)
-        for widget in (self.base, self.dates, self.model, self.extent, self.folder):
+        for widget in (self.base, self.dates, self.model, self.extent, self.day, self.folder):
             widget.setEnabled(not busy)
         if not busy and not self._said:
             if not map_:
                 self.status.setText(self.next_map)
-            elif self.model.filePath().strip():
+            elif self._model_path:
                 self.status.setText(map_)
             else:
                 self.status.setText(train or "Next: press Train.")

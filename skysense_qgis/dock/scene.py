@@ -7,7 +7,7 @@ from typing import Any
 
 from qgis.core import QgsProject, QgsRasterLayer
 
-from .row import RED, Row, parse_date
+from .row import RED, Row, RowError, parse_date
 from .sources import SceneFile, set_layer_dates
 from .table import AcquisitionModel
 
@@ -70,6 +70,20 @@ class PanelScene:
         return max(
             len({row.date for row in rows if row.modality == sensor and row.date}) for sensor in ("s2", "s1")
         )
+
+    @property
+    def days(self) -> dict[str, set[str]]:
+        """The days of its images, ISO dates, and the sensors of each."""
+        found: dict[str, set[str]] = {}
+        for number in self.numbers:
+            row = self._table.rows[number]
+            try:
+                day = parse_date(row.date)
+            except RowError:  # the row says so
+                continue
+            if day:
+                found.setdefault(day, set()).add(str(row.modality))
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """As in a scene file, with absolute paths and without labels.

@@ -19,14 +19,27 @@ def read_target(path: str) -> str:
     Returns:
         "" where the file does not tell: it is missing, or no trained model of SkySense. Why, the worker says when it is used.
     """
-    try:
-        state = os.stat(path)
-    except (OSError, ValueError):
-        return ""
-    header = _read(path, state.st_mtime_ns, state.st_size)
+    header = _header(path)
     if not header or header.get("kind") == "backbone":
         return ""
     return str(header.get("target", "classes"))  # files of before there were targets: classes
+
+
+def read_moment(path: str) -> frozenset[str]:
+    """The sensors ("hr", "s2", "s1") of a model that maps one day; empty where it is another model or the file does not tell."""
+    inputs = _header(path).get("inputs")
+    if not isinstance(inputs, dict) or not inputs.get("moment"):
+        return frozenset()
+    return frozenset(map(str, inputs.get("modalities") or ()))
+
+
+def _header(path: str) -> dict[str, Any]:
+    """The JSON header; {} = there is none."""
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):
+        return {}
+    return _read(path, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=32)

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from skysense_qgis.dock.target import TARGETS
-from skysense_qgis.models.header import read_target
+from skysense_qgis.models.header import read_moment, read_target
 from skysense_qgis.paths import built_in_model
 
 
@@ -24,6 +24,16 @@ def test_a_model_file_tells_its_target_and_an_old_one_maps_classes(tmp_path):
     assert read_target(write(path, {"format": 1, "target": "objects"})) == "objects"
     os.unlink(path)
     assert read_target(str(path)) == ""
+
+
+def test_a_model_of_one_day_tells_its_sensors(tmp_path):
+    path = tmp_path / "m.safetensors"
+    inputs = {"modalities": ["s2", "s1"], "moment": True}
+    assert read_moment(write(path, {"format": 1, "inputs": inputs})) == {"s2", "s1"}
+    for other in ({**inputs, "moment": False}, {"modalities": ["s2"]}, ["moment"], None):
+        assert read_moment(write(path, {"format": 1, "inputs": other})) == frozenset()
+    assert read_moment(write(path, {"format": 1})) == frozenset()
+    assert read_moment(str(tmp_path)) == read_moment("") == frozenset()
 
 
 @pytest.mark.parametrize(
