@@ -133,7 +133,8 @@ def measure(name: str, model: nn.Module, inputs: tuple[Any, ...], flops: dict[st
             return out[-1] if isinstance(out, tuple) else out
 
         if compiled:
-            run()
+            with torch.inference_mode():
+                run()
             compile_blocks(twin)
         return run
 

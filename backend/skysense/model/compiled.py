@@ -14,6 +14,9 @@ from torch import nn
 from skysense.model.layers import EncoderLayer
 from skysense.model.swin_v2 import SwinBlock
 
+#: Kinds of blocks and shapes of inputs that are compiled, at most; beyond them a call would fail.
+_KINDS = 64
+
 
 def can_compile(device: torch.device) -> bool:
     """Whether this machine can compile for `device`: CUDA, with Triton and a C compiler."""
@@ -27,6 +30,8 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
     Run one forward without gradients first: tensors that depend on weights only are then kept, and are constants of
     the compiled blocks. Weights must not change afterwards.
     """
+    # Blocks of one class share a limit, and a Swin has a kind for every width, shift and extra norm: `huge` nine of them.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _KINDS)
     for module in model.modules():
         if isinstance(module, SwinBlock | EncoderLayer):
             module.compile(backend=backend, dynamic=False, fullgraph=True)

@@ -6,6 +6,8 @@ import pytest
 import torch
 from skysense.model.compiled import can_compile, compile_blocks
 from skysense.model.config import ModelConfig
+from skysense.model.presets import PRESETS
+from skysense.model.swin_v2 import SwinTransformerV2
 
 
 @pytest.mark.parametrize("with_holes", [False, True])
@@ -26,3 +28,16 @@ def test_no_compiling_without_its_tools(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "")
     assert not can_compile(torch.device("cuda", 0))
+
+
+@pytest.mark.parametrize("preset", ["tiny", "huge"])
+def test_every_kind_of_block_of_a_deep_swin_is_compiled(preset: str) -> None:
+    config = PRESETS[preset].hr
+    torch._dynamo.reset()
+    model = SwinTransformerV2(8, config.depths, (1, 2, 4, 8)).eval()
+    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        eager = model(picture)
+        compile_blocks(model, backend="eager")
+        for one, other in zip(model(picture), eager, strict=True):
+            torch.testing.assert_close(one, other)

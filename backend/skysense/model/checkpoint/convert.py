@@ -31,6 +31,12 @@ def convert(inputs: Sequence[tuple[Path, str | None]], output: Path, control: Jo
     """
     if not inputs:
         raise InputError("no checkpoint is given", "skysense convert", "Give at least one file")
+    if output.suffix != ".safetensors" or any(path.resolve() == output.resolve() for path, _ in inputs):
+        raise InputError(
+            "is no place for the result, which may not take a checkpoint's own place",
+            str(output),
+            "Give a new file that ends in .safetensors as the last argument",
+        )
     control.progress(0.0, "Reading the checkpoints")
     assembly = assemble(inputs)
     told = report(assembly)

@@ -233,6 +233,16 @@ def test_a_cancelled_conversion_leaves_the_old_file(combined_file: Path, tmp_pat
     assert out.read_bytes() == b"the old file" and [p.name for p in out.parent.iterdir()] == [out.name]
 
 
+@pytest.mark.parametrize("place", ["{}", "other.pth", "own.safetensors"])
+def test_a_checkpoint_is_never_written_over(combined_file: Path, tmp_path: Path, place: str) -> None:
+    out = tmp_path / place.format(combined_file.name)
+    out.write_bytes(b"somebody's weights")
+    given = out if out.suffix == ".safetensors" else combined_file
+    with pytest.raises(InputError, match=r"Give a new file that ends in \.safetensors"):
+        convert([(given, None)], out, QUIET)
+    assert out.read_bytes() == b"somebody's weights"
+
+
 _FULL = """
 import resource, sys
 from pathlib import Path
