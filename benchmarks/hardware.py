@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def hardware() -> str:
-    """For example "amd-epyc-2core"."""
+    """For example "amd-epyc-2core", and "amd-epyc-16core-nvidia-h100" where torch computes on a GPU."""
     model = platform.processor() or "cpu"
     info = Path("/proc/cpuinfo")
     if info.is_file():
         found = re.search(r"model name\s*:\s*(.+)", info.read_text())
         model = found[1] if found else model
-    return re.sub(r"[^a-z0-9]+", "-", f"{model} {os.cpu_count()}core".lower()).strip("-")
+    torch = sys.modules.get("torch")  # what does without it has no GPU
+    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else ""
+    return re.sub(r"[^a-z0-9]+", "-", f"{model} {os.cpu_count()}core {gpu}".lower()).strip("-")
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 
 from skysense.model.checkpoint.assemble import Assembly
 from skysense.model.checkpoint.layout import PARTS, LeftOut
+from skysense.model.checkpoint.sizes import fewer_layers
 
 _CONSEQUENCES = {
     "backbone_gep": "random, so high-resolution features mean nothing",
@@ -35,6 +36,8 @@ def report(assembly: Assembly) -> dict[str, Any]:
             notes.append(
                 f"{source.path.name} is of SkySense++: layer norms of its Sentinel encoders use eps 1e-6"
             )
+    if short := fewer_layers(assembly.config):
+        notes.append(short)
     for name, count in assembly.resized.items():
         notes.append(f"{name}: {count} positions brought to {assembly.specs[name][1][1]}")
     return {

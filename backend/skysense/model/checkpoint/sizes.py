@@ -53,6 +53,28 @@ def infer_config(
     return name or "custom", config
 
 
+def fewer_layers(config: ModelConfig) -> str:
+    """A sentence where a model is a preset but for fewer layers, as one is whose file was cut off; else ""."""
+    for name, preset in PRESETS.items():
+        if any(getattr(config, part).dim != getattr(preset, part).dim for part in _SIZES.values()):
+            continue
+        told = [
+            f"{PARTS[part]} {have} instead of {usual}"
+            for part, field in _SIZES.items()
+            if (have := _depth(getattr(config, field))) < (usual := _depth(getattr(preset, field)))
+        ]
+        return (
+            f"Fewer layers than {name} has: {', '.join(told)}. Check that the files are whole."
+            if told
+            else ""
+        )
+    return ""
+
+
+def _depth(size: SwinConfig | VitConfig | FusionConfig) -> int:
+    return sum(size.depths) if isinstance(size, SwinConfig) else size.layers
+
+
 #: The parts with a configuration of their own, and its field in ModelConfig.
 _SIZES = {"backbone_gep": "hr", "backbone_s2": "s2", "backbone_s1": "s1", "fusion": "fusion"}
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from skysense.errors import InputError
-from skysense.model.checkpoint.sizes import infer_config
+from skysense.model.checkpoint.sizes import fewer_layers, infer_config
 from skysense.model.config import ModelConfig
 from skysense.model.presets import PRESETS
 from skysense.model.skysense import SkySense
@@ -66,3 +66,11 @@ def test_heads_that_cannot_be_told_are_not_guessed() -> None:
     odd = replace(tiny, s2=replace(tiny.s2, dim=64, heads=2))
     with pytest.raises(InputError, match="64 channels, and its number of heads cannot be told"):
         infer_config(*shapes_of(odd), NOWHERE, None)
+
+
+def test_a_preset_with_a_layer_less_is_told() -> None:
+    huge = PRESETS["huge"]
+    assert fewer_layers(huge) == "" and fewer_layers(PRESETS["tiny"]) == ""
+    told = fewer_layers(replace(huge, fusion=replace(huge.fusion, layers=23)))
+    assert told.startswith("Fewer layers than huge has:") and "23 instead of 24. Check" in told
+    assert fewer_layers(replace(huge, fusion=replace(huge.fusion, dim=96, layers=2))) == ""
