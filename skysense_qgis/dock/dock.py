@@ -255,6 +255,8 @@ class SkySenseDock(QgsDockWidget):
         elif not first:
             map_first = self.run.extent.missing
         base = self.run.base.missing
+        if self.run.base.busy:  # the worker does one thing at a time, and the row's Cancel must stay in reach
+            map_first = map_first or base
         return first or self.labels.missing or base, map_first, images or base
 
     def _update_buttons(self) -> None:
@@ -280,6 +282,7 @@ class SkySenseDock(QgsDockWidget):
     # Runs -----------------------------------------------------------------------------------------------------------
 
     def _start(self, task: str) -> None:
+        self.run.show_target()  # the file may be another one by now
         missing = self._missing()[0 if task == TRAIN else 1]
         if missing or self.jobs.busy:
             self.messages.warn(missing or "A run is in progress.")

@@ -154,13 +154,13 @@ class Runs(QObject):
             self._not_suggested(Failure("storage", str(error)))
             return
         count = len(result["points"])
-        self._end(
+        self._tell(
             f"{count} places, the most useful first: see “{layer.name()}”. Draw a polygon of what is truly there, then press Train."
         )
         self.suggested.emit(result)
 
     def _not_suggested(self, failure: Failure) -> None:
-        self._end(failure.sentence)
+        self._tell(failure.sentence)
 
     def _failed(self, failure: Failure) -> None:
         self.results.drop()
@@ -175,6 +175,13 @@ class Runs(QObject):
             self._messages.push(failure.sentence, Qgis.MessageLevel.Critical, resume=resume)
         self.changed.emit()
         self.failed.emit(failure.sentence)
+
+    def _tell(self, said: str) -> None:
+        """The end of what is done beside a run: a run's own words and its Cancel stay."""
+        if self._jobs.busy:
+            self._messages.push(said, Qgis.MessageLevel.Info)
+        else:
+            self._end(said)
 
     def _end(self, said: str) -> None:
         self._section.set_idle(said)

@@ -77,6 +77,11 @@ class ModelPicker(QWidget):
         return self._path
 
     @property
+    def busy(self) -> bool:
+        """A file is looked at or converted."""
+        return bool(self._request)
+
+    @property
     def title(self) -> str:
         """How the chosen model is called."""
         return model_title(self._path) if self._path else _BUILT_IN

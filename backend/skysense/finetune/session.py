@@ -20,6 +20,7 @@ from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import Backbone, open_backbone
+from skysense.model.bands import BANDS_TOLD
 from skysense.model.device import pick_device
 from skysense.model.modelfile import save_model, save_standalone
 from skysense.model.regions import match_note
@@ -170,6 +171,7 @@ class Session:
                     m: {"bands": list(a.bands), "days": list(a.days)} for m, a in self.anchors.items()
                 },
                 "hr_bands": list(self.hr_bands),
+                "missing_bands": BANDS_TOLD,
                 **({"split": self.recipe.options.split} if self.periods else {}),
                 **({"moment": True} if self.moments else {}),
                 "fusion_stride": self.recipe.options.fusion_stride,
@@ -204,9 +206,9 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         InputError: the scene, the labels' file or the backbone cannot be used.
     """
     control.progress(0.0, "Checking the scene")
-    scene = recipe.open_scene(control.note)
-    check(scene)
     chosen = recipe.labels or {}
+    scene = recipe.open_scene(control.note, every=bool(chosen.get("date_field")))
+    check(scene)
     labels = choose_labels(
         scene,
         Path(chosen["path"]) if chosen else None,

@@ -2,7 +2,7 @@
 
 Bilinear interpolation and a linear head commute, so this equals the head on interpolated features (test), at a
 fraction of the cost. Trees do not, so they are asked at every pixel; of a picture at every second one of every second row, and what
-lies between is interpolated, for a map shows means over 5 x 5 pixels in any case.
+lies between is interpolated, for a map shows means over 5 x 5 pixels in any case. Beside empty pixels that leans on them by a pixel.
 
 Shape legend: K classes, h x w a block's map, S the side of the core in compute pixels.
 """

@@ -26,6 +26,7 @@ from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_json, write_recipe
 from skysense.model.backbone import Backbone, backbone_of
+from skysense.model.bands import BANDS_TOLD
 from skysense.model.device import computed_by, pick_device
 from skysense.model.modelfile import ModelFile, load_model
 from skysense.model.regions import RegionMatch, match_note
@@ -35,7 +36,7 @@ from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tiling, plan_tiles
 from skysense.scene.acquisition import Scene
-from skysense.scene.sensors import Modality
+from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
 
 
@@ -131,7 +132,13 @@ class Session:
 
     def check_fits(self, blocks: tuple[Block, ...], extractor: FeatureExtractor) -> None:
         """Raises InputError where a head's features are not those that this version computes."""
-        if set(blocks) != set(extractor.blocks):
+        inputs, bands = self.model.header["inputs"], set(SENSORS["s2"].bands)
+        otherwise = (
+            "s2" in inputs.get("encoded", inputs["modalities"])
+            and inputs.get("missing_bands") != BANDS_TOLD
+            and any(bands - set(item.bands) for item in self.scene.modality("s2"))
+        )
+        if otherwise or set(blocks) != set(extractor.blocks):
             raise InputError(
                 "was trained by another version of SkySense, on other features",
                 self.path.name,
@@ -144,6 +151,7 @@ class Session:
         settings = {
             "model": self.model.sha256,
             "modalities": self.modalities,
+            "missing_bands": BANDS_TOLD,
             "output": repr(self.layout.output),
             "fusion_stride": self.recipe.options.fusion_stride,
             "precision": self.precision,
@@ -216,9 +224,9 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
     control.progress(0.0, "Checking the scene")
     if recipe.model is None:
         raise InputError("no model is chosen", "model", "Train one first, or choose a model file")
-    scene = recipe.open_scene(control.note)
-    check(scene)
     whole = load_model(recipe.model)
+    scene = recipe.open_scene(control.note, every=bool(whole.header["inputs"].get("moment")))
+    check(scene)
     model = for_scene(whole, scene, recipe.model.name, control.note)
     device = pick_device(recipe.options.device, recipe.options.memory_gb)
     backbone = backbone_of(model.header, recipe.model, device)

@@ -135,11 +135,12 @@ class Recipe:
     pretrain: PretrainOptions | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def open_scene(self, note: Callable[[str], None] | None = None) -> "Scene":
+    def open_scene(self, note: Callable[[str], None] | None = None, every: bool = False) -> "Scene":
         """The scene, with what its file leaves open found out from the imagery, and of its series the dates that are used.
 
         Args:
             note: is told which these are, where some are left out.
+            every: single days are looked for among all dates, whatever the recipe asks for.
 
         Raises:
             InputError: it cannot be used as it is.
@@ -154,6 +155,10 @@ class Recipe:
         )
         rule = parse_rule(self.options.dates)
         if rule.kind == "all":
+            return scene
+        if every:
+            if note is not None:
+                note("The choice of dates was left aside: single days are looked for among all images.")
             return scene
         from skysense.raster.selection import select_dates
 

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from skysense.scene.sensors import Modality
 
+#: How model files name this rule: features of an image that lacks a band depend on it.
+BANDS_TOLD = "told from the others"
 #: Of normalised reflectances, in the model's order of bands.
 _MEAN = np.array([0.294, 0.093, -0.118, -0.157, 0.003, 0.105, -0.01, 0.079, -0.444, -0.449])
 _COVARIANCE = np.array(

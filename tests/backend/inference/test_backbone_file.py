@@ -189,3 +189,21 @@ def test_a_model_on_features_of_another_version_is_refused(sentinel: Path, tmp_p
     ]
     assert main([*arguments, "--device", "cpu"]) == 2
     assert "was trained by another version of SkySense" in capsys.readouterr().err and not map_path.exists()
+
+
+def test_a_model_that_had_missing_bands_at_their_mean_is_refused_where_one_is_missing(
+    sentinel: Path, tmp_path: Path
+) -> None:
+    job("finetune", sentinel, tmp_path / "m.safetensors")
+    model = load_model(tmp_path / "m.safetensors")
+    header = json.loads(json.dumps({key: value for key, value in model.header.items() if key != "format"}))
+    del header["inputs"]["missing_bands"]
+    save_model(tmp_path / "old.safetensors", header, model.tensors)
+    job("predict", sentinel, tmp_path / "whole.tif", model=str(tmp_path / "old.safetensors"))
+    scene = json.loads(sentinel.read_text())
+    for item in scene["acquisitions"]:
+        item["bands"].pop("B8", None)
+    lacking = sentinel.with_name("lacking.json")
+    lacking.write_text(json.dumps(scene))
+    with pytest.raises(InputError, match="another version of SkySense"):
+        job("predict", lacking, tmp_path / "map.tif", model=str(tmp_path / "old.safetensors"))

@@ -81,11 +81,11 @@ def trained(scene, labels, tmp_path_factory):
 
 @pytest.fixture
 def mapped(scene, trained, tmp_path):
-    """mapped(at): the map, its tags, the notes."""
+    """mapped(at, further options): the map, its tags, the notes."""
 
-    def mapped(at=None):
+    def mapped(at=None, **options):
         out = tmp_path / f"map_{at}.tif"
-        options = {} if at is None else {"at": at}
+        options |= {} if at is None else {"at": at}
         result = job("predict", scene, out, model=trained[0], options=options)
         with rasterio.open(out) as source:
             notes = [event["text"] for event in result["events"] if event["event"] == "note"]
@@ -227,3 +227,9 @@ def test_the_commands(scene, labels, tmp_path, capsys):
     assert datetime.date.fromisoformat(
         json.loads((tmp_path / "o.tif.recipe.json").read_text())["options"]["at"]
     )
+
+
+def test_single_days_are_looked_for_among_all_dates(mapped):
+    found, tags, notes = mapped("2023-07-20", dates="even:1")
+    assert tags["SKYSENSE_AT"] == SECOND and (found == truth_of(SECOND)).mean() > 0.95
+    assert any(note.startswith("The choice of dates was left aside") for note in notes)
