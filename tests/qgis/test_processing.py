@@ -143,9 +143,10 @@ def test_finetune_takes_a_base_model(provider, python, scene, tmp_path):
     base, output = tmp_path / "base.safetensors", tmp_path / "m.safetensors"
     script = (
         "import sys, torch; from pathlib import Path; from skysense.model.presets import seeded_model;"
+        "from skysense.jobs.control import JobControl;"
         "from skysense.model.checkpoint.convert import convert; checkpoint = Path(sys.argv[1] + '.pth');"
         "torch.save({'model': seeded_model('tiny', 1).state_dict()}, checkpoint);"
-        "convert([(checkpoint, None)], Path(sys.argv[1]))"
+        "convert([(checkpoint, None)], Path(sys.argv[1]), JobControl(lambda event: None))"
     )
     subprocess.run([python, "-c", script, str(base)], check=True)
     run("finetune", {"SCENE": str(scene), "MODEL": str(base), "OUTPUT": str(output)})
