@@ -219,7 +219,10 @@ def test_paused_no_process_computes_and_the_map_is_the_same(scene, model, map_pa
             job("predict", scene, out, control=control, model=model, options={"workers": 2})
         assert not list(Path(f"{out}.parts").glob("paused*")) and chunks(out)
     assert left[-1] < total[0]
-    assert not [p for p in multiprocessing.active_children() if "Spawn" in type(p).__name__]
+    begun = time.monotonic()  # a busy machine takes its time to bury them
+    while [p for p in multiprocessing.active_children() if "Spawn" in type(p).__name__]:
+        assert time.monotonic() - begun < 60
+        time.sleep(0.1)
 
 
 def test_a_dask_cluster_gives_the_same_bytes_even_if_a_worker_dies(scene, model, map_path, tmp_path):
