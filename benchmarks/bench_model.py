@@ -2,9 +2,10 @@
 
 On a CPU: float32 both, and the fast path in bfloat16. On CUDA: bfloat16 both, and the fast path compiled. Every case
 tells what share of the machine's matrix product it reaches, measured in the same run, so that a ratio is not bought by
-a slow twin. The fusion is measured twice on Linux: as users run it, and with glibc told to keep freed memory, since
+a slow twin. The fusion is measured twice on a Linux CPU: as users run it, and with glibc told to keep freed memory, since
 page faults of its large tensors take a fifth of the plain twin's time otherwise.
-Run: .venv/bin/python benchmarks/bench_model.py (QUICK=1: the first layers only, 2 rounds).
+Run: .venv/bin/python benchmarks/bench_model.py [cpu] [cuda] (default: the CPU, then CUDA where there is one; each has its
+own result file. QUICK=1: the first layers only, 2 rounds).
 """
 
 import copy
@@ -21,6 +22,7 @@ from skysense.model.attention import set_fast
 from skysense.model.budget import fusion_flops, swin_flops, vit_flops
 from skysense.model.compiled import can_compile, compile_blocks
 from skysense.model.config import FusionConfig, ModelConfig
+from skysense.model.device import cpu_threads
 from skysense.model.fuse import CellWindow, fuse_tile
 from skysense.model.fusion import TransformerEncoder
 from skysense.model.presets import PRESETS
@@ -32,20 +34,17 @@ from torch import Tensor, nn
 
 QUICK = bool(os.environ.get("QUICK"))
 ROUNDS = 2 if QUICK else 6
-CUDA = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if CUDA else "cpu")
 HUGE: ModelConfig = PRESETS["huge"]
-SIDE = 16  # pixels: 256 locations
 DATES = {"s2": 20, "s1": 10}
 
 Run = Callable[[], Tensor]
 
 
-def random_weights(build: Callable[[], nn.Module]) -> nn.Module:
+def random_weights(build: Callable[[], nn.Module], device: torch.device) -> nn.Module:
     """The module with small random weights, without the minutes that proper initial values take."""
     with torch.device("meta"):
         model = build()
-    model = model.to_empty(device=DEVICE).eval()
+    model = model.to_empty(device=device).eval()
     for name, tensor in model.state_dict().items():
         if name.endswith(("norm.weight", "ln1.weight", "ln2.weight", "logit_scale")) or ".norm" in name:
             tensor.fill_(1.0)
@@ -55,11 +54,12 @@ def random_weights(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 class Fusing(nn.Module):
-    """UPHeads, projections and fusion of one tile of SIDE x SIDE pixels: the work between the encoders' tokens and
+    """UPHeads, projections and fusion of one tile of side x side pixels: the work between the encoders' tokens and
     the fused features."""
 
-    def __init__(self, config: FusionConfig, layers: int) -> None:
+    def __init__(self, config: FusionConfig, layers: int, side: int) -> None:
         super().__init__()
+        self.side = side
         self.fusion = TransformerEncoder(HUGE.token_dim, config.dim, layers, config.heads)
         self.heads = nn.ModuleDict(
             {"s2": UPHead(HUGE.s2.dim, HUGE.token_dim), "s1": UPHead(HUGE.s1.dim, HUGE.token_dim)}
@@ -78,19 +78,19 @@ class Fusing(nn.Module):
             else:
                 project = plain_projection(head, linear, None, 1)
             sources.append(SeriesTokens(tokens, None, project, 4))
-        return fuse_tile(self.fusion, sources, CellWindow(1, 0, SIDE, SIDE), hr)[0]
+        return fuse_tile(self.fusion, sources, CellWindow(1, 0, self.side, self.side), hr)[0]
 
 
-def ceiling(dtype: torch.dtype) -> float:
+def ceiling(dtype: torch.dtype, device: torch.device = torch.device("cpu")) -> float:
     """FLOP/s of the best of three matrix products of the model's sizes, into memory that is there already."""
     best = 0.0
     for m, k, n in ((2048, 2048, 2048), (4096, 1024, 4096), (4096, 4096, 1024)):
-        if CUDA:
+        if device.type == "cuda":
             m *= 8
-        a, b = (torch.randn(*shape, device=DEVICE).to(dtype) for shape in ((m, k), (k, n)))
-        out = torch.empty(m, n, device=DEVICE, dtype=dtype)
-        for _ in range(ROUNDS):
-            wall, _ = timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out))
+        a, b = (torch.randn(*shape, device=device).to(dtype) for shape in ((m, k), (k, n)))
+        out = torch.empty(m, n, device=device, dtype=dtype)
+        for _ in range(ROUNDS + 1):
+            wall, _ = timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device)
             best = max(best, 2 * m * k * n / wall)
     return best
 
@@ -102,13 +102,14 @@ def keep_memory() -> None:
     libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def timed(run: Run) -> tuple[float, float]:
+def timed(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
     """Wall and CPU seconds of one call."""
-    if CUDA:
+    cuda = device.type == "cuda"
+    if cuda:
         torch.cuda.synchronize()
     wall, cpu = time.perf_counter(), time.process_time()
     run()
-    if CUDA:
+    if cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - wall, time.process_time() - cpu
 
@@ -122,6 +123,9 @@ def measure(name: str, model: nn.Module, inputs: tuple[Any, ...], flops: dict[st
 
     def cast(value: Any, dtype: torch.dtype) -> Any:
         return {k: cast(v, dtype) for k, v in value.items()} if isinstance(value, dict) else value.to(dtype)
+
+    device = next(model.parameters()).device
+    cuda = device.type == "cuda"
 
     def variant(dtype: torch.dtype, fast: bool, compiled: bool = False) -> Run:
         twin = copy.deepcopy(model).to(dtype) if fast else model.to(dtype)
@@ -138,20 +142,18 @@ def measure(name: str, model: nn.Module, inputs: tuple[Any, ...], flops: dict[st
             compile_blocks(twin)
         return run
 
-    base = torch.bfloat16 if CUDA else torch.float32
+    base = torch.bfloat16 if cuda else torch.float32
     runs = {"plain": variant(base, False), "fast": variant(base, True)}
-    if CUDA and can_compile(DEVICE):
+    if cuda and can_compile(device):
         runs["compiled"] = variant(base, True, compiled=True)
-    elif not CUDA:
+    elif not cuda:
         runs["bfloat16"] = variant(torch.bfloat16, True)
     with torch.inference_mode():
         outputs = {key: run().double() for key, run in runs.items()}
-        if CUDA:
-            torch.cuda.reset_peak_memory_stats()
         times: dict[str, list[tuple[float, float]]] = {key: [] for key in runs}
         for _ in range(ROUNDS):
             for key, run in runs.items():
-                times[key].append(timed(run))
+                times[key].append(timed(run, device))
     best = {key: tuple(min(column) for column in zip(*values, strict=True)) for key, values in times.items()}
     ratios = {
         key: (best["plain"][0] / best[key][0], best["plain"][1] / best[key][1])
@@ -162,7 +164,7 @@ def measure(name: str, model: nn.Module, inputs: tuple[Any, ...], flops: dict[st
     for key in runs:
         wall, cpu = best[key]
         done = flops["plain" if key == "plain" else "fast"]
-        share = done / wall / CEILING[torch.bfloat16 if CUDA or key == "bfloat16" else torch.float32]
+        share = done / wall / CEILING[torch.bfloat16 if cuda or key == "bfloat16" else torch.float32]
         row[key] = {
             "wall_s": round(wall, 4),
             "cpu_s": round(cpu, 3),
@@ -171,7 +173,7 @@ def measure(name: str, model: nn.Module, inputs: tuple[Any, ...], flops: dict[st
         }
         if key != "plain":
             by_wall, by_cpu = ratios[key]
-            used = "wall" if CUDA or abs(by_wall / by_cpu - 1) <= 0.1 else "cpu"
+            used = "wall" if cuda or abs(by_wall / by_cpu - 1) <= 0.1 else "cpu"
             row[key] |= {"over_plain": round(by_wall if used == "wall" else by_cpu, 3), "judged_by": used}
             error = (outputs[key] - outputs["plain"]).norm() / outputs["plain"].norm()
             row[key]["relative_error"] = float(f"{error:.2e}")
@@ -179,60 +181,62 @@ def measure(name: str, model: nn.Module, inputs: tuple[Any, ...], flops: dict[st
     return row
 
 
-def main() -> None:
-    """Measure all cases and write the result."""
-    if not CUDA:
-        torch.set_num_threads(2)
+def bench(device: torch.device) -> None:
+    """Measure all cases on a device and write the result."""
+    cuda = device.type == "cuda"
     torch.manual_seed(0)
-    global CEILING
+    CEILING.clear()
     with torch.inference_mode():
-        CEILING = {dtype: ceiling(dtype) for dtype in (torch.float32, torch.bfloat16)}
+        CEILING.update({dtype: ceiling(dtype, device) for dtype in (torch.float32, torch.bfloat16)})
     print({str(k): f"{v / 1e9:.0f} GFLOP/s" for k, v in CEILING.items()}, flush=True)
-    batch = 16 if CUDA else 1
+    batch = 16 if cuda else 1
     hr, vit, fusion = HUGE.hr, HUGE.s2, HUGE.fusion
     depths = (2, 2, 2, 2) if QUICK else hr.depths
     layers = 2 if QUICK else vit.layers
     rows = []
 
-    side = 512 if CUDA else 256
-    swin = random_weights(lambda: SwinTransformerV2(hr.dim, depths, hr.heads))
+    side = 512 if cuda else 256
+    swin = random_weights(lambda: SwinTransformerV2(hr.dim, depths, hr.heads), device)
     work = batch * swin_flops(type(hr)(hr.dim, depths, hr.heads), side)
     rows.append(
         measure(
             f"Swin-H, {batch} x 3 x {side} x {side}",
             swin,
-            (torch.randn(batch, 3, side, side, device=DEVICE),),
+            (torch.randn(batch, 3, side, side, device=device),),
             {"plain": work, "fast": work},
         )
     )
     del swin
 
-    images = 128 if CUDA else 4
-    encoder = random_weights(lambda: VisionTransformer(vit.dim, layers, vit.heads, 10, with_cls_token=False))
+    images = 128 if cuda else 4
+    encoder = random_weights(
+        lambda: VisionTransformer(vit.dim, layers, vit.heads, 10, with_cls_token=False), device
+    )
     work = images * vit_flops(type(vit)(vit.dim, layers, vit.heads), 10, 64)
     rows.append(
         measure(
             f"ViT-L, {images} x 10 x 64 x 64",
             encoder,
-            (torch.randn(images, 10, 64, 64, device=DEVICE),),
+            (torch.randn(images, 10, 64, 64, device=device),),
             {"plain": work, "fast": work},
         )
     )
     del encoder
 
-    dim, cells, tokens = fusion.dim, SIDE**2, 1 + sum(DATES.values())
-    fusing = random_weights(lambda: Fusing(fusion, layers))
-    patches = {m: torch.randn(t, SIDE // 4, SIDE // 4, HUGE.s2.dim, device=DEVICE) for m, t in DATES.items()}
+    tile = 64 if cuda else 16  # pixels along the tile whose locations are fused
+    dim, cells, tokens = fusion.dim, tile**2, 1 + sum(DATES.values())
+    fusing = random_weights(lambda: Fusing(fusion, layers, tile), device)
+    patches = {m: torch.randn(t, tile // 4, tile // 4, HUGE.s2.dim, device=device) for m, t in DATES.items()}
     up = 2 * sum(DATES.values()) * cells * HUGE.token_dim * (HUGE.s2.dim + dim)
     hr_projection = 2 * cells * HUGE.token_dim * dim
     rest = layers * (24 * (tokens + 1) * dim**2 + 4 * (tokens + 1) ** 2 * dim) * cells
     folded = 2 * sum(DATES.values()) * cells * HUGE.s2.dim * dim
     fast = folded + hr_projection + cells * fusion_flops(FusionConfig(dim, layers, fusion.heads), tokens)
     name = f"Fusion with UPHead, {cells} locations x {tokens} tokens"
-    given = (torch.randn(SIDE, SIDE, HUGE.token_dim, device=DEVICE), patches)
+    given = (torch.randn(tile, tile, HUGE.token_dim, device=device), patches)
     work = {"plain": up + hr_projection + rest, "fast": fast}
     rows.append(measure(name, fusing, given, work))
-    if sys.platform == "linux" and not CUDA:
+    if sys.platform == "linux" and not cuda:
         keep_memory()
         rows.append(measure(f"{name}, freed memory kept", fusing, given, work))
 
@@ -240,7 +244,7 @@ def main() -> None:
         write_result(
             "model",
             {
-                "device": torch.cuda.get_device_name() if CUDA else "cpu",
+                "device": torch.cuda.get_device_name() if cuda else "cpu",
                 "threads": torch.get_num_threads(),
                 "torch": torch.__version__,
                 "rounds": ROUNDS,
@@ -249,7 +253,16 @@ def main() -> None:
                 },
                 "rows": rows,
             },
+            gpu=cuda,
         )
+
+
+def main() -> None:
+    """Measure on the devices that are named, or that are there."""
+    torch.set_num_threads(cpu_threads())
+    there = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for name in sys.argv[1:] or there:
+        bench(torch.device(name))
 
 
 CEILING: dict[torch.dtype, float] = {}

@@ -11,22 +11,21 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
-def hardware() -> str:
-    """For example "amd-epyc-2core", and "amd-epyc-16core-nvidia-h100" where torch computes on a GPU."""
+def hardware(gpu: bool = False) -> str:
+    """For example "amd-epyc-2core", and "amd-epyc-16core-nvidia-h100" of what was measured on a GPU."""
     model = platform.processor() or "cpu"
     info = Path("/proc/cpuinfo")
     if info.is_file():
         found = re.search(r"model name\s*:\s*(.+)", info.read_text())
         model = found[1] if found else model
-    torch = sys.modules.get("torch")  # what does without it has no GPU
-    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else ""
-    return re.sub(r"[^a-z0-9]+", "-", f"{model} {os.cpu_count()}core {gpu}".lower()).strip("-")
+    name = sys.modules["torch"].cuda.get_device_name() if gpu else ""
+    return re.sub(r"[^a-z0-9]+", "-", f"{model} {os.cpu_count()}core {name}".lower()).strip("-")
 
 
-def write_result(name: str, result: dict[str, Any]) -> Path:
+def write_result(name: str, result: dict[str, Any], gpu: bool = False) -> Path:
     """Write `results/<name>-<hardware>.json`."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{hardware()}.json"
-    path.write_text(json.dumps({"hardware": hardware(), **result}, indent=1) + "\n")
+    path = RESULTS / f"{name}-{hardware(gpu)}.json"
+    path.write_text(json.dumps({"hardware": hardware(gpu), **result}, indent=1) + "\n")
     print(path)
     return path

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from skysense.errors import InputError
 from skysense.finetune.features import Block, FeatureExtractor, TileFeatures, at_pixels
@@ -230,11 +231,22 @@ def gather(
     features: TileFeatures, blocks: tuple[Block, ...], rows: NDArray[np.int64], cols: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """All blocks at compute pixels (N,) counted from the core's corner: (N, F)."""
+    return gather_on(features, blocks, rows, cols, torch.device("cpu")).numpy()
+
+
+def gather_on(
+    features: TileFeatures,
+    blocks: tuple[Block, ...],
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    device: torch.device,
+) -> Tensor:
+    """`gather`, as a tensor on a device."""
     columns = []
     for block in blocks:
         feature = features.maps.get(block.name)
         if feature is None:  # the tile lacks this modality: its features are at their neutral value
-            columns.append(torch.zeros(len(rows), block.dim))
+            columns.append(torch.zeros(len(rows), block.dim, device=device))
         else:
-            columns.append(at_pixels(feature, rows, cols).cpu())
-    return torch.cat(columns, 1).numpy()
+            columns.append(at_pixels(feature, rows, cols).to(device))
+    return torch.cat(columns, 1)

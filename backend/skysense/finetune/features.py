@@ -21,6 +21,7 @@ from torch import Tensor
 
 from skysense.finetune.series import Anchors, day_number, interpolate, whole_years_between
 from skysense.model.bands import with_all_bands
+from skysense.model.compiled import compile_blocks, uncompile_blocks
 from skysense.model.device import lane_threads
 from skysense.model.fuse import usual_locations
 from skysense.model.inputs import Inputs, normalize
@@ -179,6 +180,7 @@ class FeatureExtractor:
         weight = next(model.parameters())
         self.device, self._dtype = weight.device, weight.dtype
         model.locations = None
+        uncompile_blocks(model)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -206,13 +208,16 @@ class FeatureExtractor:
     def _fuses(self) -> bool:
         return bool(set(self._encoded) - {"hr"})
 
-    def compute_as(self, locations: int, threads: int) -> None:
-        """Fuse so many locations at a time, since what does not fit into a GPU's memory at once is done in turn, by so many threads.
+    def compute_as(self, locations: int, threads: int, compiled: int = 0) -> None:
+        """Fuse so many locations at a time, since what does not fit into a GPU's memory at once is done in turn, by so many
+        threads, with the model's blocks compiled (`model.compiled`) or not.
 
         With other numbers than the usual ones sums round otherwise, so nothing that was kept is used.
         """
         self._model.locations = locations
-        if (locations, threads) != (usual_locations(self.device), lane_threads(self.device)):
+        if compiled:
+            compile_blocks(self._model)
+        if compiled or (locations, threads) != (usual_locations(self.device), lane_threads(self.device)):
             self.store = None
 
     @torch.inference_mode()

@@ -6,10 +6,10 @@ CPU several tiles are computed at a time, each by few threads; a GPU computes on
 Shape legend: T threads of a lane.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -28,8 +28,9 @@ _MOST_READERS = 4
 
 
 def usual_choice(device: torch.device) -> dict[str, int]:
-    """How a device computes: by name the "threads" of a tile and the "locations" fused at a time, on which features' last bits depend."""
-    return {"threads": lane_threads(device), "locations": usual_locations(device)}
+    """How a device computes, on which features' last bits depend: by name the "threads" of a tile, the "locations" fused at a
+    time, and whether the model's blocks are "compiled" (0 or 1)."""
+    return {"threads": lane_threads(device), "locations": usual_locations(device), "compiled": 0}
 
 
 class Lanes:
@@ -48,12 +49,12 @@ class Lanes:
         self.extractor = extractor
         device = extractor.device
         self._threads = threads or lane_threads(device)
+        self._computer: ThreadPoolExecutor | None = None
         if device.type == "cpu":
             self.count = max(1, cpu_threads() // self._threads // share)
-            self._device = threading.Semaphore(self.count)
         else:
             self.count = max(1, min(_MOST_READERS, cpu_threads() // 2))
-            self._device = threading.Semaphore(1)
+            self._computer = _computer(device)
 
     def __enter__(self) -> Self:
         self._usual = torch.get_num_threads()
@@ -103,8 +104,18 @@ class Lanes:
 
     def _compute(self, tile: Tile, then: Callable[[TileInput, TileFeatures], R]) -> R:
         data = self.extractor.read(tile)
-        with self._device:
+
+        def compute() -> R:
             return then(data, self.extractor.features(data))
+
+        return compute() if self._computer is None else self._computer.submit(compute).result()
+
+
+@lru_cache
+def _computer(device: torch.device) -> ThreadPoolExecutor:
+    """The one thread that a GPU works for, as long as the process lives: CUDA's libraries make their plans anew for each thread,
+    which takes seconds."""
+    return ThreadPoolExecutor(1, thread_name_prefix=f"{device.type}")
 
 
 def _first(coming: deque[tuple[Tile, C, "Future[R]"]]) -> tuple[Tile, C, R]:

@@ -145,9 +145,9 @@ class PairExtractor(FeatureExtractor):
         vars(self).update(vars(before))  # what both share: the model, the grids, the tiles
         self._before, self._after = before, after
 
-    def compute_as(self, locations: int, threads: int) -> None:
+    def compute_as(self, locations: int, threads: int, compiled: int = 0) -> None:
         for one in (self._before, self._after):
-            one.compute_as(locations, threads)
+            one.compute_as(locations, threads, compiled)
 
     @property
     def blocks(self) -> tuple[Block, ...]:

@@ -21,7 +21,7 @@ from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import Backbone, open_backbone
 from skysense.model.bands import BANDS_TOLD
-from skysense.model.device import pick_device
+from skysense.model.device import pick_device, usual_precision
 from skysense.model.modelfile import save_model, save_standalone
 from skysense.model.regions import match_note
 from skysense.raster.layout import Layout, plan_layout
@@ -230,7 +230,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         labels,
         device,
         open_backbone(recipe.model, device),
-        recipe.options.precision or "float32",
+        recipe.options.precision or usual_precision(device),
         moments,
     )
 

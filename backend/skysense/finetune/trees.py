@@ -28,7 +28,8 @@ _PIXELS_WITH_VALUES = 4_000
 _SEEN, _SEEN_AT_LEAST = 0.1, 8
 #: Added to each probability: a class that no tree votes for is unlikely, not impossible.
 _FLOOR = 1e-3
-_ROWS = 1000  # pixels that are taken down the trees at a time: their features stay in the processor's caches
+#: Pixels that are taken down the trees at a time: on a CPU their features stay in its caches, elsewhere they fill the device.
+_CPU_ROWS, _DEVICE_ROWS = 1_000, 250_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ class Trees:
         return cls(**{name: tensors[f"head.trees.{name}"] for name in cls.__dataclass_fields__})
 
     def to(self, device: torch.device) -> "Trees":
-        return Trees(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        # The depth stays where Python reads it.
+        moved = {name: tensor.to(device) for name, tensor in vars(self).items() if name != "depth"}
+        return Trees(**moved, depth=self.depth)
 
     def scores(self, x: Tensor) -> Tensor:
         """Logarithm of the trees' mean probability (N, K) of the classes at features (N, F)."""
@@ -84,7 +87,8 @@ class Trees:
 
     def means(self, x: Tensor) -> Tensor:
         """Mean over the trees of what their leaves hold (N, K), at features (N, F)."""
-        return torch.cat([self._means(part) for part in x.split(_ROWS)])
+        rows = _CPU_ROWS if x.device.type == "cpu" else _DEVICE_ROWS
+        return torch.cat([self._means(part) for part in x.split(rows)])
 
     def _means(self, x: Tensor) -> Tensor:
         values, features = x.contiguous().view(-1), x.shape[1]

@@ -34,6 +34,7 @@ class TileCanvas:
         stride: compute pixels per cell side; a cell is valid from half its pixels.
         edge: see `held.HeldTiles`.
         wanted: whether a tile is needed at all; of the others nothing is valid.
+        device: where values are put together.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class TileCanvas:
         stride: int = 1,
         edge: int | None = None,
         wanted: Callable[[Tile], bool] | None = None,
+        device: torch.device = torch.device("cpu"),
     ) -> None:
         self._lanes, self._painter, self._tiling = lanes, painter, tiling
         self._area, self._depth, self._stride, self._wanted = area, depth, stride, wanted
+        self._device = device
         self._side, self._blend = tiling.core // stride, tiling.blend // stride
         self._whole = slice(-self._blend, self._side + self._blend)
         self._held = HeldTiles(self._side, edge)
@@ -79,13 +82,13 @@ class TileCanvas:
         self._total = len({(tile.row, tile.col) for tile, _ in self._needed(windows)}) if told else 1
 
     def window(self, window: Window, control: JobControl) -> tuple[Tensor, Tensor]:
-        """Values (K, h, w) float32 and validity (h, w) bool of a window of cells.
+        """Values (K, h, w) float32 and validity (h, w) bool of a window of cells, on `device`.
 
         Raises:
             Cancelled: between two tiles.
         """
-        values = torch.zeros(self._depth, window.height, window.width)
-        valid = torch.zeros(window.height, window.width, dtype=torch.bool)
+        values = torch.zeros(self._depth, window.height, window.width, device=self._device)
+        valid = torch.zeros(window.height, window.width, dtype=torch.bool, device=self._device)
         weight = torch.zeros_like(valid, dtype=torch.float32)
         taken = deque[tuple[Key, Part]]()
         for tile, part in self._needed([window]):
@@ -111,7 +114,7 @@ class TileCanvas:
 
     def _ramp(self, span: slice) -> Tensor:
         """Weights of a tile's rows or columns, counted from its core's: those of two neighbours add up to 1."""
-        place = torch.arange(span.start, span.stop) + 0.5
+        place = torch.arange(span.start, span.stop, device=self._device) + 0.5
         edge = torch.minimum(place, self._side - place)  # cells from the core's edge inwards
         return ((edge + self._blend) / (2 * self._blend)).clamp(0, 1)
 
@@ -158,11 +161,11 @@ class TileCanvas:
 
     def _paint(self, data: TileInput, features: TileFeatures) -> Painted:
         if not features.valid.any():
-            return nothing(self._whole, self._depth)
+            return nothing(self._whole, self._depth, self._device)
         cells = features.valid.reshape(self._side, self._stride, self._side, self._stride)
-        valid = torch.from_numpy(cells.mean(axis=(1, 3)) >= 0.5)
+        valid = torch.from_numpy(cells.mean(axis=(1, 3)) >= 0.5).to(self._device)
         side = self._whole.stop - self._whole.start
-        values = self._painter(features.grown(self._blend * self._stride), side).cpu()
+        values = self._painter(features.grown(self._blend * self._stride), side).to(self._device)
         return Painted(values, F.pad(valid, (self._blend,) * 4), (self._whole, self._whole))
 
 
@@ -171,7 +174,7 @@ def _moved(span: slice, by: int) -> slice:
 
 
 def classify(probabilities: Tensor, valid: Tensor, ids: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Class ids and confidence of a window.
+    """Class ids and confidence of a window, computed where the probabilities lie.
 
     Args:
         probabilities: (K, h, w).
@@ -182,6 +185,6 @@ def classify(probabilities: Tensor, valid: Tensor, ids: tuple[int, ...]) -> NDAr
         (2, h, w) uint8: class id and probability of that class in % (1..100), both 0 where not valid.
     """
     probability, best = probabilities.max(dim=0)
-    classes = torch.tensor(ids, dtype=torch.uint8)[best]
+    classes = torch.tensor(ids, dtype=torch.uint8, device=best.device)[best]
     confidence = (probability * 100).round().clamp(1, 100).to(torch.uint8)
-    return torch.stack([classes * valid, confidence * valid]).numpy()
+    return torch.stack([classes * valid, confidence * valid]).cpu().numpy()

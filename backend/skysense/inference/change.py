@@ -47,7 +47,7 @@ from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Options, Recipe
 from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import Backbone, open_backbone
-from skysense.model.device import computed_by, pick_device
+from skysense.model.device import computed_by, pick_device, usual_precision
 from skysense.model.regions import match_note
 from skysense.raster.chunks import plan_chunks, value_path, write_raster
 from skysense.raster.identity import file_identities
@@ -87,7 +87,7 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     periods = split_scene(scene, options.split, layout.modalities)
     device = pick_device(options.device)
     backbone = open_backbone(recipe.model, device)
-    precision, tiling = options.precision or "float32", plan_tiles(layout)
+    precision, tiling = options.precision or usual_precision(device), plan_tiles(layout)
     settings = {
         "change": backbone.sha256,
         "split": str(periods.split),

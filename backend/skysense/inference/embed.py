@@ -29,7 +29,7 @@ from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import open_backbone
-from skysense.model.device import computed_by, pick_device
+from skysense.model.device import computed_by, pick_device, usual_precision
 from skysense.model.regions import match_note
 from skysense.raster.featurefile import merge_features, write_feature_chunk
 from skysense.raster.grid import Lattice, Window
@@ -65,7 +65,7 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     scene, options = recipe.open_scene(control.note), recipe.options
     check(scene)
     device = pick_device(options.device)
-    backbone, precision = open_backbone(recipe.model, device), options.precision or "float32"
+    backbone, precision = open_backbone(recipe.model, device), options.precision or usual_precision(device)
     layout = plan_layout(scene, area=options.area, area_crs=options.area_crs)
     if warning := backbone.warning_for(layout.modalities):
         control.note(warning)

@@ -92,8 +92,9 @@ class HeldTiles:
             self._bytes -= sum(old.bytes for old in gone)
 
 
-def nothing(whole: slice, depth: int) -> Painted:
+def nothing(whole: slice, depth: int, device: torch.device) -> Painted:
     """A tile of these rows and columns where nothing was seen; it takes no memory to speak of."""
     size = whole.stop - whole.start
-    empty = torch.zeros(1, 1, dtype=torch.bool).expand(size, size)
-    return Painted(torch.zeros(1, 1, 1).expand(depth, size, size), empty, (whole, whole), seen=False)
+    empty = torch.zeros(1, 1, dtype=torch.bool, device=device).expand(size, size)
+    values = torch.zeros(1, 1, 1, device=device).expand(depth, size, size)
+    return Painted(values, empty, (whole, whole), seen=False)

@@ -119,13 +119,16 @@ class NumberLayers:
 
     def arrays(self, values: Tensor, valid: Tensor) -> list[NDArray[np.float32]]:
         """What a chunk of each layer holds, of values (K, h, w) where valid (h, w)."""
-        return [found.numpy() for found, _ in zip(values.float().masked_fill(~valid, torch.nan), self.layers)]
+        return [
+            found.cpu().numpy()
+            for found, _ in zip(values.float().masked_fill(~valid, torch.nan), self.layers)
+        ]
 
 
 def _shares(values: Tensor, valid: Tensor) -> NDArray[np.uint8]:
     """0..1 as whole %, (bands, h, w)."""
     found = (values * 100).round().clamp(0, 100).to(torch.uint8)
-    return found.masked_fill(~valid, NO_SHARE).numpy()
+    return found.masked_fill(~valid, NO_SHARE).cpu().numpy()
 
 
 def _entropy(probabilities: Tensor) -> Tensor:

@@ -81,6 +81,7 @@ class Making:
             depth,
             edge=2 * REACH if layout.aligned else None,
             wanted=self._tile_wanted(),
+            device=session.device,
         )
         smooth = (
             Smooth(self._canvas, layout.area)
@@ -111,7 +112,7 @@ class Making:
         """
         values, valid = self._sampler.chunk(chunk.grid, control)
         if self._within is not None:
-            valid = valid & torch.from_numpy(self._within.mask(chunk.grid))
+            valid = valid & torch.from_numpy(self._within.mask(chunk.grid)).to(valid.device)
         return self.layers.arrays(values, valid)
 
     def _tile_wanted(self) -> Callable[[Tile], bool] | None:

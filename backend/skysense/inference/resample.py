@@ -49,7 +49,8 @@ class OutputSampler:
         # By whole pixels and the way between them, so that a value does not depend on where the window begins.
         top, left = np.floor(rows).astype(np.int64), np.floor(cols).astype(np.int64)
         down, along = (
-            torch.from_numpy((place - low).astype(np.float32)) for place, low in ((rows, top), (cols, left))
+            torch.from_numpy((place - low).astype(np.float32)).to(values.device)
+            for place, low in ((rows, top), (cols, left))
         )
 
         def at(row: np.ndarray, col: np.ndarray) -> Tensor:
@@ -57,7 +58,7 @@ class OutputSampler:
                 row.clip(window.row, window.row + window.height - 1),
                 col.clip(window.col, window.col + window.width - 1),
             )
-            flat = torch.from_numpy((row - window.row) * window.width + col - window.col)
+            flat = torch.from_numpy((row - window.row) * window.width + col - window.col).to(values.device)
             return values.flatten(1)[:, flat.flatten()].unflatten(1, flat.shape)
 
         upper = torch.lerp(at(top, left), at(top, left + 1), along)
@@ -67,8 +68,9 @@ class OutputSampler:
             np.floor(cols + 0.5).astype(np.int64) - window.col,
         )
         inside = finite & (row >= 0) & (row < window.height) & (col >= 0) & (col < window.width)
-        known = valid.numpy()[row.clip(0, window.height - 1), col.clip(0, window.width - 1)] & inside
-        return torch.lerp(upper, lower, down), torch.from_numpy(known)
+        nearest = row.clip(0, window.height - 1) * window.width + col.clip(0, window.width - 1)
+        known = valid.flatten()[torch.from_numpy(nearest).to(valid.device)]
+        return torch.lerp(upper, lower, down), known & torch.from_numpy(inside).to(valid.device)
 
     def _covering(self, grid: Grid, step: int = 1) -> tuple[Window, np.ndarray, np.ndarray]:
         """The compute pixels around a chunk, and where its pixels (every `step`-th) lie among them (see `_places`; empty where they

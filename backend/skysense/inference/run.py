@@ -91,7 +91,8 @@ def _compute(
 ) -> tuple[tuple[Layer, ...], tuple[Chunk, ...], list[RegionMatch]]:
     """See to it that all chunks are on disk."""
     content = session.manifest()
-    chosen = begin(folder, content, usual_choice(session.device))
+    compiled = {"compiled": int(session.worth_compiling())}
+    chosen = begin(folder, content, usual_choice(session.device) | compiled)
     while True:
         try:
             with Making(session, chosen, control) as making:

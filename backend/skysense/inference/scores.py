@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skysense.finetune.collect import gather
+from skysense.finetune.collect import gather_on
 from skysense.finetune.deep.decoder import Decoder, Entry, decoder_of, spread
 from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
 from skysense.finetune.head import Head, of_picture
@@ -72,7 +72,7 @@ class TreesPainter:
     def _seen(self, features: TileFeatures, places: NDArray[np.int64]) -> Tensor:
         """Features (n * n, F) at these rows, in each at these columns."""
         rows, cols = np.repeat(places, len(places)), np.tile(places, len(places))
-        return torch.from_numpy(gather(features, self._blocks, rows, cols)).to(self._device)
+        return gather_on(features, self._blocks, rows, cols, self._device)
 
 
 def _between(values: Tensor, axis: int) -> Tensor:

@@ -27,6 +27,8 @@ from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_json, write_recipe
 from skysense.model.backbone import Backbone, backbone_of
 from skysense.model.bands import BANDS_TOLD
+from skysense.model.budget import swin_flops, tile_flops
+from skysense.model.compiled import can_compile
 from skysense.model.device import computed_by, pick_device
 from skysense.model.modelfile import ModelFile, load_model
 from skysense.model.regions import RegionMatch, match_note
@@ -38,6 +40,10 @@ from skysense.raster.tiles import Tiling, plan_tiles
 from skysense.scene.acquisition import Scene
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
+
+
+#: Operations of a map from which on compiling pays: about three minutes of a laptop's GPU, half a minute of the largest.
+_WORTH_COMPILING = 1e16
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,20 @@ class Session:
             **({"SKYSENSE_SPLIT": str(self.periods.split)} if self.periods else {}),
             **({"SKYSENSE_AT": self.moment.text} if self.moment else {}),
         }
+
+    def worth_compiling(self) -> bool:
+        """Whether the map is so large that compiling the model's blocks, a minute, is soon won back, and they can be compiled."""
+        layout, config = self.layout, self.backbone.model.config
+        encoded = self.model.header["inputs"].get("encoded", self.modalities)
+        n_s2, n_s1 = (len(self.scene.modality(m)) if m in encoded else 0 for m in ("s2", "s1"))
+        side, pixels = self.tiling.side, layout.area.height * layout.area.width
+        flops = swin_flops(config.hr, side * self.tiling.scale) if "hr" in encoded else 0
+        if n_s2 or n_s1:
+            flops += tile_flops(
+                config, n_s2=n_s2, n_s1=n_s1, hr="hr" in encoded, tile=side, core=side - 2 * self.tiling.margin,
+                fusion_stride=self.recipe.options.fusion_stride,
+            )  # fmt: skip
+        return flops * pixels / self.tiling.core**2 >= _WORTH_COMPILING and can_compile(self.device)
 
     def write_log(self, matches: list[RegionMatch], seconds: float) -> Path:
         """Write the recipe and the run's log (times, host and versions: what must not be in a result itself) beside the result.

@@ -52,7 +52,8 @@ class Options:
         mode: what is trained: see `MODES`.
         fusion_stride: 1, 2 or 4: the fusion transformer runs on every, every 2nd, every 4th 10 m pixel.
         precision: "float32", or "bfloat16": several times faster where the processor or GPU computes in it, a
-            little coarser. None: float32 in training, what the model was trained with in mapping.
+            little coarser. None: in training what suits the device (`model.device.usual_precision`), in mapping what the
+            model was trained with.
         area: (xmin, ymin, xmax, ymax) to map, in `area_crs`; None = the whole scene.
         area_crs: "EPSG:n" or WKT.
         colors: class name -> "#rrggbb", where the user has chosen colours.

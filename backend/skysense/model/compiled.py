@@ -1,37 +1,64 @@
 """Regional compilation: every transformer block by itself, which compiles in seconds where the whole takes minutes.
 
-For CUDA, and for fixed shapes: torch's compiler fuses what lies between the matrix products. It needs Triton and a C
-compiler, which most users' machines lack; then the blocks stay as they are.
+For CUDA: torch's compiler fuses what lies between the matrix products. It needs Triton and a C compiler, which most users'
+machines lack; then the blocks stay as they are.
 """
 
 import importlib.util
+import logging
 import os
 import shutil
+from functools import lru_cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from skysense.model.layers import EncoderLayer
-from skysense.model.swin_v2 import SwinBlock
+from skysense.model.swin_v2 import ShiftedWindowAttention, SwinBlock
+
+log = logging.getLogger(__name__)
 
 #: Kinds of blocks and shapes of inputs that are compiled, at most; beyond them a call would fail.
 _KINDS = 64
 
 
+@lru_cache
 def can_compile(device: torch.device) -> bool:
-    """Whether this machine can compile for `device`: CUDA, with Triton and a C compiler."""
+    """Whether this machine can compile for `device`: CUDA, with Triton and a C compiler that work. Tried once in a process."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    return device.type == "cuda" and bool(compiler) and importlib.util.find_spec("triton") is not None
+    if device.type != "cuda" or not compiler or importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        _smallest(torch.ones(8, device=device))
+    except Exception:
+        log.info("torch cannot compile here", exc_info=True)
+        return False
+    return True
 
 
 def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
-    """Compile each Swin block and each encoder layer in place, for the shapes of its next call.
+    """Compile each Swin block and each encoder layer in place, when it is next called. Nothing happens to compiled ones.
 
-    Run one forward without gradients first: tensors that depend on weights only are then kept, and are constants of
-    the compiled blocks. Weights must not change afterwards.
+    Swin blocks for the shape of each call, which tiles share; encoder layers for all shapes at once, for each tile has its own
+    number of dates. The model is in evaluation mode and its weights must not change afterwards.
     """
     # Blocks of one class share a limit, and a Swin has a kind for every width, shift and extra norm: `huge` nine of them.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _KINDS)
+    with torch.no_grad():  # tensors that depend on weights only are constants of the compiled blocks
+        for module in model.modules():
+            if isinstance(module, ShiftedWindowAttention) and module.fast:
+                module.w_msa.kept(module.shift)
     for module in model.modules():
-        if isinstance(module, SwinBlock | EncoderLayer):
-            module.compile(backend=backend, dynamic=False, fullgraph=True)
+        if isinstance(module, SwinBlock | EncoderLayer) and module._compiled_call_impl is None:
+            module.compile(backend=backend, dynamic=isinstance(module, EncoderLayer), fullgraph=True)
+
+
+def uncompile_blocks(model: nn.Module) -> None:
+    """Undo `compile_blocks`."""
+    for module in model.modules():
+        module._compiled_call_impl = None
+
+
+def _smallest(x: Tensor) -> Tensor:
+    out: Tensor = torch.compile(lambda x: x.sin() + 1)(x)  # type: ignore[no-untyped-call]
+    return out

@@ -112,9 +112,7 @@ class WindowAttention(nn.Module):
         self, x_NLC: Tensor, kinds: Sequence[tuple[tuple[bool, bool], int, int]], shift: int
     ) -> Tensor:
         """The fast twin: windows (N, L, C) in the order of `swin_windows`, one fused call per kind of window."""
-        weight, bias_qkv, weight_out = self._padded.get(
-            [self.qkv.weight, self.q_bias, self.v_bias, self.proj.weight], self._pad_heads
-        )
+        (weight, bias_qkv, weight_out), masks = self.kept(shift)
         qkv = packed_linear(x_NLC, weight, bias_qkv, self._packed_qkv).unflatten(-1, (3, self.heads, -1))
         qk = F.normalize(qkv[:, :, :2], dim=-1)
         scale = self.logit_scale.clamp(max=math.log(100.0)).exp()
@@ -122,9 +120,6 @@ class WindowAttention(nn.Module):
             (qk[:, :, 0] * scale[:, 0]).transpose(1, 2),
             qk[:, :, 1].transpose(1, 2),
             qkv[:, :, 2].transpose(1, 2),
-        )
-        masks = self._masks.get(
-            list(self.cpb_mlp.parameters()), partial(self._kind_masks, shift), extra=shift
         )
         parts = [
             F.scaled_dot_product_attention(
@@ -134,6 +129,16 @@ class WindowAttention(nn.Module):
         ]
         attended = parts[0] if len(parts) == 1 else torch.cat(parts)
         return packed_linear(attended.flatten(2), weight_out, self.proj.bias, self._packed_out)
+
+    def kept(self, shift: int) -> tuple[tuple[Tensor, Tensor, Tensor], dict[tuple[bool, bool], Tensor]]:
+        """What the fast twin makes of weights only, and keeps: see `_pad_heads` and `_kind_masks`."""
+        padded: tuple[Tensor, Tensor, Tensor] = self._padded.get(
+            [self.qkv.weight, self.q_bias, self.v_bias, self.proj.weight], self._pad_heads
+        )
+        masks: dict[tuple[bool, bool], Tensor] = self._masks.get(
+            list(self.cpb_mlp.parameters()), partial(self._kind_masks, shift), extra=shift
+        )
+        return padded, masks
 
     def _kind_masks(self, shift: int) -> dict[tuple[bool, bool], Tensor]:
         """Position bias plus shift penalty (H, L, L) for each kind of window."""

@@ -95,7 +95,7 @@ def test_one_tile_at_a_time_is_on_a_gpu():
         busy.remove(number)
 
     extractor = Numbers(alone)
-    extractor.device = SimpleNamespace(type="cuda")
+    extractor.device = torch.device("cuda")
     with Lanes(extractor, threads=1) as lanes:
         list(lanes.features(TILES))
     assert set(most) == {1} and len(most) == len(TILES)

@@ -44,5 +44,5 @@ def test_the_least_recently_used_go_first(monkeypatch):
 
 
 def test_a_tile_without_sight_takes_no_room():
-    empty = nothing(WHOLE, 5)
+    empty = nothing(WHOLE, 5, torch.device("cpu"))
     assert empty.covers((WHOLE, WHOLE)) and not empty.valid.any() and empty.values.shape == (5, 8, 8)

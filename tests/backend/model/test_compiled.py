@@ -34,10 +34,11 @@ def test_no_compiling_without_its_tools(monkeypatch: pytest.MonkeyPatch) -> None
 def test_every_kind_of_block_of_a_deep_swin_is_compiled(preset: str) -> None:
     config = PRESETS[preset].hr
     torch._dynamo.reset()
+    torch.manual_seed(0)
     model = SwinTransformerV2(8, config.depths, (1, 2, 4, 8)).eval()
     picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         eager = model(picture)
         compile_blocks(model, backend="eager")
         for one, other in zip(model(picture), eager, strict=True):
-            torch.testing.assert_close(one, other)
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
