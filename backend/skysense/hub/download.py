@@ -23,11 +23,11 @@ from skysense.hub.licence import LICENCE, require_acceptance
 from skysense.hub.source import Source
 from skysense.jobs.control import JobControl
 from skysense.jobs.sidecar import write_json
+from skysense.model.checkpoint.provenance import file_sha256, record_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _GIT_OID = _COMMIT
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_BLOCK = 1 << 20
 _LOCK_S = 0.5
 
 
@@ -85,7 +85,7 @@ def download(
                 if not expected and not remote.git_oid:
                     control.note(f"{source.host} tells no SHA-256 of this file; only its size is checked.")
                 digest = _verify(part, remote, expected, source, control)
-                _sidecar(out).unlink(missing_ok=True)  # it tells of the file before
+                record_of(out).unlink(missing_ok=True)  # it tells of the file before
                 os.replace(part, out)
                 _remove_other_parts(out)
         record = {
@@ -97,7 +97,7 @@ def download(
             "licence": LICENCE,
         }
         accepted_on = datetime.datetime.now(datetime.UTC).date().isoformat()
-        write_json(_sidecar(out), {**record, "licence_accepted": accepted_on})
+        write_json(record_of(out), {**record, "licence_accepted": accepted_on})
     return {"path": str(out), **record}
 
 
@@ -146,10 +146,6 @@ def _url(source: Source) -> str:
     return hf_hub_url(source.repository, source.file, revision=source.revision, endpoint=source.endpoint)
 
 
-def _sidecar(out: Path) -> Path:
-    return out.with_name(out.name + ".source.json")
-
-
 def _checked_sha256(sha256: str | None) -> str | None:
     text = (sha256 or "").strip().lower()
     if text and not _SHA256.fullmatch(text):
@@ -171,7 +167,7 @@ def _need_room(part: Path, size: int) -> None:
 def _verify(part: Path, remote: _Remote, expected: str | None, source: Source, control: JobControl) -> str:
     """The SHA-256 of the whole part; a part that is not what it should be is removed."""
     if part.stat().st_size == remote.size:
-        digest = _digest(part, control)
+        digest = file_sha256(part, control)
         if expected not in (None, digest):
             what = f"what arrived has the SHA-256 {digest}, not {expected}"
         elif remote.git_oid and git_hash(part.read_bytes()) != remote.git_oid:
@@ -187,16 +183,7 @@ def _verify(part: Path, remote: _Remote, expected: str | None, source: Source, c
 
 
 def _is(path: Path, size: int, sha256: str, control: JobControl) -> bool:
-    return path.is_file() and path.stat().st_size == size and _digest(path, control) == sha256
-
-
-def _digest(path: Path, control: JobControl) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            control.check()
-            digest.update(block)
-    return digest.hexdigest()
+    return path.is_file() and path.stat().st_size == size and file_sha256(path, control) == sha256
 
 
 def _remove_other_parts(out: Path) -> None:
