@@ -1,8 +1,10 @@
 """Files that cannot be used: one sentence each, nothing half-written, and the old output kept."""
 
+import argparse
 import hashlib
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from released_files import QUIET, State, buffers, combined, part_of, save, singles
@@ -52,8 +55,30 @@ def test_code_in_a_pickle_is_not_run(refused, trained: SkySense, tmp_path: Path)
         data = {"model": trained.state_dict(), "config": Command(tmp_path / "made")}
         torch.save(data, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
         sentence = refused(tmp_path / "evil.pth")
-        assert "evil.pth" in sentence and "mkdir" in sentence and "not run" in sentence
+        assert re.search(
+            r"evil\.pth: is a Python pickle that needs code to be opened \(\w+\.mkdir\)", sentence
+        )
+        assert "nothing of it was executed" in sentence and "torch.save(model.state_dict()" in sentence
         assert not (tmp_path / "made").exists()
+
+
+def test_pickles_of_more_than_weights_are_told_from_damaged_files(
+    refused, trained: SkySense, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    torch.save({"model": trained.state_dict(), "args": argparse.Namespace(lr=1)}, tmp_path / "args.pth")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": np.zeros(3)}))
+    recwarn.clear()
+    for name, kind in {
+        "args.pth": "a Python pickle that needs code to be opened (argparse.Namespace)",
+        "module.pth": "a Python pickle that needs code to be opened (torch.nn.modules.linear.Linear)",
+        "script.pt": "a TorchScript program",
+        "plain.pth": "a Python pickle that torch.save has not written",
+    }.items():
+        sentence = refused(tmp_path / name)
+        assert f"{name}: is {kind}; nothing of it was executed" in sentence, sentence
+    assert not recwarn.list  # they would stand beside the one line that people are shown
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
