@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from skysense.errors import InputError
 from skysense.model import backbone as backbones
 from skysense.model import folder as folders
@@ -269,6 +270,26 @@ def test_a_file_that_names_no_backbone(tmp_path: Path) -> None:
     save_model(tmp_path / "m.safetensors", {}, {})
     with pytest.raises(InputError, match="names no backbone"):
         open_backbone(tmp_path / "m.safetensors", CPU)
+
+
+@pytest.mark.parametrize(
+    "kind", ["a.pth", "old.PT", "page.ckpt", "renamed.safetensors", "hub.safetensors", "a.index.json"]
+)
+def test_a_checkpoint_is_converted_first(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
+    state = {"ctpe": torch.zeros(1, 365, 8)}
+    if kind.startswith("hub"):
+        save_file(state, path)
+    elif kind.startswith(("page", "a.index")):
+        path.write_text('{"weight_map": {}}')
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=not kind.startswith("old"))
+    out = tmp_path / f"{kind.split('.')[0]}-skysense.safetensors"
+    for read in (lambda: open_backbone(path, CPU), lambda: load_model(path)):
+        with pytest.raises(InputError) as error:
+            read()
+        assert f'skysense convert "{path}" "{out}"' in error.value.sentence
+        assert "is a checkpoint" in error.value.sentence or kind.startswith("hub")
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float32, torch.float16])
