@@ -242,7 +242,7 @@ def _is_named(held: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
         return bool(held["sha256"] == entry["sha256"])
     try:
         return ModelConfig.from_json(held["config"]) == ModelConfig.from_json(entry["config"])
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return False
 
 
