@@ -47,7 +47,7 @@ def _describe_backbone(path: Path, header: dict[str, Any]) -> dict[str, Any]:
         "parameters": sum(values.values()),
         "types": values,
         "bytes": path.stat().st_size,
-        "bands": {m: backbone["config"].get(f"{m}_bands", SENSORS[m].bands) for m in SENSORS},
+        "bands": {m: list(backbone["config"].get(f"{m}_bands", SENSORS[m].bands)) for m in SENSORS},
         "untrained": [f"{item['title']} ({item['meaning']})" for item in backbone["left_initial"]],
         "licence": header["licence"]["terms"],
         "source": header["source"],
