@@ -45,8 +45,9 @@ class Case:
 
     @property
     def variants(self) -> dict[str, dict[str, Any]]:
-        """Further arguments by the name of a variant, which its outputs carry."""
-        return {name: dict(changes) for name, changes in _mapping(self.entry, "variants").items()}
+        """Further arguments by what names of outputs carry after the size: "_{variant}", or "" where there is but one."""
+        changes = _mapping(self.entry, "variants")
+        return {f"_{name}": dict(_mapping(changes, name)) for name in changes} or {"": {}}
 
     def arrays(self) -> dict[str, Tensor]:
         """Inputs and outputs as stored."""

@@ -31,12 +31,12 @@ def check(case: Case, comparison: Comparison, dtype: torch.dtype, fast: bool) ->
     that give out F_e.
     """
     weights = case.weights()
-    for variant, changes in (case.variants or {"": {}}).items():
+    for variant, changes in case.variants.items():
         model = TransformerEncoder(**fusion_arguments(case.config | changes))
         model = ready(model, weights, dtype, fast, unused="(?!)" if model.with_cls_token else "cls_token$")
         for suffix in input_suffixes(comparison.names):
             x = comparison.input(f"in{suffix}")
-            name = f"out{suffix}_{variant}" if variant else f"out{suffix}"
+            name = f"out{suffix}{variant}"
             comparison.close(name, model(x))
             blocks = [n for n in comparison.names if re.fullmatch(rf"block{suffix}_\d+", n)]
             two = f"{name}_require_two"

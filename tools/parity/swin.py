@@ -61,29 +61,51 @@ def swin_arguments(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(case: Case, comparison: Comparison, dtype: torch.dtype, fast: bool) -> None:
-    """Run a case; names: `in_{H}x{W}`, `out_{H}x{W}_pad{0|1}_s{stage}`, `raises_{H}x{W}_pad{0|1}`."""
-    arguments, weights = swin_arguments(case.config), case.weights()
-    stages: list[int] = arguments["out_indices"]
-    pads = case.entry.get("pad_small_map", arguments.pop("pad_small_map", False))
-    for pad in pads if isinstance(pads, list) else [pads]:
-        model = SwinTransformerV2(**arguments | {"pad_small_map": pad})
-        model = ready(model, weights, dtype, fast, unused=r"norm\d\.|mask_token$")
-        for suffix in image_inputs(case, comparison):
-            run, x = f"{suffix}_pad{int(pad)}", comparison.input(f"in{suffix}")
-            if comparison.has(f"raises{run}") and bool(comparison.array(f"raises{run}").all()):
-                _must_refuse(model, x, run)
-                comparison.seen(f"raises{run}")
-                continue
-            numbers = output_numbers(comparison, f"out{run}_s", stages)
-            for number, actual in zip(numbers, model(x), strict=True):
-                comparison.close(f"out{run}_s{number}", actual)
-        for name in comparison.names:  # refused maps whose pixels, which do not matter, are not stored
-            size = re.fullmatch(rf"raises_((\d+)x(\d+))_pad{int(pad)}", name)
-            if size and not comparison.has(f"in_{size[1]}") and bool(comparison.array(name).all()):
-                channels = arguments.get("in_channels", 3)
-                x = torch.zeros(1, channels, int(size[2]), int(size[3]), dtype=dtype)
-                _must_refuse(model, x, name.removeprefix("raises"))
-                comparison.seen(name)
+    """Run a case.
+
+    Names: `in_{H}x{W}`, `out_{H}x{W}[_{variant}]_pad{0|1}_s{stage}`, `raises_{H}x{W}[_{variant}]_pad{0|1}`. A variant's
+    own `pad_small_map` counts before the case's; as it is then alone, names may leave the `_pad{0|1}` out.
+    """
+    weights = case.weights()
+    for variant, changes in case.variants.items():
+        arguments = swin_arguments(case.config | changes)
+        stages: list[int] = arguments["out_indices"]
+        own = arguments.pop("pad_small_map", False)
+        pads = own if "pad_small_map" in changes else case.entry.get("pad_small_map", own)
+        for pad in pads if isinstance(pads, list) else [pads]:
+            model = SwinTransformerV2(**arguments | {"pad_small_map": pad})
+            model = ready(model, weights, dtype, fast, unused=r"norm\d\.|mask_token$")
+            tag = f"{variant}_pad{int(pad)}"
+            if "pad_small_map" in changes and not any(f"{tag}_s" in name for name in comparison.names):
+                tag = variant
+            _check_maps(model, case, comparison, tag, stages)
+            _check_refused(model, comparison, tag, arguments.get("in_channels", 3), dtype)
+
+
+def _check_maps(
+    model: SwinTransformerV2, case: Case, comparison: Comparison, tag: str, stages: list[int]
+) -> None:
+    for suffix in image_inputs(case, comparison):
+        run, x = f"{suffix}{tag}", comparison.input(f"in{suffix}")
+        if comparison.has(f"raises{run}") and bool(comparison.array(f"raises{run}").all()):
+            _must_refuse(model, x, run)
+            comparison.seen(f"raises{run}")
+            continue
+        numbers = output_numbers(comparison, f"out{run}_s", stages)
+        for number, actual in zip(numbers, model(x), strict=True):
+            comparison.close(f"out{run}_s{number}", actual)
+
+
+def _check_refused(
+    model: SwinTransformerV2, comparison: Comparison, tag: str, channels: int, dtype: torch.dtype
+) -> None:
+    """Refused maps whose pixels, which do not matter, are not stored."""
+    for name in comparison.names:
+        size = re.fullmatch(rf"raises_((\d+)x(\d+)){re.escape(tag)}", name)
+        if size and not comparison.has(f"in_{size[1]}") and bool(comparison.array(name).all()):
+            x = torch.zeros(1, channels, int(size[2]), int(size[3]), dtype=dtype)
+            _must_refuse(model, x, name.removeprefix("raises"))
+            comparison.seen(name)
 
 
 def _must_refuse(model: SwinTransformerV2, x: torch.Tensor, run: str) -> None:

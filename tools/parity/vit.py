@@ -30,12 +30,12 @@ def vit_arguments(config: dict[str, Any]) -> dict[str, Any]:
 def check(case: Case, comparison: Comparison, dtype: torch.dtype, fast: bool) -> None:
     """Run a case; names: `in_{H}x{W}`, `out_` and `cls_{H}x{W}[_{variant}]_l{i}`."""
     weights = case.weights()
-    for variant, changes in (case.variants or {"": {}}).items():
+    for variant, changes in case.variants.items():
         model = VisionTransformer(**vit_arguments(case.config | changes))
         unused = "mask_token$" if model.ln1 is not None else r"ln1\.|mask_token$"
         model = ready(model, weights, dtype, fast, unused=unused)
         for suffix in image_inputs(case, comparison):
-            run = f"{suffix}_{variant}_l" if variant else f"{suffix}_l"
+            run = f"{suffix}{variant}_l"
             numbers = output_numbers(comparison, f"out{run}", sorted(model.out_indices))
             for number, output in zip(numbers, model(comparison.input(f"in{suffix}")), strict=True):
                 patch_map, cls = output if isinstance(output, tuple) else (output, None)

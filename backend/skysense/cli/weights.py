@@ -23,6 +23,13 @@ def add(command: Commands) -> None:
         metavar="PART=FILE",
         help="a further input whose part neither its content nor its name tells: head_s2, head_s1, ...",
     )
+    sub.add_argument(
+        "--bands",
+        action="append",
+        default=[],
+        metavar="hr=R,G,B,NIR",
+        help="an encoder of four bands instead: hr=R,G,B,NIR or s2=B2,B3,B4,B8",
+    )
 
     sub = command("info", _info, _show_info, "what a model file is, or what a preset costs")
     sub.add_argument(
@@ -53,7 +60,11 @@ def _convert(args: argparse.Namespace) -> Result:
         if not (part and equals and path):
             raise InputError(f"--part {item} names no file", "skysense convert", "Write --part head_s2=FILE")
         inputs.append((Path(path), part))
-    return showing(lambda control: convert(inputs, args.out, control))
+    bands = {}
+    for item in args.bands:
+        modality, _, names = item.partition("=")
+        bands[modality] = names.split(",")
+    return showing(lambda control: convert(inputs, args.out, control, bands))
 
 
 def _show_conversion(result: Result) -> str:

@@ -35,7 +35,7 @@ def open_extractor(
     device = next(model.parameters()).device
     stride = options.fusion_stride
     store = open_store(
-        scene, tiling, backbone.sha256, device, precision, stride, encoded, anchors, options.verify
+        scene, tiling, backbone.identity, device, precision, stride, encoded, anchors, options.verify
     )
     return FeatureExtractor(
         model, reader, tiling.layout, tiling, anchors, hr_bands, stride, encoded, store=store

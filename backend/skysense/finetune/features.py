@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.series import Anchors, day_number, interpolate, whole_years_between
-from skysense.model.bands import with_all_bands
+from skysense.model.bands import model_bands
 from skysense.model.compiled import compile_blocks, uncompile_blocks
 from skysense.model.device import lane_threads
 from skysense.model.fuse import usual_locations
-from skysense.model.inputs import Inputs, normalize
+from skysense.model.inputs import Inputs
 from skysense.model.regions import RegionMatch
 from skysense.model.skysense import SkySense
 from skysense.raster.crs import transformer
@@ -335,9 +335,11 @@ class FeatureExtractor:
     def _tensors(self, modality: Modality, stack: Stack) -> dict[str, Tensor]:
         """The model's inputs of one modality, normalised; dates on which the tile saw nothing are left out."""
         seen: NDArray[np.bool_] = np.asarray(stack.valid.any(axis=(1, 2)))
-        bands = len(SENSORS[modality].bands)
-        x = normalize(torch.from_numpy(stack.values[seen, :bands]).to(self.device), modality)
-        x = with_all_bands(x, stack.band_present[seen, :bands], modality).to(self._dtype)
+        values, bands = (
+            torch.from_numpy(stack.values[seen]).to(self.device),
+            self._model.config.bands(modality),
+        )
+        x = model_bands(values, stack.band_present[seen], modality, bands).to(self._dtype)
         valid = torch.from_numpy(stack.valid[seen]).to(self.device)
         dates = [date for date, keep in zip(stack.dates, seen, strict=True) if keep]
         day = torch.tensor(

@@ -23,11 +23,11 @@ from skysense.hub.licence import LICENCE, require_acceptance
 from skysense.hub.source import Source
 from skysense.jobs.control import JobControl
 from skysense.jobs.sidecar import write_json
+from skysense.model.checkpoint.provenance import file_sha256, record_of, recorded_sha256
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _GIT_OID = _COMMIT
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_BLOCK = 1 << 20
 _LOCK_S = 0.5
 
 
@@ -43,7 +43,9 @@ def download(
     """Download a file, or go on with an interrupted download of the same content.
 
     The bytes gather in `<out>.<content>.part`; a run that is cancelled, cut off or killed leaves it there for the next.
-    `<out>.source.json` records repository, file, commit, SHA-256 and the accepted licence; never the token.
+    `<out>.source.json` records repository, file, commit, SHA-256 and the accepted licence; never the token. A file that is
+    there already is used if it is what is asked for, makes way if its record says that a download has put it there, and is
+    otherwise left alone.
 
     Args:
         source: a branch or tag is resolved to a commit once, and that commit is downloaded and recorded.
@@ -56,7 +58,7 @@ def download(
         {"path", "repository", "file", "revision", "sha256", "size", "licence"}.
 
     Raises:
-        InputError: licence not accepted, no file named, `sha256` is none; HubError: see there;
+        InputError: licence not accepted, no file named, `sha256` is none, a file of the user's is in the way; HubError: see there;
         StorageError: no room, or it cannot be written; Cancelled. A file that was there before is then still there.
     """
     require_acceptance(accepted, "Add --accept-licence if you agree")
@@ -70,14 +72,16 @@ def download(
     if wanted and remote.sha256 and wanted != remote.sha256:
         where = f"{source.repository}/{source.file}"
         raise WrongContent(f"has the SHA-256 {remote.sha256}, not {wanted}", where, "Check the revision")
-    digest = expected = wanted or remote.sha256
+    expected = wanted or remote.sha256
     with _writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f"{out.name}.{remote.key}.part")
         with _alone(part):
-            if expected and _is(out, remote.size, expected, control):
+            if same := _same(out, remote, expected, control):
+                digest = same
                 control.note(f"{out.name} is already there.")
             else:
+                _keep_others(out, source, control)
                 _need_room(part, remote.size)
                 with hub_errors(source, token):
                     fetch(_url(remote.pinned), part, remote.size, _headers(token), control)
@@ -85,7 +89,8 @@ def download(
                 if not expected and not remote.git_oid:
                     control.note(f"{source.host} tells no SHA-256 of this file; only its size is checked.")
                 digest = _verify(part, remote, expected, source, control)
-                _sidecar(out).unlink(missing_ok=True)  # it tells of the file before
+                _keep_others(out, source, control)  # one may have come meanwhile
+                record_of(out).unlink(missing_ok=True)  # it tells of the file before
                 os.replace(part, out)
                 _remove_other_parts(out)
         record = {
@@ -97,7 +102,7 @@ def download(
             "licence": LICENCE,
         }
         accepted_on = datetime.datetime.now(datetime.UTC).date().isoformat()
-        write_json(_sidecar(out), {**record, "licence_accepted": accepted_on})
+        write_json(record_of(out), {**record, "licence_accepted": accepted_on})
     return {"path": str(out), **record}
 
 
@@ -146,10 +151,6 @@ def _url(source: Source) -> str:
     return hf_hub_url(source.repository, source.file, revision=source.revision, endpoint=source.endpoint)
 
 
-def _sidecar(out: Path) -> Path:
-    return out.with_name(out.name + ".source.json")
-
-
 def _checked_sha256(sha256: str | None) -> str | None:
     text = (sha256 or "").strip().lower()
     if text and not _SHA256.fullmatch(text):
@@ -171,7 +172,7 @@ def _need_room(part: Path, size: int) -> None:
 def _verify(part: Path, remote: _Remote, expected: str | None, source: Source, control: JobControl) -> str:
     """The SHA-256 of the whole part; a part that is not what it should be is removed."""
     if part.stat().st_size == remote.size:
-        digest = _digest(part, control)
+        digest = file_sha256(part, control)
         if expected not in (None, digest):
             what = f"what arrived has the SHA-256 {digest}, not {expected}"
         elif remote.git_oid and git_hash(part.read_bytes()) != remote.git_oid:
@@ -186,17 +187,24 @@ def _verify(part: Path, remote: _Remote, expected: str | None, source: Source, c
     )
 
 
-def _is(path: Path, size: int, sha256: str, control: JobControl) -> bool:
-    return path.is_file() and path.stat().st_size == size and _digest(path, control) == sha256
+def _same(out: Path, remote: _Remote, expected: str | None, control: JobControl) -> str | None:
+    """The SHA-256 of a file that is what is asked for; None: it is not, or the hub tells too little."""
+    if not out.is_file() or out.stat().st_size != remote.size:
+        return None
+    digest = file_sha256(out, control)
+    if expected:
+        return digest if digest == expected else None
+    return digest if remote.git_oid and git_hash(out.read_bytes()) == remote.git_oid else None
 
 
-def _digest(path: Path, control: JobControl) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            control.check()
-            digest.update(block)
-    return digest.hexdigest()
+def _keep_others(out: Path, source: Source, control: JobControl) -> None:
+    """Only what a download has put there makes way for another one."""
+    if out.exists() and file_sha256(out, control) != recorded_sha256(out):
+        raise InputError(
+            f"is not what SkySense has downloaded, and {source.repository}/{source.file} would take its place",
+            str(out),
+            "Move it away, or choose another place",
+        )
 
 
 def _remove_other_parts(out: Path) -> None:

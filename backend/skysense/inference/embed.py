@@ -72,7 +72,7 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     cells, tiling = _cells(layout), plan_tiles(layout)
     grid = cells.lattice.grid(cells.area)
     settings = {
-        "embed": backbone.sha256,
+        "embed": backbone.identity,
         "output": repr(grid),
         "fusion_stride": options.fusion_stride,
         "precision": precision,

@@ -1,5 +1,7 @@
 """The backbone that jobs use, and how a model file names it."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,6 +14,7 @@ from torch import Tensor
 from skysense.errors import InputError
 from skysense.model.checkpoint.backbonefile import Licence, holds_backbone, load_weights
 from skysense.model.checkpoint.report import untrained_parts
+from skysense.model.config import ModelConfig
 from skysense.model.folder import VARIABLE, built_in_model, models_folder
 from skysense.model.modelfile import read_header
 from skysense.model.presets import state_sha256
@@ -51,6 +54,15 @@ class Backbone:
     weak: tuple[Modality, ...] = ()
     named: dict[str, Any] | None = None
 
+    @property
+    def identity(self) -> str:
+        """Of all that features depend on: hex SHA-256 over the digest of the tensors and the configuration.
+
+        Kept features and begun runs go by it. Model files go by the two that it is made of, as their format has it.
+        """
+        entry = [self.sha256, self.model.config.to_json()]
+        return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
+
     def in_precision(self, name: str) -> SkySense:
         """The model in "float32" or "bfloat16"."""
         return self.model if name == "float32" else _cast(self.model, getattr(torch, name))
@@ -59,9 +71,18 @@ class Backbone:
         """The model file's "backbone" entry; of an adapted model the one that it was adapted from."""
         if self.named is not None:
             return self.named
-        entry = {"preset": self.preset, "weights": self.weights, "sha256": self.sha256, "note": self.warning}
+        entry: dict[str, Any] = {
+            "preset": self.preset,
+            "weights": self.weights,
+            "sha256": self.sha256,
+            "note": self.warning,
+        }
         if self.path is not None:
-            entry |= {"path": str(self.path), "licence": self.licence.name}
+            entry |= {
+                "path": str(self.path),
+                "licence": self.licence.name,
+                "config": self.model.config.to_json(),
+            }
         return entry
 
     def embedded_header(self) -> dict[str, Any]:
@@ -177,7 +198,8 @@ def open_backbone(path: Path | None, device: torch.device) -> Backbone:
 
 
 def backbone_of(header: dict[str, Any], path: Path, device: torch.device) -> Backbone:
-    """The backbone that a fine-tuned model names: built in, in the file itself, or in a file with the same digest.
+    """The backbone that a fine-tuned model names: built in, in the file itself, or in a file with the same digest
+    and configuration.
 
     Searched are the path that the header gives, the folder of the model file, the user's model folder, and the
     built-in model.
@@ -204,7 +226,7 @@ def backbone_of(header: dict[str, Any], path: Path, device: torch.device) -> Bac
         )
     for file in _candidates(Path(entry["path"]), path.parent):
         found = _header_of(file)
-        if found is not None and holds_backbone(found) and found["backbone"]["sha256"] == entry["sha256"]:
+        if found is not None and holds_backbone(found) and _is_named(found["backbone"], entry):
             return default_backbone(device) if _is_built_in(file) else _load(file, found, device)
     raise InputError(
         f"needs its backbone ({entry['preset']}, {entry['weights']}; SHA-256 {entry['sha256'][:16]}...), which is "
@@ -212,6 +234,16 @@ def backbone_of(header: dict[str, Any], path: Path, device: torch.device) -> Bac
         path.name,
         f"Put the backbone file beside the model, or in the folder that {VARIABLE} names",
     )
+
+
+def _is_named(held: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether a file's backbone is the one that a model's entry names; those of older versions tell no configuration."""
+    if held["sha256"] != entry["sha256"] or "config" not in entry:
+        return bool(held["sha256"] == entry["sha256"])
+    try:
+        return ModelConfig.from_json(held["config"]) == ModelConfig.from_json(entry["config"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def _candidates(recorded: Path, beside: Path) -> Iterator[Path]:
@@ -234,14 +266,14 @@ def _header_of(path: Path) -> dict[str, Any] | None:
         return None
 
 
-#: The weights of the one backbone file that stay loaded between jobs, by digest and device.
-_loaded: dict[tuple[str, torch.device], SkySense] = {}
+#: The weights of the one backbone file that stay loaded between jobs, by digest, configuration and device.
+_loaded: dict[tuple[str, str, torch.device], SkySense] = {}
 
 
 def _load(path: Path, header: dict[str, Any], device: torch.device) -> Backbone:
     """The backbone that a file holds; read once as long as the same one is asked for on the same device."""
     entry = header["backbone"]
-    key = (entry["sha256"], device)
+    key = (entry["sha256"], json.dumps(entry["config"], sort_keys=True), device)
     if key not in _loaded:
         _cast.cache_clear()
         _loaded.clear()  # before the next one is read: two may not fit in memory

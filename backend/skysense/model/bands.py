@@ -6,6 +6,7 @@ distribution is that of 28,000 pixels of 14 open images in Europe and Punjab (`t
 Shape legend: T dates, C bands, H x W pixels.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skysense.scene.sensors import Modality
+from skysense.model.inputs import normalize
+from skysense.scene.sensors import SENSORS, Modality
 
 #: How model files name this rule: features of an image that lacks a band depend on it.
 BANDS_TOLD = "told from the others"
@@ -35,6 +37,32 @@ _COVARIANCE = np.array(
 )
 #: Variance of what a band shows by itself, such as noise: without it differences of neighbouring bands would be trusted too far.
 _OWN = 0.01
+
+
+def model_bands(
+    values: Tensor, present: NDArray[np.bool_], modality: Modality, bands: Sequence[str]
+) -> Tensor:
+    """What an encoder takes of a stack.
+
+    Args:
+        values, present: (T, C, H, W) and (T, C), the sensor's bands as `raster.reader.Stack` has them, HR's NIR perhaps last.
+        bands: of the encoder, see `ModelConfig.bands`.
+
+    Returns:
+        (T, len(bands), H, W) normalised, with missing bands as in `with_all_bands`.
+    """
+    own = SENSORS[modality].bands
+    x = with_all_bands(normalize(values[:, : len(own)], modality), present[:, : len(own)], modality)
+    if tuple(bands) == own:
+        return x
+    names = list(own)
+    if "NIR" in bands:
+        nir = torch.zeros_like(x[:, :1])
+        if values.shape[1] > len(own):
+            there = torch.from_numpy(present[:, len(own) :, None, None]).to(x)
+            nir = normalize(values[:, len(own) :], modality, ["NIR"]) * there
+        x, names = torch.cat((x, nir), 1), [*names, "NIR"]
+    return x[:, [names.index(band) for band in bands]]
 
 
 def with_all_bands(x: Tensor, present: NDArray[np.bool_], modality: Modality) -> Tensor:

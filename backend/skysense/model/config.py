@@ -3,7 +3,16 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from skysense.scene.sensors import SENSORS, Modality
+
 DateEncoding = Literal["all", "s2", "none"]
+
+
+#: The bands that an encoder can take: those of the released weights, or four (reference specification 3).
+ENCODER_BANDS: dict[Modality, tuple[tuple[str, ...], ...]] = {
+    "hr": (SENSORS["hr"].bands, (*SENSORS["hr"].bands, "NIR")),
+    "s2": (SENSORS["s2"].bands, ("B2", "B3", "B4", "B8")),
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,10 @@ class ModelConfig:
         official_validity: True is the official rule: invalid pixels become zero before normalising, and
             nothing is masked. False: they become zero after normalising, and patches and tokens without
             enough valid pixels are masked.
+        hr_bands, s2_bands: what these encoders take, one of `ENCODER_BANDS`.
+
+    Raises:
+        ValueError: there is no encoder for such bands.
     """
 
     hr: SwinConfig
@@ -72,6 +85,21 @@ class ModelConfig:
     date_encoding: DateEncoding = "all"
     geo: GeoConfig | None = None
     official_validity: bool = False
+    hr_bands: tuple[str, ...] = SENSORS["hr"].bands
+    s2_bands: tuple[str, ...] = SENSORS["s2"].bands
+
+    def __post_init__(self) -> None:
+        for modality in ENCODER_BANDS:
+            if self.bands(modality) not in ENCODER_BANDS[modality]:
+                raise ValueError(f"no {modality} encoder takes the bands {self.bands(modality)}")
+
+    def bands(self, modality: Modality) -> tuple[str, ...]:
+        """What the encoder of a modality takes."""
+        return {"hr": self.hr_bands, "s2": self.s2_bands, "s1": SENSORS["s1"].bands}[modality]
+
+    def usual_bands(self, modality: Modality) -> bool:
+        """Whether the encoder of a modality takes the bands of the released weights."""
+        return self.bands(modality) == SENSORS[modality].bands
 
     @property
     def token_dim(self) -> int:
@@ -84,12 +112,13 @@ class ModelConfig:
         return self.fusion.dim * (1 if self.geo is None else 2)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
+        """As plain JSON types; the usual bands go unsaid, as in files that are older than the choice."""
+        unsaid = {f"{modality}_bands" for modality in ENCODER_BANDS if self.usual_bands(modality)}
+        return {name: value for name, value in asdict(self).items() if name not in unsaid}
 
     @classmethod
     def from_json(cls, obj: dict[str, Any]) -> "ModelConfig":
-        """Inverse of `to_json`; raises TypeError or KeyError for what `to_json` cannot have written."""
+        """Inverse of `to_json`; raises TypeError, KeyError or ValueError for what `to_json` cannot have written."""
 
         def fields(part: dict[str, Any]) -> dict[str, Any]:
             return {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
@@ -101,5 +130,5 @@ class ModelConfig:
             s1=VitConfig(**fields(obj["s1"])),
             fusion=FusionConfig(**fields(obj["fusion"])),
             geo=None if obj.get("geo") is None else GeoConfig(**fields(obj["geo"])),
-            **rest,
+            **fields(rest),
         )

@@ -11,7 +11,7 @@ _Types = Mapping[str, type]
 _BACKBONE_FILE: _Types = {"backbone": dict, "licence": dict, "source": dict}
 _LICENCE: _Types = {"name": str, "terms": str, "may_embed": bool}
 #: Of a "backbone" entry, whatever the file.
-_NAMED: _Types = {"preset": str, "weights": str, "sha256": str, "path": str, "note": str}
+_NAMED: _Types = {"preset": str, "weights": str, "sha256": str, "path": str, "note": str, "config": dict}
 _WEIGHTS: _Types = {"preset": str, "weights": str, "sha256": str, "config": dict, "left_initial": list}
 _EMBEDDED: _Types = {**_WEIGHTS, "licence": str, "terms": str}
 _LEFT_INITIAL: _Types = {"part": str, "title": str, "random": bool, "meaning": str}

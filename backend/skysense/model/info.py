@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 from skysense.model.modelfile import load_model, read_header
 from skysense.model.presets import PRESETS
+from skysense.scene.sensors import SENSORS
 
 
 def describe_model(name: str) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def _describe_backbone(path: Path, header: dict[str, Any]) -> dict[str, Any]:
         "parameters": sum(values.values()),
         "types": values,
         "bytes": path.stat().st_size,
+        "bands": {m: list(backbone["config"].get(f"{m}_bands", SENSORS[m].bands)) for m in SENSORS},
         "untrained": [f"{item['title']} ({item['meaning']})" for item in backbone["left_initial"]],
         "licence": header["licence"]["terms"],
         "source": header["source"],

@@ -3,6 +3,7 @@
 Shapes: B tiles, T dates, h w pixel rows and columns at 10 m, H W those of HR, D channels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +26,7 @@ class Inputs:
     """A batch of tiles; every modality may be None. What lies under an invalid pixel never matters.
 
     Attributes:
-        hr: (B, 3, H, W) normalised (`normalize`).
+        hr: (B, 3, H, W) normalised (`normalize`); an encoder may take other bands (`ModelConfig.bands`), S2's too.
         hr_valid: (B, H, W) bool; None means all valid, for the others too.
         hr_day: (B,) int64, 0-based day of the year, -1 unknown; None means unknown, for the others too.
         s2, s2_valid, s2_day: (B, T, 10, h, w), (B, T, h, w), (B, T).
@@ -74,16 +75,28 @@ class Features:
     s1: Tensor | None = None
 
 
-def normalize(x: Tensor, modality: Modality) -> Tensor:
-    """(..., C, H, W) in `Sensor.units` -> normalised as the released weights expect (specification 4.1)."""
-    mean, std = channel_statistics(modality, x)
+def normalize(x: Tensor, modality: Modality, bands: Sequence[str] | None = None) -> Tensor:
+    """(..., C, H, W) in `Sensor.units` -> normalised as the released weights expect (specification 4.1).
+
+    Args:
+        bands: see `channel_statistics`.
+    """
+    mean, std = channel_statistics(modality, x, bands)
     return (x - mean[:, None, None]) / std[:, None, None]
 
 
-def channel_statistics(modality: Modality, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per band, (C,) each, on the device and in the dtype of `like`."""
+def channel_statistics(
+    modality: Modality, like: Tensor, bands: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per band, (C,) each, on the device and in the dtype of `like`.
+
+    Args:
+        bands: C names; None: the sensor's. NIR, whose weights begin as red's, has red's.
+    """
     sensor = SENSORS[modality]
+    columns = [sensor.bands.index("R" if band == "NIR" else band) for band in bands or sensor.bands]
+    mean, std = ([values[column] for column in columns] for values in (sensor.mean, sensor.std))
     return (
-        torch.tensor(sensor.mean, dtype=like.dtype, device=like.device),
-        torch.tensor(sensor.std, dtype=like.dtype, device=like.device),
+        torch.tensor(mean, dtype=like.dtype, device=like.device),
+        torch.tensor(std, dtype=like.dtype, device=like.device),
     )

@@ -6,6 +6,7 @@ backbone (header "kind": "backbone"). A standalone fine-tuned file holds its bac
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from skysense.model.header import check_header
 from skysense.model.tensorfile import KEY, write_tensors
 
 FORMAT = 1
+
+#: Endings of what `skysense convert` reads, but for .safetensors.
+_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".index.json")
 
 #: Prefix of the backbone's tensors in a standalone file.
 BACKBONE = "backbone."
@@ -108,6 +112,8 @@ def read_header(path: Path) -> dict[str, Any]:
         header = None if text is None else json.loads(text)
     except ValueError:
         header = None
+    if text is None:
+        raise _unconverted(path, "is not a SkySense model")
     if not isinstance(header, dict):
         raise InputError("is not a SkySense model", str(path), "Choose a model that SkySense has trained")
     if isinstance(header.get("format"), int) and header["format"] > FORMAT:
@@ -119,4 +125,15 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def _no_model(path: Path, error: Exception) -> InputError:
+    if zipfile.is_zipfile(path) or path.name.lower().endswith(_CHECKPOINTS):  # torch saves zip files
+        return _unconverted(path, "is a checkpoint, not a backbone or a trained model")
     return InputError(f"is not a model file ({error})", str(path), "Choose a .safetensors file")
+
+
+def _unconverted(path: Path, what: str) -> InputError:
+    out = path.with_name(f"{path.name.split('.')[0]}-skysense.safetensors")
+    return InputError(
+        what,
+        str(path),
+        f'Make a backbone of it if it holds released weights: skysense convert "{path}" "{out}", and name that file',
+    )

@@ -33,7 +33,7 @@ from skysense.model.tokens import (
 from skysense.model.uphead import UPHead
 from skysense.model.validity import block_valid, fill_invalid
 from skysense.model.vit import VisionTransformer
-from skysense.scene.sensors import SENSORS, Modality
+from skysense.scene.sensors import Modality
 
 SERIES: tuple[Modality, ...] = ("s2", "s1")
 
@@ -57,9 +57,10 @@ class SkySense(nn.Module):
             out_indices=hr.out_indices,
             pad_small_map=hr.pad_small_map,
             drop_path_rate=hr.drop_path,
+            in_channels=len(config.hr_bands),
         )
-        self.backbone_s2 = _vit(config.s2, "s2")
-        self.backbone_s1 = _vit(config.s1, "s1")
+        self.backbone_s2 = _vit(config.s2, len(config.s2_bands))
+        self.backbone_s1 = _vit(config.s1, len(config.bands("s1")))
         self.head_s2 = UPHead(config.s2.dim, config.token_dim, PATCH)
         self.head_s1 = UPHead(config.s1.dim, config.token_dim, PATCH)
         self.fusion = TransformerEncoder(
@@ -85,7 +86,7 @@ class SkySense(nn.Module):
         """HR images to Swin maps.
 
         Args:
-            x: (B, 3, H, W) normalised.
+            x: (B, 3, H, W) normalised; 4 bands where `config.hr_bands` are.
             valid: (B, H, W) bool; invalid pixels are filled with 0 (the official rule: with black).
 
         Returns:
@@ -287,7 +288,7 @@ class SkySense(nn.Module):
     def _official_fill(self, modality: Modality, like: Tensor) -> Tensor | None:
         if not self.config.official_validity:
             return None
-        mean, std = channel_statistics(modality, like)
+        mean, std = channel_statistics(modality, like, self.config.bands(modality))
         return -mean / std
 
 
@@ -298,12 +299,12 @@ def _like(hr_cells: tuple[Tensor, Tensor | None] | None, encoded: dict[Modality,
     )
 
 
-def _vit(config: VitConfig, modality: Modality) -> VisionTransformer:
+def _vit(config: VitConfig, bands: int) -> VisionTransformer:
     return VisionTransformer(
         config.dim,
         config.layers,
         config.heads,
-        len(SENSORS[modality].bands),
+        bands,
         img_size=config.img_size,
         patch_size=PATCH,
         with_cls_token=config.with_cls_token,

@@ -3,7 +3,6 @@
 import gc
 import threading
 import weakref
-from types import SimpleNamespace
 
 import pytest
 import torch

@@ -138,6 +138,41 @@ def test_what_is_already_there_is_not_downloaded_again(fetch, hub):
     assert fetch.events[-1]["text"] == "w.safetensors is already there."
 
 
+@pytest.mark.parametrize("record", [None, '{"sha256": "' + "0" * 64 + '"}'])
+def test_a_file_of_the_users_is_kept(fetch, hub, tmp_path, record):
+    own = tmp_path / "w.safetensors"
+    own.write_bytes(b"my own weights")
+    if record:  # of a download that the user has put another file in the place of
+        (tmp_path / "w.safetensors.source.json").write_text(record)
+    before = names(tmp_path)
+    with pytest.raises(InputError, match=f"{FILE} would take its place") as told:
+        fetch()
+    assert str(own) in told.value.sentence and not hub.content_requests()
+    assert own.read_bytes() == b"my own weights" and names(tmp_path) == before
+
+
+@pytest.mark.parametrize("etag", ["sha256", "git"])
+def test_a_file_of_the_users_that_is_the_same_is_used(fetch, hub, tmp_path, content, etag):
+    hub.etag = etag
+    (tmp_path / "w.safetensors").write_bytes(content)
+    assert fetch()["sha256"] == hashlib.sha256(content).hexdigest() and not hub.content_requests()
+    assert names(tmp_path) == ["w.safetensors", "w.safetensors.source.json"]
+
+
+def test_a_file_that_comes_while_downloading_is_kept(fetch, hub, tmp_path):
+    def put(event):
+        (tmp_path / "w.safetensors").write_bytes(b"my own weights")
+
+    with pytest.raises(InputError, match="would take its place"):
+        fetch(control=JobControl(put))
+    assert hub.content_requests() and (tmp_path / "w.safetensors").read_bytes() == b"my own weights"
+
+
+def test_a_download_makes_way_for_another(fetch, tmp_path, content):
+    fetch(revision=OLD)
+    assert fetch()["revision"] == NEW and (tmp_path / "w.safetensors").read_bytes() == content
+
+
 def test_a_tampered_file_leaves_the_previous_one(fetch, hub, tmp_path, content):
     fetch(revision=OLD)
     before = (tmp_path / "w.safetensors.source.json").read_bytes()
@@ -168,9 +203,10 @@ def test_a_small_file_is_checked_against_its_git_oid(fetch, hub, tmp_path, conte
     hub.etag = "git"
     assert fetch()["sha256"] == hashlib.sha256(content).hexdigest()
     hub.served = b"x" + content[1:]
+    (tmp_path / "w.safetensors").unlink()
     with pytest.raises(WrongContent, match="git"):
         fetch()
-    assert (tmp_path / "w.safetensors").read_bytes() == content
+    assert not (tmp_path / "w.safetensors").exists()
     assert not any("only its size" in event.get("text", "") for event in fetch.events)
 
 
@@ -289,10 +325,10 @@ def test_two_runs_do_not_write_one_part(fetch, hub, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file size limits are Unix's")
-def test_a_disk_that_fills_up_keeps_the_previous_file(hub, tmp_path):
+def test_a_disk_that_fills_up_keeps_the_previous_file(fetch, hub, tmp_path, content):
     import resource
 
-    (tmp_path / "w.safetensors").write_bytes(b"previous")
+    fetch(revision=OLD)
     arguments = ["download", REPOSITORY, FILE, "--endpoint", hub.endpoint, "--accept-licence"]
     done = subprocess.run(
         [sys.executable, "-m", "skysense", *arguments, "--out", str(tmp_path / "w.safetensors")],
@@ -301,4 +337,4 @@ def test_a_disk_that_fills_up_keeps_the_previous_file(hub, tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
     )
     assert done.returncode == 2 and "cannot be written" in done.stderr and done.stderr.count("\n") == 1
-    assert (tmp_path / "w.safetensors").read_bytes() == b"previous"
+    assert (tmp_path / "w.safetensors").read_bytes() == content[::-1]

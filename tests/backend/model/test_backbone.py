@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from skysense.errors import InputError
 from skysense.model import backbone as backbones
 from skysense.model import folder as folders
@@ -43,10 +44,13 @@ def make(
     licence: Licence = RELEASED,
     left_initial: tuple[Any, ...] = (),
     dtype: torch.dtype = torch.float32,
+    heads: int | None = None,
 ) -> Path:
     """A small backbone file."""
     tiny = PRESETS["tiny"]
     config = replace(tiny, hr=replace(tiny.hr, depths=(1, 1, 1, 1)), s2=replace(tiny.s2, layers=1))
+    if heads is not None:
+        config = replace(config, s2=replace(config.s2, heads=heads))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         state = {
@@ -171,7 +175,25 @@ def test_a_backbone_file(tmp_path: Path) -> None:
         "note": "",
         "path": str(path),
         "licence": "non-commercial research only",
+        "config": backbone.model.config.to_json(),
     }
+
+
+def test_two_configurations_of_the_same_weights_are_two_backbones(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    one, other = make(tmp_path / "one.safetensors"), make(tmp_path / "work" / "a.safetensors", heads=2)
+    twin = make(tmp_path / "twin.safetensors", licence=FREE)
+    first, second, third = (open_backbone(path, CPU) for path in (one, other, twin))
+    assert first.sha256 == second.sha256 == third.sha256
+    assert first.identity == third.identity != second.identity  # the licence changes no feature
+    assert second.model.config.s2.heads == 2 != first.model.config.s2.heads
+    # A trained model finds its own, and not the other one that lies nearer.
+    trained = fine_tuned(tmp_path / "work" / "m.safetensors", first)
+    shutil.move(one, tmp_path / "work" / "b.safetensors")
+    assert found(trained).path == tmp_path / "work" / "b.safetensors"
+    old = tmp_path / "work" / "old.safetensors"  # of a version that recorded the digest alone
+    save_model(old, {"backbone": {k: v for k, v in first.header().items() if k != "config"}}, {})
+    assert found(old).sha256 == first.sha256
 
 
 def test_one_backbone_stays_loaded(tmp_path: Path) -> None:
@@ -248,6 +270,26 @@ def test_a_file_that_names_no_backbone(tmp_path: Path) -> None:
     save_model(tmp_path / "m.safetensors", {}, {})
     with pytest.raises(InputError, match="names no backbone"):
         open_backbone(tmp_path / "m.safetensors", CPU)
+
+
+@pytest.mark.parametrize(
+    "kind", ["a.pth", "old.PT", "page.ckpt", "renamed.safetensors", "hub.safetensors", "a.index.json"]
+)
+def test_a_checkpoint_is_converted_first(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
+    state = {"ctpe": torch.zeros(1, 365, 8)}
+    if kind.startswith("hub"):
+        save_file(state, path)
+    elif kind.startswith(("page", "a.index")):
+        path.write_text('{"weight_map": {}}')
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=not kind.startswith("old"))
+    out = tmp_path / f"{kind.split('.')[0]}-skysense.safetensors"
+    for read in (lambda: open_backbone(path, CPU), lambda: load_model(path)):
+        with pytest.raises(InputError) as error:
+            read()
+        assert f'skysense convert "{path}" "{out}"' in error.value.sentence
+        assert "is a checkpoint" in error.value.sentence or kind.startswith("hub")
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float32, torch.float16])

@@ -80,7 +80,7 @@ def fit_decoder(
     settings = {
         "mode": "decoder",
         "plan": asdict(plan),
-        "backbone": session.backbone.sha256,
+        "backbone": session.backbone.identity,
         "labels": digest_of(labels),
         "seed": options.seed,
         "fusion_stride": options.fusion_stride,

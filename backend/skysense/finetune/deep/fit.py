@@ -63,7 +63,7 @@ def fit_adapted(
     settings = {
         "mode": mode,
         "plan": asdict(plan),
-        "backbone": session.backbone.sha256,
+        "backbone": session.backbone.identity,
         "labels": digest_of(labels),
         "seed": options.seed,
         "modalities": list(modalities),

@@ -1,7 +1,6 @@
 """Weights made for other inputs: position embeddings of another size, patch embeddings for four bands.
 
-The encoders of `SkySense` take R, G, B and ten Sentinel-2 bands; the four-band functions serve those who train an
-encoder of their own on four. Source: reference specification 1.3 and 3.
+The released encoders take R, G, B and ten Sentinel-2 bands; `skysense convert --bands` makes encoders of four. Source: reference specification 1.3 and 3.
 """
 
 import math
@@ -47,3 +46,10 @@ def hr_patch_for_four_bands(weight: Tensor) -> Tensor:
     if weight.shape[1] != 3:
         raise ValueError(f"a patch embedding for 3 bands is needed, this one takes {weight.shape[1]}")
     return torch.cat((weight, weight[:, :1]), 1)
+
+
+#: Patch embeddings by name, with what makes one for four bands of it.
+FOUR_BANDS = {
+    "backbone_gep.patch_embed.projection.weight": hr_patch_for_four_bands,
+    "backbone_s2.patch_embed.projection.weight": s2_patch_for_four_bands,
+}

@@ -1,15 +1,15 @@
 """One model from one or several files: what each tensor is taken from, checked before anything is read or written."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from skysense.errors import InputError
-from skysense.model.checkpoint.adapt import fit_positions
+from skysense.model.checkpoint.adapt import FOUR_BANDS, fit_positions
 from skysense.model.checkpoint.initial import initial_values
 from skysense.model.checkpoint.layout import PARTS, Recognised, recognise
 from skysense.model.checkpoint.reading import Opened, open_checkpoint
@@ -17,6 +17,7 @@ from skysense.model.checkpoint.sizes import infer_config, misshapen, missing
 from skysense.model.config import ModelConfig
 from skysense.model.skysense import SkySense
 from skysense.model.tensorfile import Spec
+from skysense.scene.sensors import SENSORS, Modality
 
 #: Output norms of the Swin's first three stages. The released HR file was made without them.
 _OPTIONAL = tuple(f"backbone_gep.norm{i}.{kind}" for i in range(3) for kind in ("weight", "bias"))
@@ -43,6 +44,7 @@ class Assembly:
         specs: type and shape of every tensor of the model.
         initial: tensors that no file holds.
         resized: pos_embed's name -> the number of positions in the file.
+        four_bands: patch embeddings that are made for four bands.
     """
 
     preset: str
@@ -51,6 +53,7 @@ class Assembly:
     specs: dict[str, Spec]
     initial: tuple[str, ...]
     resized: dict[str, int]
+    four_bands: tuple[str, ...]
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor once, one file at a time."""
@@ -64,14 +67,19 @@ class Assembly:
             tensor = opened.tensors[key]
             if name in self.resized:
                 tensor = fit_positions(tensor, self.specs[name][1][1])
+            elif name in self.four_bands:
+                tensor = FOUR_BANDS[name](tensor)
             yield name, tensor.to(self.specs[name][0])
 
 
-def assemble(inputs: Sequence[tuple[Path, str | None]]) -> Assembly:
+def assemble(
+    inputs: Sequence[tuple[Path, str | None]], bands: Mapping[Modality, tuple[str, ...]]
+) -> Assembly:
     """Find out what model the files make.
 
     Args:
         inputs: files, each with its part where the content does not tell (see `layout.recognise`).
+        bands: of encoders that take others than the released ones, see `ModelConfig.bands`.
 
     Raises:
         InputError: a file cannot be used, a part comes twice, or a tensor is missing, misshapen or out of place.
@@ -98,19 +106,28 @@ def assemble(inputs: Sequence[tuple[Path, str | None]]) -> Assembly:
     preset, config = infer_config(
         {name: shape for name, (_, shape) in found.items()}, where, plus_plus, window
     )
+    config = replace(config, **{f"{modality}_bands": names for modality, names in bands.items()})  # type: ignore[arg-type]
     with torch.device("meta"):
         model = {name: tuple(tensor.shape) for name, tensor in SkySense(config).state_dict().items()}
     initial = _check_complete(model, found, where)
-    resized = {}
+    resized, four_bands = {}, []
     for name, (_, shape) in found.items():
         if name.endswith(".pos_embed") and shape != model[name]:
             resized[name] = _check_positions(name, shape, model[name], where)
+        elif name in FOUR_BANDS and _lacks_only_bands(name, shape, model[name]):
+            four_bands.append(name)
         elif shape != model[name]:
             raise misshapen(name, shape, model[name], where[name.split(".")[0]])
     specs = {
         name: (found[name][0] if name in found else torch.float32, shape) for name, shape in model.items()
     }
-    return Assembly(preset, config, tuple(sources), specs, initial, resized)
+    return Assembly(preset, config, tuple(sources), specs, initial, resized, tuple(four_bands))
+
+
+def _lacks_only_bands(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a patch embedding is the released one, and the encoder takes four bands."""
+    usual = len(SENSORS["hr" if name.startswith("backbone_gep.") else "s2"].bands)
+    return expected[1] == 4 and shape == (expected[0], usual, *expected[2:])
 
 
 def _specs(opened: Opened, held: Recognised) -> Iterator[tuple[str, Spec]]:

@@ -4,7 +4,7 @@ Header: {"format", "kind": "backbone", "licence": {...}, "source": {...}, "backb
 "sha256", "left_initial"}}; an extension of contract C5.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from skysense.errors import InputError
 from skysense.model.config import ModelConfig
-from skysense.model.digest import tensors_sha256
+from skysense.model.digest import digest_entries, tensor_bytes
 from skysense.model.modelfile import BACKBONE, FORMAT, read_header
 from skysense.model.skysense import SkySense
 from skysense.model.tensorfile import Spec, write_tensors
@@ -108,7 +108,8 @@ def holds_backbone(header: Mapping[str, Any]) -> bool:
 def load_weights(path: Path) -> SkySense:
     """The model of a backbone file (or of a standalone model file) on the CPU, in evaluation mode.
 
-    Its float32 tensors stay where the file is mapped and are not copied; others become float32.
+    Its float32 tensors stay where the file is mapped and are not copied; halves become float32 one by one, so that loading takes no
+    more than the model and one tensor.
 
     Raises:
         InputError: the file cannot be read, or was changed: tensors are missing or misshapen, or not those of its
@@ -126,38 +127,59 @@ def load_weights(path: Path) -> SkySense:
         raise InputError(
             f"has a header that cannot be used ({error!r})", str(path), "Convert it again"
         ) from None
-    tensors = _mapped(path, "" if header.get("kind") == "backbone" else BACKBONE)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    wrong = next((name for name in sorted(expected) if name not in tensors), None)
-    if wrong is not None:
-        raise InputError(f"lacks the tensor {wrong}", str(path), "Convert it again")
-    for name, tensor in tensors.items():
-        if tuple(tensor.shape) != expected.get(name):
-            raise InputError(
-                f"has {name} of shape {tuple(tensor.shape)}, expected {expected.get(name, 'none')}",
-                str(path),
-                "Convert it again",
-            )
-    if tensors_sha256(tensors) != entry["sha256"]:
+    prefix = "" if header.get("kind") == "backbone" else BACKBONE
+    tensors: dict[str, Tensor] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            _check_shapes(file, prefix, expected, path)
+            digest = digest_entries(_reading(path, file, prefix, sorted(expected), tensors))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"cannot be read ({error})", str(path), "Convert or download it again") from None
+    if digest != entry["sha256"]:
         raise InputError(
             "has been damaged or changed (its weights are not those of its SHA-256)",
             str(path),
             "Convert or download it again",
         )
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point():  # region ids stay what they are
-            tensors[name] = tensor.float()
     model.load_state_dict(tensors, assign=True)
     return model
 
 
-def _mapped(path: Path, prefix: str) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {
-                name.removeprefix(prefix): file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118 - not a dict
-                if name.startswith(prefix)
-            }
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"cannot be read ({error})", str(path), "Convert or download it again") from None
+def _check_shapes(file: Any, prefix: str, expected: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    held = {
+        name.removeprefix(prefix): tuple(file.get_slice(name).get_shape())
+        for name in file.keys()  # noqa: SIM118 - not a dict
+        if name.startswith(prefix)
+    }
+    wrong = next((name for name in sorted(expected) if name not in held), None)
+    if wrong is not None:
+        raise InputError(f"lacks the tensor {wrong}", str(path), "Convert it again")
+    for name, shape in held.items():
+        if shape != expected.get(name):
+            raise InputError(
+                f"has {name} of shape {shape}, expected {expected.get(name, 'none')}",
+                str(path),
+                "Convert it again",
+            )
+
+
+def _reading(
+    path: Path, file: Any, prefix: str, names: Iterable[str], tensors: dict[str, Tensor]
+) -> Iterator[tuple[str, torch.dtype, Sequence[int], Iterable[memoryview]]]:
+    """Each tensor as `digest_entries` takes it; once that is done with it, it is in `tensors` as the model computes.
+
+    Halves are read by themselves: whatever is read of one mapping stays in memory as long as anything else of it does.
+    """
+    for name in names:
+        key = prefix + name
+        if file.get_slice(key).get_dtype() in ("F16", "BF16"):
+            with safe_open(path, framework="pt") as alone:
+                tensor = alone.get_tensor(key)
+        else:
+            tensor = file.get_tensor(key)
+        yield name, tensor.dtype, tensor.shape, (tensor_bytes(tensor),)
+        tensors[name] = (
+            tensor.float() if tensor.is_floating_point() else tensor
+        )  # region ids stay what they are
+        del tensor  # or its mapping would stay while the next one is read

@@ -34,7 +34,7 @@ def _around(config: ModelConfig, part: str | None) -> ModelConfig:
     """The smallest model that has a part as it is (None: what has no layers)."""
     if part is None:
         return _shallow(config)
-    around = _shallow(PRESETS["tiny"])
+    around = replace(_shallow(PRESETS["tiny"]), hr_bands=config.hr_bands, s2_bands=config.s2_bands)
     if part == "fusion":  # its projection takes what the Swin's last stage gives
         around = replace(around, hr=_shallow(config).hr)
     return replace(around, **{_DEEP[part]: getattr(config, _DEEP[part])})  # type: ignore[arg-type]

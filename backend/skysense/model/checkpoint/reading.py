@@ -1,7 +1,9 @@
 """Opens a checkpoint file of any kind, memory-mapped: pickles (weights only), safetensors, sharded safetensors."""
 
 import json
+import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,18 +97,19 @@ def _open_pickle(path: Path) -> Opened:
         if zipped and (entry := _damaged_entry(path)) is not None:
             raise InputError(f"is damaged at its entry {entry!r}", str(path), "Download it again")
         # Only the zip format (torch 1.6 and later) can be mapped.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with warnings.catch_warnings(action="ignore"):  # what they tell is told below
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path), "Choose the file again") from None
     except Exception as error:  # garbage makes the unpickler fail in any way
-        code = re.search(r"(?:GLOBAL|global:?|Unsupported class) (\S+\.\S+)", str(error))
-        if code:
+        if kind := _unread(path, str(error)):
             raise InputError(
-                f"is a pickle with code in it ({code[1]}), which is not run",
+                f"is {kind}; nothing of it was executed, as only plain weights are read",
                 str(path),
-                "Get the plain weights (a state dict, or safetensors)",
+                "Get a .safetensors file, or have someone who trusts it save the weights alone: "
+                "torch.save(model.state_dict(), 'weights.pth')",
             ) from None
         raise InputError(
             "is incomplete or not a checkpoint", str(path), f"Download it again. {_PLAIN}"
@@ -120,6 +123,18 @@ def _open_pickle(path: Path) -> Opened:
             raise InputError(f"holds {key} without plain values", str(path), "Get the plain weights")
     other += tuple(str(key) for key, value in state.items() if not isinstance(value, Tensor))
     return Opened(path, tensors, other, (path,))
+
+
+def _unread(path: Path, error: str) -> str | None:
+    """What a file is that torch refuses for more than weights in it, by the text of its error; None: it refuses it as damaged."""
+    if code := re.search(r"(?:GLOBAL|global:?|Unsupported class) (\S+\.\S+)", error):
+        return f"a Python pickle that needs code to be opened ({code[1]})"
+    if "TorchScript" in error:
+        return "a TorchScript program"
+    with path.open("rb") as stream:
+        if "Unsupported operand" in error and stream.read(1) == pickle.PROTO:
+            return "a Python pickle that torch.save has not written"
+    return None
 
 
 def _damaged_entry(path: Path) -> str | None:

@@ -40,6 +40,10 @@ def report(assembly: Assembly) -> dict[str, Any]:
         notes.append(short)
     for name, count in assembly.resized.items():
         notes.append(f"{name}: {count} positions brought to {assembly.specs[name][1][1]}")
+    for name in assembly.four_bands:
+        own = assembly.config.bands("hr" if name.startswith("backbone_gep.") else "s2")
+        how = "NIR begins as red" if "NIR" in own else "four of the ten, times 10/4"
+        notes.append(f"{name}: made for {', '.join(own)} ({how})")
     return {
         "preset": assembly.preset,
         "loaded": loaded,

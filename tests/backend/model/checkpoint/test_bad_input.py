@@ -1,7 +1,10 @@
 """Files that cannot be used: one sentence each, nothing half-written, and the old output kept."""
 
+import argparse
+import hashlib
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -9,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from released_files import QUIET, State, buffers, combined, part_of, save, singles
 from safetensors.torch import save_file
 from skysense.errors import Cancelled, InputError
-from skysense.model.checkpoint.convert import convert
+from skysense.model.checkpoint.convert import convert, show
 from skysense.model.skysense import SkySense
 from stopping import StopsAt
 
@@ -51,8 +55,30 @@ def test_code_in_a_pickle_is_not_run(refused, trained: SkySense, tmp_path: Path)
         data = {"model": trained.state_dict(), "config": Command(tmp_path / "made")}
         torch.save(data, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
         sentence = refused(tmp_path / "evil.pth")
-        assert "evil.pth" in sentence and "mkdir" in sentence and "not run" in sentence
+        assert re.search(
+            r"evil\.pth: is a Python pickle that needs code to be opened \(\w+\.mkdir\)", sentence
+        )
+        assert "nothing of it was executed" in sentence and "torch.save(model.state_dict()" in sentence
         assert not (tmp_path / "made").exists()
+
+
+def test_pickles_of_more_than_weights_are_told_from_damaged_files(
+    refused, trained: SkySense, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    torch.save({"model": trained.state_dict(), "args": argparse.Namespace(lr=1)}, tmp_path / "args.pth")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": np.zeros(3)}))
+    recwarn.clear()
+    for name, kind in {
+        "args.pth": "a Python pickle that needs code to be opened (argparse.Namespace)",
+        "module.pth": "a Python pickle that needs code to be opened (torch.nn.modules.linear.Linear)",
+        "script.pt": "a TorchScript program",
+        "plain.pth": "a Python pickle that torch.save has not written",
+    }.items():
+        sentence = refused(tmp_path / name)
+        assert f"{name}: is {kind}; nothing of it was executed" in sentence, sentence
+    assert not recwarn.list  # they would stand beside the one line that people are shown
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
@@ -75,6 +101,46 @@ def test_one_changed_bit_of_a_pickle_is_noticed(refused, trained: SkySense, tmp_
     path.write_bytes(data)
     sentence = refused(path)
     assert re.search(r"a\.pth: is damaged at its entry 'a/data/\d+'", sentence), sentence
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors", "safetensors.index.json"])
+def test_a_file_that_is_not_what_was_downloaded(
+    refused, trained: SkySense, tmp_path: Path, kind: str
+) -> None:
+    path, shard = tmp_path / f"a.{kind}", tmp_path / "a.safetensors"
+    if kind == "pth":
+        save(trained.state_dict(), path)
+    else:
+        save_file(trained.state_dict(), shard)
+    if kind.endswith(".json"):
+        path.write_text(json.dumps({"weight_map": dict.fromkeys(trained.state_dict(), shard.name)}))
+    held = shard if shard.exists() else path
+    right = hashlib.sha256(held.read_bytes()).hexdigest()
+    record = held.with_name(held.name + ".source.json")
+    record.write_text(json.dumps({"sha256": right}))
+    out = tmp_path / "good.safetensors"
+    told = {item["file"]: item for item in convert([(path, None)], out, QUIET)["files"]}
+    assert told[held.name] == {"file": held.name, "sha256": right, "as_downloaded": True}
+    if kind == "pth":  # a change that leaves the checksums of its entries as they are
+        save(trained.state_dict() | {"ctpe": trained.ctpe.detach() + 1}, path)
+    else:
+        data = bytearray(held.read_bytes())
+        data[-1000] ^= 1
+        held.write_bytes(data)
+    sentence = refused(path)
+    assert held.name in sentence and "is not what was downloaded" in sentence and right in sentence
+
+
+@pytest.mark.parametrize("record", [None, "", "[]", '{"sha256": 5}'])
+def test_without_a_record_the_report_says_what_was_read(
+    combined_file: Path, tmp_path: Path, record: str | None
+) -> None:
+    if record is not None:
+        combined_file.with_name(combined_file.name + ".source.json").write_text(record)
+    result = convert([(combined_file, None)], tmp_path / "b.safetensors", QUIET)
+    digest = hashlib.sha256(combined_file.read_bytes()).hexdigest()
+    assert result["files"] == [{"file": combined_file.name, "sha256": digest, "as_downloaded": False}]
+    assert f"{combined_file.name}: SHA-256 {digest} (not checked" in show(result)
 
 
 def test_what_is_no_checkpoint(refused, tmp_path: Path) -> None:
@@ -248,7 +314,7 @@ import resource, sys
 from pathlib import Path
 from skysense.errors import StorageError
 from skysense.jobs.control import JobControl
-from skysense.model.checkpoint.convert import convert
+from skysense.model.checkpoint.convert import convert, show
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
     convert([(Path(sys.argv[1]), None)], Path(sys.argv[2]), JobControl(lambda event: None))
