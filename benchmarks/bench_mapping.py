@@ -139,7 +139,11 @@ def measure(case: tuple[Any, ...], work: Path, best_product: float) -> dict[str,
     name, preset, make, side, gsd, aims = case
     scene, labels = make(work / "scene", side), make_labels(work / "labels.gpkg", side, gsd)
     hr = make is make_hr
-    random = {} if preset == "tiny" and not hr else {"model": str(random_backbone(preset, work / "backbone.safetensors"))}
+    random = (
+        {}
+        if preset == "tiny" and not hr
+        else {"model": str(random_backbone(preset, work / "backbone.safetensors"))}
+    )
     model = work / "model.safetensors"
     training = {"labels": {"path": str(labels), "field": "class"}, "options": {"judged": False}}
     run(recipe("finetune", scene, model, **training, **random), QUIET)

@@ -81,7 +81,7 @@ class Fusing(nn.Module):
         return fuse_tile(self.fusion, sources, CellWindow(1, 0, self.side, self.side), hr)[0]
 
 
-def ceiling(dtype: torch.dtype, device: torch.device = torch.device("cpu")) -> float:
+def ceiling(dtype: torch.dtype, device: torch.device) -> float:
     """FLOP/s of the best of three matrix products of the model's sizes, into memory that is there already."""
     best = 0.0
     for m, k, n in ((2048, 2048, 2048), (4096, 1024, 4096), (4096, 4096, 1024)):

@@ -2,7 +2,7 @@
 
 The step is the trainer's own: student and EMA teacher, all losses, backward, clipping, AdamW and the teacher's update. Its
 windows are random numbers of the paper's kinds (20 Sentinel-2 dates, 10 of Sentinel-1, HR, fused over 16 x 16 pixels), so that
-no time goes to reading. Batches grow until the GPU's memory does not hold them; the last that fits counts. Operations are what the
+no time goes to reading. The largest batch of a list that the GPU's memory holds is measured. Operations are what the
 models need (`pretrain.flops`): what is computed a second time to save memory is not counted.
 Run: .venv/bin/python benchmarks/bench_step.py (without a GPU: `tiny`, to see that it runs, and no result file.)
 """
@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 import torch
-from bench_model import ROUNDS, ceiling
+from bench_model import ceiling
 from hardware import write_result
 from skysense.model.config import ModelConfig
 from skysense.model.device import pick_device
@@ -27,8 +27,8 @@ from skysense.pretrain.views import Sample, View
 
 HR_PER_BASE = 16
 PLACE = (10.0, 50.0)
-#: Batches that are tried, with and without activations computed again.
-BATCHES = {False: (1, 2, 3, 4, 5, 6, 8), True: (8, 16, 24, 32)}
+#: Batches that are tried, the largest first, with all activations kept and with some computed again.
+BATCHES = {False: (6, 4, 2, 1), True: (32, 16, 8, 4)}
 
 
 def random_model(config: ModelConfig, device: torch.device) -> SkySense:
@@ -75,7 +75,7 @@ def measure(preset: str, batch: int, recomputing: bool, device: torch.device) ->
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     seconds, report = [], None
-    for number in range(1 + min(ROUNDS, 4)):
+    for number in range(4):
         begun = time.perf_counter()
         report = trainer.step(number, samples)
         if cuda:
@@ -103,9 +103,9 @@ def main() -> None:
         for batch in batches if cuda else (1,):
             try:
                 rows.append(measure("huge" if cuda else "tiny", batch, recomputing, device))
+                break
             except torch.OutOfMemoryError:
                 print(f"batch {batch} does not fit", flush=True)
-                break
             finally:
                 if cuda:
                     torch.cuda.empty_cache()

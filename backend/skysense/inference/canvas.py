@@ -21,6 +21,8 @@ from skysense.jobs.control import JobControl
 from skysense.raster.grid import Window
 from skysense.raster.tiles import Tile, Tiling
 
+_CPU = torch.device("cpu")
+
 
 class TileCanvas:
     """Computes values tile by tile.
@@ -47,7 +49,7 @@ class TileCanvas:
         stride: int = 1,
         edge: int | None = None,
         wanted: Callable[[Tile], bool] | None = None,
-        device: torch.device = torch.device("cpu"),
+        device: torch.device = _CPU,
     ) -> None:
         self._lanes, self._painter, self._tiling = lanes, painter, tiling
         self._area, self._depth, self._stride, self._wanted = area, depth, stride, wanted

@@ -41,7 +41,6 @@ from skysense.scene.acquisition import Scene
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
 
-
 #: Operations of a map from which on compiling pays: about three minutes of a laptop's GPU, half a minute of the largest.
 _WORTH_COMPILING = 1e16
 

@@ -96,42 +96,99 @@ def fuse_tile(
     Returns:
         Cells of the window (y, x, D), zeros where no token is valid, and validity (y, x).
     """
-    (row0, row1), (col0, col1) = window.cells(window.height), window.cells(window.width)
-    r, dim = window.per_patch, fusion.porj_linear.out_features
     if not sources:
-        empty = like.new_zeros(row1 - row0, col1 - col0, dim)
-        return empty, torch.zeros(empty.shape[:2], dtype=torch.bool, device=like.device)
-    assert fusion.cls_token is not None
-    cols = slice(col0 // r, -(-col1 // r))
-    per_row = (cols.stop - cols.start) * r * r
+        return _nothing(fusion, window, like)
+    (row0, row1), (col0, col1) = window.cells(window.height), window.cells(window.width)
+    r = window.per_patch
+    per_row = (-(-col1 // r) - col0 // r) * r * r
     step = max(1, (locations or usual_locations(like.device)) // per_row)
     first, last = row0 // r, -(-row1 // r)
-    bands: list[Tensor] = []
-    bands_valid: list[Tensor] = []
-    for start in range(first, last, step):
-        rows = slice(start, min(start + step, last))
-        parts = [source.band(rows, cols) for source in sources]
-        lead = parts[0][0].shape[:4]
-        tokens = torch.cat([fusion.cls_token.expand(*lead, 1, -1), *(tokens for tokens, _ in parts)], 4)
-        # Patches may reach past the window: cut to its cells.
-        cut_rows = slice(max(row0 - start * r, 0), row1 - start * r)
-        cut_cols = slice(col0 - cols.start * r, col1 - cols.start * r)
-        tokens = tokens.flatten(2, 3).flatten(0, 1)[cut_rows, cut_cols]
-        size = tokens.shape[:2]
-        valid = None
-        if any(part is not None for _, part in parts):
-            known = [
-                torch.ones(t.shape[:-1], dtype=torch.bool, device=t.device) if part is None else part
-                for t, part in parts
-            ]
-            valid = torch.cat(known, 4).flatten(2, 3).flatten(0, 1)[cut_rows, cut_cols].flatten(0, 1)
-            valid = None if bool(valid.all()) else valid
-        fused = fusion.fuse(tokens.flatten(0, 1), valid)
-        if valid is None:
-            some = torch.ones(len(fused), dtype=torch.bool, device=fused.device)
-        else:
-            some = valid.any(1)
-            fused = torch.where(some[:, None], fused, torch.zeros_like(fused))
-        bands.append(fused.unflatten(0, size))
-        bands_valid.append(some.unflatten(0, size))
-    return torch.cat(bands), torch.cat(bands_valid)
+    bands = [
+        _fused(fusion, *_tokens(fusion, sources, window, slice(start, min(start + step, last))))
+        for start in range(first, last, step)
+    ]
+    return torch.cat([fused for fused, _ in bands]), torch.cat([some for _, some in bands])
+
+
+def fuse_tiles(
+    fusion: TransformerEncoder, tiles: Sequence[Sequence[TokenSource]], window: CellWindow, like: Tensor
+) -> list[tuple[Tensor, Tensor]]:
+    """`fuse_tile` of every tile of a batch; those with the same number of tokens go together, as many as suit the device.
+
+    For GPUs: a tile of a pretraining is so small that they wait for Python between two layers. The sums are the same and are
+    rounded otherwise.
+    """
+    done: dict[int, tuple[Tensor, Tensor]] = {}
+    alike: dict[int, list[tuple[int, Tensor, Tensor | None]]] = {}
+    top, bottom = window.cells(window.height)
+    rows = slice(top // window.per_patch, -(-bottom // window.per_patch))
+    for number, sources in enumerate(tiles):
+        if not sources:
+            done[number] = _nothing(fusion, window, like)
+            continue
+        tokens, valid = _tokens(fusion, sources, window, rows)
+        alike.setdefault(tokens.shape[2], []).append((number, tokens, valid))
+    for members in alike.values():
+        height, width = members[0][1].shape[:2]
+        count = max(1, usual_locations(like.device) // (height * width))
+        for start in range(0, len(members), count):
+            part = members[start : start + count]
+            valid = None
+            if any(own is not None for _, _, own in part):
+                valid = torch.cat(
+                    [
+                        tokens.new_ones((*tokens.shape[:2], tokens.shape[2] - 1), dtype=torch.bool)
+                        if own is None
+                        else own
+                        for _, tokens, own in part
+                    ]
+                )
+            fused, some = _fused(fusion, torch.cat([tokens for _, tokens, _ in part]), valid)
+            for (number, _, _), *own in zip(part, fused.split(height), some.split(height), strict=True):
+                done[number] = (own[0], own[1])
+    return [done[number] for number in range(len(tiles))]
+
+
+def _nothing(fusion: TransformerEncoder, window: CellWindow, like: Tensor) -> tuple[Tensor, Tensor]:
+    """A tile without a valid token."""
+    (row0, row1), (col0, col1) = window.cells(window.height), window.cells(window.width)
+    empty = like.new_zeros(row1 - row0, col1 - col0, fusion.porj_linear.out_features)
+    return empty, torch.zeros(empty.shape[:2], dtype=torch.bool, device=like.device)
+
+
+def _tokens(
+    fusion: TransformerEncoder, sources: Sequence[TokenSource], window: CellWindow, rows: slice
+) -> tuple[Tensor, Tensor | None]:
+    """The tokens of some rows of patches, F_e first, (y, x, 1 + T, D), and which count, (y, x, T), None: all."""
+    (row0, row1), (col0, col1) = window.cells(window.height), window.cells(window.width)
+    r = window.per_patch
+    cols = slice(col0 // r, -(-col1 // r))
+    assert fusion.cls_token is not None
+    parts = [source.band(rows, cols) for source in sources]
+    lead = parts[0][0].shape[:4]
+    tokens = torch.cat([fusion.cls_token.expand(*lead, 1, -1), *(tokens for tokens, _ in parts)], 4)
+    # Patches may reach past the window: cut to its cells.
+    cut_rows = slice(max(row0 - rows.start * r, 0), row1 - rows.start * r)
+    cut_cols = slice(col0 - cols.start * r, col1 - cols.start * r)
+    tokens = tokens.flatten(2, 3).flatten(0, 1)[cut_rows, cut_cols]
+    if all(part is None for _, part in parts):
+        return tokens, None
+    known = [
+        torch.ones(t.shape[:-1], dtype=torch.bool, device=t.device) if part is None else part
+        for t, part in parts
+    ]
+    valid = torch.cat(known, 4).flatten(2, 3).flatten(0, 1)[cut_rows, cut_cols]
+    return tokens, None if bool(valid.all()) else valid
+
+
+def _fused(fusion: TransformerEncoder, tokens: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """F_e of locations (y, x, 1 + T, D), zeros where no token is valid, (y, x, D), and validity (y, x)."""
+    size = tokens.shape[:2]
+    flat = None if valid is None else valid.flatten(0, 1)
+    fused = fusion.fuse(tokens.flatten(0, 1), flat)
+    if flat is None:
+        some = torch.ones(len(fused), dtype=torch.bool, device=fused.device)
+    else:
+        some = flat.any(1)
+        fused = torch.where(some[:, None], fused, torch.zeros_like(fused))
+    return fused.unflatten(0, size), some.unflatten(0, size)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from skysense.model.attention import WeightCache, set_fast
 from skysense.model.config import ModelConfig, VitConfig
 from skysense.model.dates import DAYS, date_encoding, is_dated
-from skysense.model.fuse import CellWindow, fuse_tile
+from skysense.model.fuse import CellWindow, fuse_tile, fuse_tiles
 from skysense.model.fusion import TransformerEncoder
 from skysense.model.geocontext import GeoContext
 from skysense.model.inputs import Features, Inputs, Series, channel_statistics
@@ -182,15 +182,18 @@ class SkySense(nn.Module):
         like = _like(hr_cells, encoded)
         matches = None if self.geo_context is None else self.geo_context.matches(region, len(like))
         folds = self._folded(encoded, window)
-        tiles = []
-        # Tile by tile: a tile's features then depend on no other tile of the batch, and its cloudy dates cost
-        # nothing.
-        for b in range(len(like)):
-            sources = self._sources(hr_cells, encoded, folds, b, window)
-            fused, valid = fuse_tile(self.fusion, sources, window, like, self.locations)
-            if self.geo_context is not None and matches is not None:
-                fused = self.geo_context(fused, matches[b]) * valid[..., None]
-            tiles.append((fused, valid))
+        sources = [self._sources(hr_cells, encoded, folds, b, window) for b in range(len(like))]
+        if len(sources) > 1 and like.device.type != "cpu":
+            tiles = fuse_tiles(self.fusion, sources, window, like)
+        else:
+            # Tile by tile: a tile's features then depend on no other tile of the batch, and its cloudy dates cost
+            # nothing.
+            tiles = [fuse_tile(self.fusion, own, window, like, self.locations) for own in sources]
+        if self.geo_context is not None and matches is not None:
+            tiles = [
+                (self.geo_context(fused, match) * valid[..., None], valid)
+                for (fused, valid), match in zip(tiles, matches, strict=True)
+            ]
         return window.to_pixels(torch.stack([f for f, _ in tiles]), torch.stack([v for _, v in tiles]))
 
     def _sources(

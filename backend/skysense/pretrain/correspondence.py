@@ -143,7 +143,10 @@ def random_points(
         rows, cols = torch.arange(height, device=device), torch.arange(width, device=device)
         points = (torch.cartesian_prod(rows, cols) + 0.5).double().expand(batch, -1, -1)
     others, inside = correspond(
-        group.to_window[u].to(device), group.to_window[v].to(device), (seen_v.shape[1], seen_v.shape[2]), points
+        group.to_window[u].to(device),
+        group.to_window[v].to(device),
+        (seen_v.shape[1], seen_v.shape[2]),
+        points,
     )
     good = inside & _at(seen_u, points) & _at(seen_v, others)
     keys = _draw(generators, good.shape[1:]).to(device).masked_fill(~good, -1)
