@@ -4,6 +4,7 @@ Shapes: B scenes, S locations, P prototypes of a region, D fused dim, R trained 
 1.7.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -38,15 +39,18 @@ class GeoContext(nn.Module):
         """Which prototypes serve each scene.
 
         Args:
-            region: int64 (B,) region ids (negative: unknown), float (B, 2) lon and lat in degrees, or
-                None: unknown.
+            region: int64 (B,) region ids (negative: unknown), float (B, 2) lon and lat in degrees (not finite: unknown),
+                or None: unknown.
         """
         trained = self.region_ids.tolist()
         nowhere = RegionMatch(None, "constant", None)
         if region is None:
             return [nowhere] * batch
         if region.is_floating_point():
-            return [match_region(lon, lat, trained) for lon, lat in region.tolist()]
+            return [
+                match_region(lon, lat, trained) if math.isfinite(lon) else nowhere
+                for lon, lat in region.tolist()
+            ]
         return [nowhere if i < 0 else match_region(*region_centre(i), trained) for i in region.tolist()]
 
     def forward(self, fused_SD: Tensor, match: RegionMatch) -> Tensor:

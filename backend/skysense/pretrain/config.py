@@ -35,6 +35,7 @@ class PretrainConfig:
     # Augmentation; the paper names the kinds only (spec 2.3).
     local_views: int = 0  # multi-crop: half the side, student only; each adds about 1/8 of a step
     drop_modality: float = 0.1  # per modality and view, never the last one; scenes of one sensor exist
+    drop_place: float = 0.1  # the geo-context's constant learns what serves a place whose region was never trained
     drop_date: float = 0.1  # per drawn acquisition, never the last one; series have gaps
     date_jitter: int = 5  # days either way, the revisit time of Sentinel-2
     s2_gain: float = 0.05  # sd per acquisition and band; about what surface reflectance is accurate to

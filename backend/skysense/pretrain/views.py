@@ -4,6 +4,7 @@ A view is a crop, turned and mirrored, of everything that the window holds; each
 own way (`augment_series`, `augment_optical`). HR that stands alone is scaled as well.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ from skysense.pretrain.crops import Crop, Frame, draw_crops
 from skysense.pretrain.windows import RawWindow
 from skysense.scene.sensors import Modality
 
+#: In no region: the geo-context's constant serves there.
+UNKNOWN_PLACE = (math.nan, math.nan)
 _PATCH, _HR_STRIDE = 4, 32  # sides of local views are whole patches of the encoders
 
 
@@ -43,7 +46,7 @@ class Sample:
 
     Attributes:
         views: two global ones, then `config.local_views` local ones, which only the student sees.
-        place: lon, lat of the window's centre.
+        place: lon, lat of the window's centre; `UNKNOWN_PLACE` where it was dropped.
         scene: name for messages.
         hr_per_base: HR pixels along a base pixel where HR is fused, else None.
     """
@@ -74,7 +77,8 @@ def make_sample(raw: RawWindow, config: PretrainConfig, rng: np.random.Generator
         raise InputError("the window has no valid pixel", raw.scene, "Leave such places out")
     crops = draw_crops(seen, whole, local, config.local_views, rng)
     views = tuple(view_of(raw, crop, number, config, rng) for number, crop in enumerate(crops))
-    return Sample(views, raw.place, raw.scene, raw.hr_per_base)
+    place = UNKNOWN_PLACE if rng.random() < config.drop_place else raw.place
+    return Sample(views, place, raw.scene, raw.hr_per_base)
 
 
 def _frames(side: int, alone: bool, config: PretrainConfig) -> tuple[Frame, Frame]:

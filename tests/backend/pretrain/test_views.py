@@ -33,7 +33,7 @@ def fused(holes=0.0):
 
 
 def test_fused_views_have_the_sizes_of_the_settings_globals_first():
-    config = dataclasses.replace(SMALL, drop_modality=0, drop_date=0)
+    config = dataclasses.replace(SMALL, drop_modality=0, drop_date=0, drop_place=0)
     sample = make_sample(fused(), config, np.random.default_rng(0))
     assert [view.s2.x.shape for view in sample.views] == [(8, 10, s, s) for s in (16, 16, 8, 8)]
     assert [view.s1.x.shape for view in sample.views] == [(4, 2, s, s) for s in (16, 16, 8, 8)]
@@ -42,6 +42,15 @@ def test_fused_views_have_the_sizes_of_the_settings_globals_first():
     assert all(
         view.to_window.dtype == torch.float64 and view.to_window.shape == (2, 3) for view in sample.views
     )
+
+
+def test_a_place_is_forgotten_now_and_then_and_nothing_else_changes():
+    made = [
+        make_sample(fused(), dataclasses.replace(SMALL, drop_place=share), np.random.default_rng(0))
+        for share in (0, 1)
+    ]
+    assert made[0].place == (5.0, 50.0) and np.isnan(made[1].place).all()
+    assert all(torch.equal(one, other) for one, other in zip(tensors(made[0]), tensors(made[1]), strict=True))
 
 
 @pytest.mark.parametrize("crop,local", [(8, 4), (12, 8), (16, 8), (20, 8), (4, 4)])

@@ -40,6 +40,18 @@ def test_terms_and_their_sum():
     assert not student.geo_context.prototypes.requires_grad
 
 
+def test_the_constant_learns_from_samples_without_a_place():
+    student, objective, teacher = students_and_teacher()
+    batch = group(3, 0, s2=3, s1=2, hr=2)
+    for view in batch.views:
+        view.region[1] = torch.nan
+    before = student.geo_context.prototypes.clone()
+    objective.losses(student, teacher, [batch], **STEP)["total"].backward()
+    assert student.geo_context.constant.grad.isfinite().all() and student.geo_context.constant.grad.any()
+    assert len(objective._seen_by_region) == 4, "two views of the two samples whose place is known"
+    assert torch.equal(student.geo_context.prototypes, before)
+
+
 @pytest.mark.parametrize("kind", ["s2", "fused", "hr"])
 def test_pixel_and_image_level_from_maps_to_loss(kind):
     """From the model's maps of both views by the equations: places, validity, dates, heads, L_CL."""
