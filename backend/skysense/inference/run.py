@@ -93,6 +93,10 @@ def _compute(
     content = session.manifest()
     compiled = {"compiled": int(session.worth_compiling())}
     chosen = begin(folder, content, usual_choice(session.device) | compiled)
+    if chosen["compiled"]:
+        control.note(
+            "The model is compiled for this GPU first: about a minute, after which the map is made faster."
+        )
     while True:
         try:
             with Making(session, chosen, control) as making:
