@@ -257,7 +257,7 @@ def test_a_run_of_a_project_that_was_closed_is_told_of_and_not_shown_in_another(
     told = [label.text() for label in dock.messages.findChildren(QLabel)]
     assert any("project before is finished" in text and str(model) in text for text in told)
     assert not dock.run.model.filePath() and not QgsProject.instance().mapLayers()
-    assert dock.run.status.text() == "" and not dock.run.cancel_button.isEnabled()
+    assert dock.run.status.text() == "Add images first." and not dock.run.cancel_button.isEnabled()
 
 
 def test_a_real_scene_fills_table_and_labels(dock, shared, wait):
