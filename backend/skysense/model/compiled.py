@@ -8,7 +8,9 @@ import importlib.util
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +44,6 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
     Swin blocks for the shape of each call, which tiles share; encoder layers for all shapes at once, for each tile has its own
     number of dates. The model is in evaluation mode and its weights must not change afterwards.
     """
-    # Blocks of one class share a limit, and a Swin has a kind for every width, shift and extra norm: `huge` nine of them.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _KINDS)
     with torch.no_grad():  # tensors that depend on weights only are constants of the compiled blocks
         for module in model.modules():
             if isinstance(module, ShiftedWindowAttention) and module.fast:
@@ -51,12 +51,27 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
     for module in model.modules():
         if isinstance(module, SwinBlock | EncoderLayer) and module._compiled_call_impl is None:
             module.compile(backend=backend, dynamic=isinstance(module, EncoderLayer), fullgraph=True)
+            assert module._compiled_call_impl is not None
+            module._compiled_call_impl = _allowing(module._compiled_call_impl)
 
 
 def uncompile_blocks(model: nn.Module) -> None:
     """Undo `compile_blocks`."""
     for module in model.modules():
         module._compiled_call_impl = None
+
+
+def _allowing(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled call that may compile `_KINDS`, in whatever thread it is made: each thread has settings of torch's compiler of its
+    own, and a GPU works for another one than the job's."""
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        # Blocks of one class share a limit, and a Swin has a kind for every width, shift and extra norm: `huge` nine of them.
+        if torch._dynamo.config.recompile_limit < _KINDS:
+            torch._dynamo.config.recompile_limit = _KINDS
+        return call(*args, **kwargs)
+
+    return compiled
 
 
 def _smallest(x: Tensor) -> Tensor:
