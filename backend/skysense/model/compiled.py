@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 #: Kinds of blocks and shapes of inputs that are compiled, at most; beyond them a call would fail.
 _KINDS = 64
+#: Maps after which what was compiled for them is forgotten: each may have pixels of another size, and so ten kinds of its own.
+_MAPS = 6
+_maps = count(1)
 
 
 @lru_cache
@@ -44,15 +48,18 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
     Swin blocks for the shape of each call, which tiles share; encoder layers for all shapes at once, for each tile has its own
     number of dates. The model is in evaluation mode and its weights must not change afterwards.
     """
+    blocks = [module for module in model.modules() if isinstance(module, SwinBlock | EncoderLayer)]
+    blocks = [module for module in blocks if module._compiled_call_impl is None]
+    if blocks and next(_maps) % _MAPS == 0:
+        torch._dynamo.reset()
     with torch.no_grad():  # tensors that depend on weights only are constants of the compiled blocks
         for module in model.modules():
             if isinstance(module, ShiftedWindowAttention) and module.fast:
                 module.w_msa.kept(module.shift)
-    for module in model.modules():
-        if isinstance(module, SwinBlock | EncoderLayer) and module._compiled_call_impl is None:
-            module.compile(backend=backend, dynamic=isinstance(module, EncoderLayer), fullgraph=True)
-            assert module._compiled_call_impl is not None
-            module._compiled_call_impl = _allowing(module._compiled_call_impl)
+    for block in blocks:
+        block.compile(backend=backend, dynamic=isinstance(block, EncoderLayer), fullgraph=True)
+        assert block._compiled_call_impl is not None
+        block._compiled_call_impl = _allowing(block._compiled_call_impl)
 
 
 def uncompile_blocks(model: nn.Module) -> None:
