@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skysense.model.device import has_bfloat16
 from skysense.model.layers import EncoderLayer
 from skysense.model.swin_v2 import ShiftedWindowAttention, SwinBlock
 
@@ -30,11 +31,16 @@ _maps = count(1)
 
 @lru_cache
 def can_compile(device: torch.device) -> bool:
-    """Whether this machine can compile for `device`: CUDA, with Triton and a C compiler that work. Tried once in a process."""
+    """Whether this machine can compile for `device`: CUDA, with Triton and a C compiler that work. Tried once in a process.
+
+    Not for GPUs without bfloat16, for which Triton has none either.
+    """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if device.type != "cuda" or not compiler or importlib.util.find_spec("triton") is None:
         return False
     try:
+        if not has_bfloat16(device):
+            return False
         _smallest(torch.ones(8, device=device))
     except Exception:
         log.info("torch cannot compile here", exc_info=True)

@@ -1,6 +1,7 @@
 """Compiled blocks: traced whole, without a break, and with the uncompiled blocks' results."""
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,20 @@ def test_no_compiling_without_its_tools(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "")
     assert not can_compile(torch.device("cuda", 0))
+
+
+def test_no_compiling_for_a_gpu_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    can_compile.cache_clear()
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("skysense.model.compiled._smallest", lambda x: x)
+    monkeypatch.setattr(torch, "ones", lambda size, device: None)
+    for major, able in ((7, False), (8, True)):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda device, m=major: SimpleNamespace(major=m)
+        )
+        assert can_compile(torch.device("cuda", major)) == able
+    can_compile.cache_clear()
 
 
 @pytest.mark.parametrize("preset", ["tiny", "huge"])
