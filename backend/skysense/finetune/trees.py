@@ -87,7 +87,8 @@ class Trees:
 
     def means(self, x: Tensor) -> Tensor:
         """Mean over the trees of what their leaves hold (N, K), at features (N, F)."""
-        rows = _CPU_ROWS if x.device.type == "cpu" else _DEVICE_ROWS
+        # Places in the table are counted in 32 bits.
+        rows = _CPU_ROWS if x.device.type == "cpu" else min(_DEVICE_ROWS, (2**31 - 1) // x.shape[1])
         return torch.cat([self._means(part) for part in x.split(rows)])
 
     def _means(self, x: Tensor) -> Tensor:

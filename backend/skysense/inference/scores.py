@@ -7,6 +7,7 @@ lies between is interpolated, for a map shows means over 5 x 5 pixels in any cas
 Shape legend: K classes, h x w a block's map, S the side of the core in compute pixels.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from skysense.finetune.deep.decoder import Decoder, Entry, decoder_of, spread
 from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
 from skysense.finetune.head import Head, of_picture
 from skysense.finetune.trees import Trees
+
+#: Features of pixels that trees are asked about at a time, at most: 256 MB.
+_MOST_NUMBERS = 2**26
 
 
 class LinearPainter:
@@ -59,20 +63,28 @@ class TreesPainter:
 
     def means(self, features: TileFeatures, side: int) -> Tensor:
         """What leaves hold, on the mean over the trees, (S * S, K), row by row."""
-        return self._trees.means(self._seen(features, np.arange(side)))
+        return self._asked(self._trees.means, features, np.arange(side))
 
     def scores(self, features: TileFeatures, side: int) -> Tensor:
         """Scores of the classes, (K, S, S)."""
         picture = of_picture(self._blocks)
         # Of a picture one place beyond the core: what lies between two is then the same whichever tile it belongs to.
         places = 2 * np.arange(side // 2 + 1) if picture else np.arange(side)
-        asked = self._trees.scores(self._seen(features, places)).T.reshape(-1, len(places), len(places))
+        asked = self._asked(self._trees.scores, features, places).T.reshape(-1, len(places), len(places))
         return _between(_between(asked, 1), 2)[:, :side, :side] if picture else asked
 
-    def _seen(self, features: TileFeatures, places: NDArray[np.int64]) -> Tensor:
-        """Features (n * n, F) at these rows, in each at these columns."""
-        rows, cols = np.repeat(places, len(places)), np.tile(places, len(places))
-        return gather_on(features, self._blocks, rows, cols, self._device)
+    def _asked(
+        self, ask: Callable[[Tensor], Tensor], features: TileFeatures, places: NDArray[np.int64]
+    ) -> Tensor:
+        """Answers (n * n, K) for features at these rows, in each at these columns; so many rows at a time that their features
+        take a bounded memory."""
+        most = max(1, _MOST_NUMBERS // (len(places) * sum(block.dim for block in self._blocks)))
+        answers = []
+        for start in range(0, len(places), most):
+            part = places[start : start + most]
+            rows, cols = np.repeat(part, len(places)), np.tile(places, len(part))
+            answers.append(ask(gather_on(features, self._blocks, rows, cols, self._device)))
+        return torch.cat(answers)
 
 
 def _between(values: Tensor, axis: int) -> Tensor:

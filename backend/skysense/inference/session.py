@@ -29,7 +29,7 @@ from skysense.model.backbone import Backbone, backbone_of
 from skysense.model.bands import BANDS_TOLD
 from skysense.model.budget import swin_flops, tile_flops
 from skysense.model.compiled import can_compile
-from skysense.model.device import computed_by, pick_device
+from skysense.model.device import computed_by, has_bfloat16, pick_device
 from skysense.model.modelfile import ModelFile, load_model
 from skysense.model.regions import RegionMatch, match_note
 from skysense.raster.crs import read_crs, transformer
@@ -269,11 +269,21 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         recipe.model,
         backbone,
         device,
-        recipe.options.precision or str(inputs.get("precision", "float32")),
+        recipe.options.precision or _precision(str(inputs.get("precision", "float32")), device, control),
         layout,
         plan_tiles(layout, recipe.options.blend),
         within,
     )
+
+
+def _precision(trained: str, device: torch.device, control: JobControl) -> str:
+    """What a model is mapped in: what it was trained in, where the device computes in that itself."""
+    if trained == "float32" or has_bfloat16(device):
+        return trained
+    control.note(
+        "The model was trained in bfloat16, which this machine can only imitate, slowly: it maps in float32, nearly the same."
+    )
+    return "float32"
 
 
 def _shared(layout: Layout, within: Within) -> Bounds:

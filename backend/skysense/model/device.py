@@ -41,7 +41,9 @@ def usual_precision(device: torch.device) -> str:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a CUDA device, which need not be the current one, computes in bfloat16 itself."""
+    """Whether a processor, or a CUDA device, which need not be the current one, computes in bfloat16 itself."""
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
 
 

@@ -11,6 +11,7 @@ import shapely
 from scene_files import job, part
 from skysense.errors import Cancelled, InputError, StorageError
 from skysense.finetune.scores import score_map
+from skysense.inference import session
 from skysense.model.modelfile import load_model
 from skysense.synthetic.landscape import make_landscape
 from stopping import StopsAt
@@ -202,7 +203,8 @@ def test_a_folder_that_cannot_be_written(sentinel, model, tmp_path):
         job("predict", sentinel, tmp_path / "file" / "map.tif", model=str(model))
 
 
-def test_bfloat16_gives_nearly_the_same_map(sentinel, map_path, tmp_path):
+def test_bfloat16_gives_nearly_the_same_map(sentinel, map_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "has_bfloat16", lambda device: True)
     options = {"precision": "bfloat16"}
     model, out = tmp_path / "m.safetensors", tmp_path / "map.tif"
     job("finetune", sentinel, model, options=options)
@@ -213,5 +215,13 @@ def test_bfloat16_gives_nearly_the_same_map(sentinel, map_path, tmp_path):
     with rasterio.open(out) as coarse, rasterio.open(map_path) as fine:
         same = coarse.read(1) == fine.read(1)
     assert 0.98 < same.mean() <= 1
+    # Where it would only be imitated, a model of another machine is mapped in float32; who asks for it gets it.
+    monkeypatch.setattr(session, "has_bfloat16", lambda device: False)
+    events = job("predict", sentinel, tmp_path / "elsewhere.tif", model=str(model))["events"]
+    assert any("maps in float32" in event.get("text", "") for event in events)
+    with rasterio.open(tmp_path / "elsewhere.tif") as other, rasterio.open(out) as coarse:
+        assert 0.98 < (other.read(1) == coarse.read(1)).mean() <= 1
+    job("predict", sentinel, tmp_path / "said.tif", model=str(model), options=options)
+    assert (tmp_path / "said.tif").read_bytes() == out.read_bytes()
     with pytest.raises(InputError, match="precision is 'int4'"):
         job("predict", sentinel, out, model=str(model), options={"precision": "int4"})
