@@ -38,7 +38,7 @@ def _at_one_time():
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Two that have hardly learned and show many peaks: one of rectangles, and one more of its kind."""
+    """Two that have hardly learned and show many peaks; the second one's boxes are larger."""
     folder = tmp_path_factory.mktemp("m")
     boxes = draw(np.random.default_rng(1), 384, 64, ((28, 14),))
     scene = make_scene(folder / "learned", boxes, 384)
@@ -49,7 +49,7 @@ def models(tmp_path_factory):
         patch.setattr(fit, "_ROUNDS", 1)
         job("finetune", scene, one, labels=labels, options={"target": "objects"})
     trained = load_model(one)
-    trained.header["head"]["threshold"] = 0.0
+    trained.header["head"]["threshold"] = 0.0103  # heat maps begin at 1 %
     save_model(one, trained.header, trained.tensors)
     trained.header["head"]["usual"] *= 1.5
     save_model(other, trained.header, trained.tensors)
@@ -58,8 +58,8 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    boxes = draw(np.random.default_rng(2), 1_400, 64, ((28, 14),))
-    return make_scene(tmp_path_factory.mktemp("s") / "other", boxes, 1_400, seed=5)
+    boxes = draw(np.random.default_rng(2), 1_900, 64, ((28, 14),))
+    return make_scene(tmp_path_factory.mktemp("s") / "other", boxes, 1_900, seed=5)
 
 
 @pytest.fixture(scope="module")
