@@ -62,6 +62,7 @@ class Runs(QObject):
         self._section, self._messages, self._adaptation = section, messages, adaptation
         self._dates: list[str] = []  # of the images of the newest run
         self._map = ""  # the newest finished one
+        self._left = False  # the project of the run was closed: its results are told of, and not shown in another one
         self.results = ResultDisplay(QgsProject.instance(), self)
         jobs.paused.connect(section.set_paused)
         jobs.progressed.connect(section.set_progress)
@@ -84,6 +85,7 @@ class Runs(QObject):
         """
         if dates is not None:
             self._dates = dates
+        self._left = False
         self.starting.emit()
         self._section.set_busy("Starting…")
         self._jobs.start(recipe)
@@ -108,13 +110,21 @@ class Runs(QObject):
         """Another project: let go of what is shown of this one."""
         self.results.drop()
         self._map = ""
+        self._left = self._jobs.busy
 
     def _grow(self, chunk: dict[str, Any]) -> None:
+        if self._left:
+            return
         self.results.grow(chunk, self._scene.title, str(self._jobs.recipe.get("model")))
 
     def _finished(self, task: str, result: dict[str, Any]) -> None:
         took = duration(float(result.get("seconds") or 0))
-        if task == TRAIN:
+        if self._left:
+            made = str(result.get("map") or result.get("model") or self._jobs.recipe["output"])
+            said = f"The run that was begun in the project before is finished, in {took}: {made}"
+            self._messages.push(said, Qgis.MessageLevel.Success)
+            self._end("")
+        elif task == TRAIN:
             self._show_model(result, took)
         elif task == ADAPT:
             self._show_base(result, took)
@@ -165,7 +175,7 @@ class Runs(QObject):
     def _failed(self, failure: Failure) -> None:
         self.results.drop()
         self._section.set_idle("Cancelled." if failure.cancelled else failure.sentence)
-        resume = _keeps(self._jobs.recipe) and failure.kind in ("cancelled", "crashed")
+        resume = not self._left and _keeps(self._jobs.recipe) and failure.kind in ("cancelled", "crashed")
         self._adaptation.failed(failure, resume)
         if failure.cancelled and resume:
             self._messages.push(

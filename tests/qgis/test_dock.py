@@ -243,6 +243,23 @@ def test_the_project_keeps_the_scene_and_moves_with_its_files(dock, tmp_path, wa
     assert [row.verdict[0] for row in dock.imagery.model.rows] == ["green"] * 3
 
 
+def test_a_run_of_a_project_that_was_closed_is_told_of_and_not_shown_in_another(dock, tmp_path, wait):
+    dock.add_paths([str(make_scene(tmp_path))])
+    with_labels(dock)
+    dock.run.folder.setFilePath(str(tmp_path / "out"))
+    wait(lambda: dock.ready)
+    dock.run.train_button.click()
+    assert dock.jobs.busy
+    QgsProject.instance().clear()
+    assert dock.jobs.busy and not dock.run.train_button.isEnabled() and dock.run.cancel_button.isEnabled()
+    wait(lambda: not dock.jobs.busy, 180)
+    model = next((tmp_path / "out").glob("*/model.safetensors"))
+    told = [label.text() for label in dock.messages.findChildren(QLabel)]
+    assert any("project before is finished" in text and str(model) in text for text in told)
+    assert not dock.run.model.filePath() and not QgsProject.instance().mapLayers()
+    assert dock.run.status.text() == "Add images first." and not dock.run.cancel_button.isEnabled()
+
+
 def test_a_real_scene_fills_table_and_labels(dock, shared, wait):
     dock.add_paths([str(shared / "data" / "scenes" / "flanders-crops-2018")])
     wait(lambda: dock.ready, 60)

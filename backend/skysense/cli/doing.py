@@ -38,7 +38,8 @@ def add_running(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
-        help="of the model's numbers; bfloat16 is faster where the hardware computes in it",
+        help="of the model's numbers; bfloat16 is faster where the hardware computes in it (default: on a GPU that does bfloat16, "
+        "else float32; in mapping what the model was trained with)",
     )
     sub.add_argument(
         "--dates",

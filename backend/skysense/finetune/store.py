@@ -149,7 +149,7 @@ def open_store(
     """The store of a scene's features, None where it may hold nothing or the model sees nothing of the scene.
 
     Args:
-        weights: digest of the backbone's tensors.
+        weights: of the backbone, see `Backbone.identity`.
         encoded, anchors, fusion_stride: see `features.FeatureExtractor`.
         verify: the files of the scene are read in whole to know them (see `raster.identity`).
 

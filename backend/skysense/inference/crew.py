@@ -6,6 +6,7 @@ worker dies is given to another; what the dead one had finished stays.
 
 import multiprocessing
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from skysense.inference.making import Making
 from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
+from skysense.model.compiled import can_compile
 
 #: Times that a share is tried: a share that kills three workers would kill the next as well.
 _TRIES = 3
@@ -252,7 +254,7 @@ def compute_share(order: Order, numbers: list[int]) -> None:
     """Compute some chunks of a map, in a worker.
 
     Raises:
-        InputError: this worker does not see the files that the map was begun with; Cancelled: the run has ended.
+        InputError: this worker does not see the files that the map was begun with, or cannot compile as it was begun; Cancelled: the run has ended.
     """
     with _one:
         _compute_share(order, numbers)
@@ -293,6 +295,12 @@ def _open(order: Order, control: JobControl) -> Making:
             "is not what a worker sees: its files or its version of SkySense differ",
             session.scene.name,
             "Let all workers share the storage and the installation",
+        )
+    if order.chosen["compiled"] and not can_compile(session.device):
+        raise InputError(
+            f"cannot compile the model's blocks, with which {recipe.output.name} was begun",
+            f"the worker on {platform.node()}",
+            "Install a C compiler (gcc) on every machine that computes",
         )
     share = 1 if recipe.options.scheduler else recipe.options.workers
     return Making(session, order.chosen, control, share)

@@ -24,6 +24,7 @@ from skysense.inference.making import Making
 from skysense.inference.session import Session, open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
+from skysense.model.compiled import can_compile
 from skysense.model.regions import RegionMatch
 from skysense.raster.chunks import Chunk
 from skysense.raster.identity import file_identities
@@ -93,6 +94,15 @@ def _compute(
     content = session.manifest()
     compiled = {"compiled": int(session.worth_compiling())}
     chosen = begin(folder, content, usual_choice(session.device) | compiled)
+    if chosen["compiled"] and not can_compile(session.device):  # begun where a C compiler was
+        chosen = begin(folder, content, chosen | {"compiled": 0}, anew=True)
+        control.note(
+            "The map was begun with compiled blocks, and nothing can be compiled here: it begins again."
+        )
+    if chosen["compiled"]:
+        control.note(
+            "The model is compiled for this GPU first: about a minute, after which the map is made faster."
+        )
     while True:
         try:
             with Making(session, chosen, control) as making:

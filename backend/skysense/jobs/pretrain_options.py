@@ -18,7 +18,7 @@ _POSITIVE = {
 }  # fmt: skip
 #: Shares, chances and momenta.
 _UP_TO_ONE = {
-    "drop_modality", "drop_date", "hr_scale", "hr_colour_chance", "hr_brightness", "hr_saturation", "hr_grey_chance",
+    "drop_modality", "drop_place", "drop_date", "hr_scale", "hr_colour_chance", "hr_brightness", "hr_saturation", "hr_grey_chance",
     "hr_solarise_chance", "geo_momentum", "teacher_momentum", "warmup", "area_exponent", "min_valid",
 }  # fmt: skip
 #: With one output there is nothing to tell apart.

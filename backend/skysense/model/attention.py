@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skysense.model.device import has_bfloat16
+
 #: Up to this many keys, two batched products beat torch's fused kernel on a CPU (a fifth less time for the
 #: whole fusion).
 SHORT = 32
@@ -39,7 +41,14 @@ def attend(
     torch's fused kernel, except for short sequences on a CPU.
     """
     keys, channels = k_NHKE.shape[-2:]
-    if q_NHQE.device.type == "cuda" and mask is None and keys <= _SHORT_ON_CUDA and channels % 8 == 0:
+    # GPUs without bfloat16, for which nothing is compiled, have no such kernel for it; torch takes another one then.
+    if (
+        q_NHQE.device.type == "cuda"
+        and mask is None
+        and keys <= _SHORT_ON_CUDA
+        and channels % 8 == 0
+        and (q_NHQE.dtype != torch.bfloat16 or torch.compiler.is_compiling() or has_bfloat16(q_NHQE.device))
+    ):
         out: Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(
             q_NHQE, k_NHKE, v_NHKE, None, torch.is_grad_enabled(), scale=scale
         )[0]

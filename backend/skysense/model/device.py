@@ -37,8 +37,12 @@ def usual_precision(device: torch.device) -> str:
     A GPU of today computes in bfloat16 ten times as fast as in float32. On a CPU some gain and some lose, and float32 is what
     results are compared in.
     """
-    quick = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if quick else "float32"
+    return "bfloat16" if device.type == "cuda" and has_bfloat16(device) else "float32"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a CUDA device, which need not be the current one, computes in bfloat16 itself."""
+    return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
 
 
 def pick_device(name: str, memory_gb: float | None = None) -> torch.device:

@@ -45,6 +45,8 @@ from skysense.scene.sensors import SENSORS
 
 #: Settings that a resumed run may change: they influence how it is computed, and not what.
 _FREE = {"workers", "checkpoint_activations", "save_every", "probe_every"}
+#: Settings that came later, as they were in runs that were begun before.
+_BEFORE = {"drop_place": 0.0}
 
 
 def run_pretrain(recipe: Recipe, control: JobControl) -> dict[str, Any]:
@@ -200,6 +202,7 @@ class _Run:
         given = self.options.settings
         if saved is None:
             return PretrainConfig(**{"seed": self.recipe.options.seed, **given})  # type: ignore[arg-type]
+        begun = {**_BEFORE, **saved["config"]}
         for name, value in self._asked.items():
             if value != saved["asked"][name]:
                 raise InputError(
@@ -208,13 +211,13 @@ class _Run:
                     "Go on with the same options, or begin in another folder",
                 )
         for name, value in given.items():
-            if name not in _FREE and value != saved["config"][name]:
+            if name not in _FREE and value != begun[name]:
                 raise InputError(
-                    f"was begun with {name} {saved['config'][name]!r}, not {value!r}",
+                    f"was begun with {name} {begun[name]!r}, not {value!r}",
                     str(self.folder),
                     "Go on with the same settings, or begin in another folder",
                 )
-        return PretrainConfig(**{**saved["config"], **{name: given[name] for name in _FREE & given.keys()}})
+        return PretrainConfig(**{**begun, **{name: given[name] for name in _FREE & given.keys()}})
 
     def _find(self) -> Corpus:
         """The imagery, synthetic landscapes included; says what was found."""

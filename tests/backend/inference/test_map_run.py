@@ -129,6 +129,28 @@ def test_chunks_of_another_recipe_or_other_imagery_are_not_used(scene, model, ma
     assert same(out, map_path)
 
 
+def test_a_run_begun_with_compiled_blocks_goes_on_where_nothing_compiles(
+    scene, model, map_path, tmp_path, monkeypatch
+):
+    def refused(*arguments):
+        raise RuntimeError("InductorError: no C compiler")
+
+    out = tmp_path / "map.tif"
+    control = JobControl(lambda event: control.cancel() if event["event"] == "chunk" else None)
+    with pytest.raises(Cancelled):
+        job("predict", scene, out, control=control, model=model)
+    log = Path(f"{out}.parts") / "manifest.json"
+    begun = json.loads(log.read_text())
+    begun["chosen"]["compiled"] = 1
+    log.write_text(json.dumps(begun))
+    for path in Path(f"{out}.parts").glob("*_class.tif"):
+        path.write_bytes(b"must not be merged with others")
+    monkeypatch.setattr("skysense.finetune.features.compile_blocks", refused)
+    done = job("predict", scene, out, model=model)
+    assert same(out, map_path)
+    assert any("begins again" in e["text"] for e in done["events"] if e["event"] == "note")
+
+
 def test_a_second_run_to_the_same_place_is_refused(scene, model, tmp_path):
     out = tmp_path / "map.tif"
     with RunLock(Path(f"{out}.parts"), out, "roofs.safetensors"):
@@ -463,6 +485,8 @@ def test_a_worker_of_a_run_that_has_ended_writes_nothing(scene, model, tmp_path)
         ):
             with pytest.raises(InputError if other.digest != order.digest else Cancelled):
                 crew.compute_share(other, [1])
+        with pytest.raises(InputError, match="cannot compile"):
+            crew.compute_share(replace(order, chosen=chosen | {"compiled": 1}), [1])
         assert len(chunks(recipe.output)) == 1
     with pytest.raises(Cancelled):
         crew.compute_share(order, [1])

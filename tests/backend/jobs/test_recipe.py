@@ -124,6 +124,7 @@ def test_a_pretraining_reads_back_equal(tmp_path):
         ({"options": {"settings": {"bfloat16": 1}}}, "bfloat16 is 1"),
         ({"options": {"settings": {"lr": float("nan")}}}, "lr is nan"),
         ({"options": {"settings": {"drop_modality": 2}}}, "drop_modality is 2. Use a number from 0 up to 1"),
+        ({"options": {"settings": {"drop_place": 1.5}}}, "drop_place is 1.5. Use a number from 0 up to 1"),
         ({"options": {"settings": {"teacher_momentum": 1.5}}}, "teacher_momentum is 1.5"),
         ({"options": {"settings": {"hr_scale": 0}}}, "hr_scale is 0. Use a number above 0 up to 1"),
         ({"options": {"settings": {"head_outputs": 1}}}, "head_outputs is 1. Use a whole number from 2"),

@@ -20,7 +20,7 @@ from skysense.model import presets
 from skysense.model.backbone import open_backbone
 from skysense.model.modelfile import read_header
 from skysense.pretrain.journal import read_journal
-from skysense.pretrain.state import newest, step_of
+from skysense.pretrain.state import extra_of, newest, step_of
 from skysense.synthetic.landscape import make_landscape
 from small_shapes import MINI, SMALL
 
@@ -206,6 +206,20 @@ def test_other_settings_cannot_be_resumed_but_threads_can(data, tmp_path):
     with pytest.raises(InputError, match=r"was begun with lr 0.0005, not 0.1"):
         pretrain(data, tmp_path / "out", resume=True, settings={"lr": 0.1})
     assert pretrain(data, tmp_path / "out", resume=True, settings={"workers": 0})["steps"] == STEPS
+
+
+def test_a_run_that_was_begun_before_places_were_forgotten_goes_on_as_it_was(data, tmp_path):
+    out, settings = tmp_path / "out", {"drop_place": 0.0}
+    with pytest.raises(Cancelled):
+        pretrain(data, out, StopsAfter(2), settings=settings)
+    index = newest(out / "checkpoints") / "state.json"
+    saved = json.loads(index.read_text())
+    del saved["extra"]["config"]["drop_place"]
+    index.write_text(json.dumps(saved))
+    with pytest.raises(InputError, match=r"was begun with drop_place 0.0, not 0.5"):
+        pretrain(data, out, resume=True, settings={"drop_place": 0.5})
+    pretrain(data, out, resume=True)
+    assert extra_of(newest(out / "checkpoints"))["config"]["drop_place"] == 0.0
 
 
 def test_another_model_or_seed_cannot_be_resumed_and_the_recipe_stays(data, tmp_path):
