@@ -21,7 +21,7 @@ from .recipes import MAP, TRAIN
 from .run import RunSection, quality
 from .scene import PanelScene
 
-_KEPT = {MAP: "The finished part of the map is kept.", ADAPT: "What the model has learned so far is kept."}
+_KEPT = {MAP: "What is finished is kept.", ADAPT: "What the model has learned so far is kept."}
 
 
 class Runs(QObject):
@@ -199,10 +199,8 @@ class Runs(QObject):
 
 
 def _keeps(recipe: dict[str, Any]) -> bool:
-    """A stopped run can go on: of a map the finished chunks are kept, of an adaptation the checkpoints, of all else nothing."""
-    if recipe.get("task") == MAP:
-        return recipe["output"].endswith(".tif")
-    return recipe.get("task") == ADAPT and can_resume(recipe)
+    """A stopped run can go on: of a mapping what is finished is kept, of an adaptation the checkpoints, of all else nothing."""
+    return recipe.get("task") == MAP or (recipe.get("task") == ADAPT and can_resume(recipe))
 
 
 def _made(result: dict[str, Any]) -> str:

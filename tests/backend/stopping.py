@@ -4,13 +4,16 @@ from skysense.jobs.control import JobControl
 
 
 class StopsAt(JobControl):
-    """Cancelled by the first progress whose text is `text`."""
+    """Cancelled by the `times`-th progress whose text is `text`, never where that is None; `seen`: the shares that were told with it."""
 
-    def __init__(self, text):
+    def __init__(self, text, times=1):
         super().__init__(lambda event: None)
-        self._text = text
+        self._text, self._times = text, times
+        self.seen = []
 
     def progress(self, fraction, text):
         if text == self._text:
-            self.cancel()
+            self.seen.append(fraction)
+            if len(self.seen) == self._times:
+                self.cancel()
         super().progress(fraction, text)

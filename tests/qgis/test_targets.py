@@ -26,7 +26,6 @@ from running import choose_in_panel, map_in_panel, run
 from small_scene import GSD, SIZE, X0, Y0, make_scene
 
 from skysense_qgis.dock.target import EACH
-from skysense_qgis.worker.messages import Failure
 
 
 @pytest.fixture
@@ -158,9 +157,17 @@ def test_polygons_are_classified_and_coloured(provider, dock, scene, tmp_path, w
     again = QgsVectorLayer(layer.source(), "again", "ogr")  # QGIS takes the style beside it by itself
     assert again.renderer().classAttribute() == "class"
     assert "class" not in [field.name() for field in parcels.fields()]
-    # Nothing is kept of a run that was stopped, so none is offered to go on.
-    dock.jobs.failed.emit(Failure("cancelled", "Cancelled."))
-    assert dock.run.status.text() == "Cancelled." and dock.findChild(QPushButton, "resumeButton") is None
+    # What a run that was stopped has found is kept, so it can go on.
+    said = []
+    dock.failed.connect(said.append)
+    dock.mapped.connect(said.append)
+    dock.run.map_button.click()
+    dock.run.cancel_button.click()
+    wait(lambda: said, 60)
+    assert dock.run.status.text() == "Cancelled." and not isinstance(said[0], dict)
+    dock.findChild(QPushButton, "resumeButton").click()
+    wait(lambda: len(said) > 1, 60)
+    assert isinstance(said[1], dict) and said[1]["classified"] == 2
     # Without a model the panel is for pixels again.
     dock.run.model.setFilePath("")
     assert dock.run.map_button.text() == "Map" and extent.kind.isVisible() and not extent.polygons.isVisible()

@@ -7,8 +7,9 @@ Shape legend: N pixels of a polygon in a tile, F features of a pixel.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,26 +52,78 @@ def polygon_features(
     Raises:
         Cancelled: between two tiles.
     """
+    for found in features_by_tile(extractor, tiling, layout, labels, control, OpenPolygons()):
+        yield from found
+
+
+class OpenPolygons:
+    """Sums of the polygons' pixels that were seen so far, to be kept and taken up again.
+
+    Args:
+        kept: what `arrays` gave.
+
+    Attributes:
+        tiles: how many tiles are done.
+        sums: by number of a polygon that reaches into tiles still to come.
+    """
+
+    def __init__(self, kept: Mapping[str, NDArray[Any]] | None = None) -> None:
+        self.tiles = 0
+        self.sums: dict[int, _Sums] = defaultdict(_Sums)
+        if kept:
+            self.tiles = int(kept["tiles"])
+            for number, pixels, total in zip(kept["numbers"], kept["pixels"], kept["totals"], strict=True):
+                self.sums[int(number)] = _Sums(int(pixels), total)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that is known: "tiles" (), and of O polygons "numbers" (O,), "pixels" (O,) and "totals" (O, F) float64."""
+        return {
+            "tiles": np.array(self.tiles),
+            "numbers": np.array(list(self.sums), np.int64),
+            "pixels": np.array([item.pixels for item in self.sums.values()], np.int64),
+            "totals": np.array([item.total for item in self.sums.values()], np.float64),
+        }
+
+
+def features_by_tile(
+    extractor: FeatureExtractor,
+    tiling: Tiling,
+    layout: Layout,
+    labels: PixelLabels,
+    control: JobControl,
+    so_far: OpenPolygons,
+    threads: int | None = None,
+) -> Iterator[list[PolygonFeatures]]:
+    """The same, tile by tile: the polygons whose last tile is done.
+
+    Args:
+        so_far: of a run of the same that was cut off, or new; brought up to date before each tile is given.
+        threads: see `lanes.Lanes`.
+
+    Raises:
+        Cancelled: between two tiles.
+    """
     tiles = [(tile, labels.meeting(layout.compute.grid(tile.core))) for tile in tiling.over(layout.area)]
     tiles = [(tile, numbers) for tile, numbers in tiles if len(numbers)]
     last = {int(number): place for place, (_, numbers) in enumerate(tiles) for number in numbers}
-    sums: dict[int, _Sums] = defaultdict(_Sums)
-    with Lanes(extractor) as lanes:
-        for _, place, features in lanes.features((tile, place) for place, (tile, _) in enumerate(tiles)):
+    left = [(tile, place) for place, (tile, _) in enumerate(tiles)][so_far.tiles :]
+    sums = so_far.sums
+    with Lanes(extractor, threads) as lanes:
+        for _, place, features in lanes.features(left):
             control.progress(place / len(tiles), "Computing features")
             numbers = tiles[place][1]
             _add(sums, features, extractor.blocks, layout, labels, numbers)
-            for number in numbers.tolist():
-                if last[number] == place and number in sums:
-                    yield sums.pop(number).features(number)
+            ended = [number for number in numbers.tolist() if last[number] == place and number in sums]
+            so_far.tiles = place + 1
+            yield [sums.pop(number).features(number) for number in ended]
 
 
 class _Sums:
-    """Pixels and their sum so far."""
+    """Pixels and their sum (F,) so far."""
 
-    def __init__(self) -> None:
-        self.pixels = 0
-        self.total: NDArray[np.float64] = np.zeros(0)
+    def __init__(self, pixels: int = 0, total: NDArray[np.float64] | None = None) -> None:
+        self.pixels = pixels
+        self.total: NDArray[np.float64] = np.zeros(0) if total is None else total
 
     def add(self, x: NDArray[np.float32]) -> None:
         """Add pixels (N, F)."""

@@ -1,5 +1,6 @@
 """Polygons and points of vector layers as people have them: mixed, nested, three-dimensional, crossed, in any CRS."""
 
+import hashlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,11 @@ def transform(shapes: NDArray[np.object_], source: str, target: str, where: str)
     moved = shapely.transform(shapes, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
     moved[~np.isfinite(shapely.bounds(moved)).all(1)] = shapely.Polygon()
     return _repair(moved)
+
+
+def digest_of_shapes(shapes: NDArray[np.object_]) -> str:
+    """Hex SHA-256 of shapes in their order."""
+    return hashlib.sha256(b"".join(shapely.to_wkb(shapes).tolist())).hexdigest()
 
 
 def _plain(value: Any) -> Any:

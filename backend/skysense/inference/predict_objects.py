@@ -12,16 +12,22 @@ import shapely
 from numpy.typing import NDArray
 
 from skysense.errors import InputError
+from skysense.finetune.features import FeatureExtractor
+from skysense.finetune.lanes import usual_choice
 from skysense.finetune.objects.boxes import polygons_of
 from skysense.finetune.objects.detect import Found, detect
-from skysense.finetune.objects.network import blocks_of, net_of
+from skysense.finetune.objects.network import ObjectNet, blocks_of, net_of
 from skysense.finetune.objects.views import objects_layout, objects_tiling, reach, views
 from skysense.finetune.shapes import transform
 from skysense.finetune.train_objects import PREFIX
-from skysense.inference.session import open_session
+from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder
+from skysense.inference.lock import RunLock
+from skysense.inference.session import Session, open_session
+from skysense.inference.state import RunState
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.raster.grid import Grid, Lattice
+from skysense.raster.identity import file_identities
 from skysense.raster.reader import SceneReader
 from skysense.raster.vectorfile import write_layer
 
@@ -42,7 +48,8 @@ def predict_objects(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         {"objects" (the file), "layer", "geometry" ("Polygon" or "Point"), "classes", "count", "run", "seconds"}.
 
     Raises:
-        InputError: the scene does not fit the model, or cannot be used; StorageError: the result cannot be written; Cancelled.
+        InputError: the scene does not fit the model, cannot be used or changed meanwhile, or another run makes the same
+        layer; StorageError: the result cannot be written; Cancelled: what was found stays for the next run.
     """
     started = time.monotonic()
     output = recipe.output
@@ -63,32 +70,33 @@ def predict_objects(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     layout = objects_layout(whole, head["gsd"])
     session = replace(session, layout=layout, tiling=objects_tiling(layout))
     net = net_of(head, session.model.tensors, PREFIX).to(session.device)
-    parts: list[Found] = []
-    with SceneReader(session.scene, layout) as reader:
-        extractor = session.extractor(reader)
-        matches = session.matches(extractor, control)
-        session.check_fits(blocks_of(head), extractor)
-        tiles = list(session.tiling.over(reach(layout.area)))
-        for place, view in enumerate(views(extractor, tiles), start=1):
-            if view is not None:
-                parts.append(detect(net, view, head["threshold"], head["usual"], head["sized"]))
-            control.progress(0.97 * place / len(tiles), "Looking for objects")
-    found = Found.joined(parts).surest(head["tolerance"])
-    shapes, found = _placed(found, layout.base, whole.output)
-    names = {int(item["id"]): str(item["name"]) for item in session.model.header["classes"]}
-    ids = np.array(head["ids"], np.int32)[found.classes]
-    columns: dict[str, NDArray[Any]] = {
-        "class": np.array([names[int(k)] for k in ids], object),
-        "class_id": ids,
-        "confidence": np.rint(100 * found.scores).clip(1, 100).astype(np.int32),
-    }
-    if head["sized"]:
-        columns |= _sizes(found, layout.base.gsd)
-    kind = "Polygon" if head["sized"] else "Point"
-    control.progress(0.98, "Writing the objects")
-    write_layer(output, LAYER, np.asarray(shapely.to_wkb(shapes), object), kind, columns, whole.output.crs)
-    seconds = time.monotonic() - started
-    log = session.write_log(matches, seconds)
+    folder, before = journal_folder(output), file_identities(session.scene)
+    with RunLock(folder, output, session.path.name) as lock:
+        chosen = begin(folder, session.manifest(), usual_choice(session.device))
+        with SceneReader(session.scene, layout) as reader:
+            extractor = session.extractor(reader)
+            extractor.compute_as(**chosen)
+            matches = session.matches(extractor, control)
+            session.check_fits(blocks_of(head), extractor)
+            found = _look(session, extractor, net, chosen["threads"], RunState(folder, lock), control)
+        check_unchanged(session.scene, before, folder)
+        shapes, found = _placed(found.surest(head["tolerance"]), layout.base, whole.output)
+        names = {int(item["id"]): str(item["name"]) for item in session.model.header["classes"]}
+        ids = np.array(head["ids"], np.int32)[found.classes]
+        columns: dict[str, NDArray[Any]] = {
+            "class": np.array([names[int(k)] for k in ids], object),
+            "class_id": ids,
+            "confidence": np.rint(100 * found.scores).clip(1, 100).astype(np.int32),
+        }
+        if head["sized"]:
+            columns |= _sizes(found, layout.base.gsd)
+        kind = "Polygon" if head["sized"] else "Point"
+        control.progress(0.98, "Writing the objects")
+        wkb = np.asarray(shapely.to_wkb(shapes), object)
+        write_layer(output, LAYER, wkb, kind, columns, whole.output.crs)
+        seconds = time.monotonic() - started
+        log = session.write_log(matches, seconds)
+        close_journal(folder)
     control.progress(1.0, "Found")
     return {
         "objects": str(output),
@@ -99,6 +107,31 @@ def predict_objects(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         "run": str(log),
         "seconds": seconds,
     }
+
+
+def _look(
+    session: Session,
+    extractor: FeatureExtractor,
+    net: ObjectNet,
+    threads: int,
+    state: RunState,
+    control: JobControl,
+) -> Found:
+    """What the tiles show, those of a run that was cut off not looked at again; objects at tiles' edges more than once."""
+    head = session.model.header["head"]
+    kept = state.load()
+    done = int(kept.pop("tiles", 0))
+    parts = [Found(**kept)] if kept else []
+    tiles = list(session.tiling.over(reach(session.layout.area)))
+    for view in views(extractor, tiles[done:], threads):
+        if view is not None:
+            parts.append(detect(net, view, head["threshold"], head["usual"], head["sized"]))
+        done += 1
+        if state.due():
+            parts = [Found.joined(parts)]
+            state.keep({"tiles": done, **vars(parts[0])})
+        control.progress(0.97 * done / len(tiles), "Looking for objects")
+    return Found.joined(parts)
 
 
 def _placed(found: Found, lattice: Lattice, output: Grid) -> tuple[NDArray[np.object_], Found]:

@@ -14,13 +14,19 @@ import torch
 from numpy.typing import NDArray
 
 from skysense.errors import InputError
+from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.head import Head
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
-from skysense.finetune.polygon_features import PolygonFeatures, polygon_features
-from skysense.finetune.shapes import read_table, single_shapes, transform
-from skysense.inference.session import open_session
+from skysense.finetune.lanes import usual_choice
+from skysense.finetune.polygon_features import OpenPolygons, features_by_tile
+from skysense.finetune.shapes import digest_of_shapes, read_table, single_shapes, transform
+from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder
+from skysense.inference.lock import RunLock
+from skysense.inference.session import Session, open_session
+from skysense.inference.state import RunState
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
+from skysense.raster.identity import file_identities
 from skysense.raster.reader import SceneReader
 from skysense.raster.vectorfile import write_layer
 
@@ -28,8 +34,6 @@ LAYER = "classes"
 CLASS, CLASS_ID, CONFIDENCE = "class", "class_id", "confidence"
 #: Added to the name of a field of the layer that has the name of one of ours.
 _THEIRS = "_before"
-#: Polygons that are classified at a time.
-_ROWS = 4_096
 
 
 def predict_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
@@ -43,7 +47,8 @@ def predict_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         {"polygons" (the file), "layer", "classes", "classified", "empty" (numbers of features), "run", "seconds"}.
 
     Raises:
-        InputError: the scene or the layer cannot be used; StorageError: the result cannot be written; Cancelled.
+        InputError: the scene or the layer cannot be used, the imagery changed meanwhile, or another run makes the same layer;
+        StorageError: the result cannot be written; Cancelled: what was found stays for the next run.
     """
     started = time.monotonic()
     path, output = recipe.options.polygons, recipe.output
@@ -65,51 +70,41 @@ def predict_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     shapes = _shapes(geometry, meta["crs"], session.layout.base.crs, where)
     head = Head.load(session.model.header["head"], session.model.tensors)
     labels = PixelLabels(LabelledPolygons(shapes, np.ones(len(shapes), np.int64), {}, where))
-    ids = np.zeros(len(shapes), np.int32)
-    confidence = np.zeros(len(shapes), np.int32)
-    waiting: list[PolygonFeatures] = []
-
-    def classify() -> None:
-        if waiting:
-            numbers = [item.number for item in waiting]
-            probabilities = class_probabilities(head, np.stack([item.values for item in waiting]))
-            ids[numbers] = np.array(head.ids)[probabilities.argmax(1)]
-            confidence[numbers] = np.rint(100 * probabilities.max(1)).clip(1, 100)
-            waiting.clear()
-
-    with SceneReader(session.scene, session.layout) as reader:
-        extractor = session.extractor(reader)
-        matches = session.matches(extractor, control)
-        session.check_fits(head.blocks, extractor)
-        for item in polygon_features(
-            extractor, session.tiling, session.layout, labels, control.share(0, 0.97)
-        ):
-            waiting.append(item)
-            if len(waiting) == _ROWS:
-                classify()
-        classify()
-    empty = ids == 0
-    if empty.any():
-        control.note(
-            f"{int(empty.sum())} of {len(ids)} polygons lie beside the imagery, or where it is empty or cloudy on every date, "
-            "and have no class."
-        )
-    names = {int(item["id"]): str(item["name"]) for item in session.model.header["classes"]}
-    columns, nulls, renamed = _fields(meta, values)
-    if renamed:
-        control.note(
-            f"Fields of the layer that were renamed, since the result has such: {', '.join(renamed)}."
-        )
-    columns |= {
-        CLASS: np.array([names.get(int(k)) for k in ids], object),
-        CLASS_ID: ids,
-        CONFIDENCE: confidence,
-    }
-    nulls |= {CLASS_ID: empty, CONFIDENCE: empty}
-    control.progress(0.97, "Writing the polygons")
-    write_layer(output, LAYER, geometry, meta["geometry_type"] or "Unknown", columns, meta["crs"], nulls)
-    seconds = time.monotonic() - started
-    log = session.write_log(matches, seconds)
+    folder, before = journal_folder(output), file_identities(session.scene)
+    with RunLock(folder, output, session.path.name) as lock:
+        content = session.manifest() | {"polygons": digest_of_shapes(shapes)}
+        chosen = begin(folder, content, usual_choice(session.device))
+        with SceneReader(session.scene, session.layout) as reader:
+            extractor = session.extractor(reader)
+            extractor.compute_as(**chosen)
+            matches = session.matches(extractor, control)
+            session.check_fits(head.blocks, extractor)
+            state, mapping = RunState(folder, lock), control.share(0, 0.97)
+            ids, confidence = _classify(session, extractor, head, labels, chosen["threads"], state, mapping)
+        check_unchanged(session.scene, before, folder)
+        empty = ids == 0
+        if empty.any():
+            control.note(
+                f"{int(empty.sum())} of {len(ids)} polygons lie beside the imagery, or where it is empty or cloudy on every date, "
+                "and have no class."
+            )
+        names = {int(item["id"]): str(item["name"]) for item in session.model.header["classes"]}
+        columns, nulls, renamed = _fields(meta, values)
+        if renamed:
+            control.note(
+                f"Fields of the layer that were renamed, since the result has such: {', '.join(renamed)}."
+            )
+        columns |= {
+            CLASS: np.array([names.get(int(k)) for k in ids], object),
+            CLASS_ID: ids,
+            CONFIDENCE: confidence,
+        }
+        nulls |= {CLASS_ID: empty, CONFIDENCE: empty}
+        control.progress(0.97, "Writing the polygons")
+        write_layer(output, LAYER, geometry, meta["geometry_type"] or "Unknown", columns, meta["crs"], nulls)
+        seconds = time.monotonic() - started
+        log = session.write_log(matches, seconds)
+        close_journal(folder)
     control.progress(1.0, "Classified")
     return {
         "polygons": str(output),
@@ -120,6 +115,32 @@ def predict_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         "run": str(log),
         "seconds": seconds,
     }
+
+
+def _classify(
+    session: Session,
+    extractor: FeatureExtractor,
+    head: Head,
+    labels: PixelLabels,
+    threads: int,
+    state: RunState,
+    control: JobControl,
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(P,) class ids, 0 where nothing was seen, and (P,) confidence in %; what a run that was cut off has found is taken over."""
+    kept = state.load()
+    nothing = np.zeros(len(labels.labels.polygons), np.int32)
+    ids, confidence = kept.get("ids", nothing), kept.get("confidence", nothing.copy())
+    so_far = OpenPolygons(kept)
+    layout, tiling = session.layout, session.tiling
+    for found in features_by_tile(extractor, tiling, layout, labels, control, so_far, threads):
+        if found:
+            numbers = [item.number for item in found]
+            probabilities = class_probabilities(head, np.stack([item.values for item in found]))
+            ids[numbers] = np.array(head.ids)[probabilities.argmax(1)]
+            confidence[numbers] = np.rint(100 * probabilities.max(1)).clip(1, 100)
+        if state.due():
+            state.keep({"ids": ids, "confidence": confidence, **so_far.arrays()})
+    return ids, confidence
 
 
 @torch.inference_mode()

@@ -1,6 +1,5 @@
 """Polygons inside of which a map is made: nothing is computed for what lies outside."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import shapely
 from numpy.typing import NDArray
 
 from skysense.errors import InputError
-from skysense.finetune.shapes import read_layer, single_shapes, transform
+from skysense.finetune.shapes import digest_of_shapes, read_layer, single_shapes, transform
 from skysense.raster.grid import Bounds, Grid
 
 
@@ -29,7 +28,7 @@ class Within:
     @property
     def digest(self) -> str:
         """Hex SHA-256 of the shapes."""
-        return hashlib.sha256(b"".join(shapely.to_wkb(self._shapes).tolist())).hexdigest()
+        return digest_of_shapes(self._shapes)
 
     @property
     def bounds(self) -> Bounds:

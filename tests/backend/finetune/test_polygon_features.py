@@ -10,7 +10,7 @@ from label_files import square
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
 from skysense.finetune.lanes import Lanes
-from skysense.finetune.polygon_features import polygon_features
+from skysense.finetune.polygon_features import OpenPolygons, features_by_tile, polygon_features
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.embed import FeaturePainter
 from skysense.jobs.control import JobControl
@@ -35,8 +35,8 @@ SHAPES = [
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """The features of `SHAPES` by number, and those of all 64 x 64 pixels (F, 64, 64); the 16 columns in the east are empty."""
+def opened(tmp_path_factory):
+    """What `polygon_features` needs for `SHAPES` on 64 x 64 pixels, of which the 16 columns in the east are empty."""
     path = make_landscape(tmp_path_factory.mktemp("scene"), size_m=640, hr_gsd_m=10, n_s2=2, n_s1=0)
     data = json.loads(path.read_text())
     data["acquisitions"] = [row for row in data["acquisitions"] if row["modality"] == "s2"]
@@ -53,12 +53,19 @@ def found(tmp_path_factory):
     labels = PixelLabels(LabelledPolygons(shapes, np.ones(len(shapes), np.int64), {}, "shapes"))
     with SceneReader(scene) as reader:
         extractor = FeatureExtractor(seeded_model("tiny"), reader, layout, tiling, {}, (), spectral=False)
-        items = list(polygon_features(extractor, tiling, layout, labels, CONTROL))
-        blocks = extractor.blocks
-        painter = FeaturePainter(blocks, 1)
-        with Lanes(extractor) as lanes:
-            canvas = TileCanvas(lanes, painter, tiling, layout.area, sum(b.dim for b in blocks))
-            dense, _ = canvas.window(layout.area, CONTROL)
+        yield extractor, tiling, layout, labels
+
+
+@pytest.fixture(scope="module")
+def found(opened):
+    """The features of `SHAPES` by number, and those of all pixels (F, 64, 64)."""
+    extractor, tiling, layout, labels = opened
+    items = list(polygon_features(extractor, tiling, layout, labels, CONTROL))
+    blocks = extractor.blocks
+    painter = FeaturePainter(blocks, 1)
+    with Lanes(extractor) as lanes:
+        canvas = TileCanvas(lanes, painter, tiling, layout.area, sum(b.dim for b in blocks))
+        dense, _ = canvas.window(layout.area, CONTROL)
     assert len({tile.row for tile in tiling.over(layout.area)}) > 1  # else nothing crosses an edge
     return {item.number: item for item in items}, dense.numpy(), blocks
 
@@ -89,3 +96,22 @@ def test_a_polygon_is_the_mean_of_its_valid_pixels(found, number, places):
 
 def test_what_was_not_seen_has_no_features(found):
     assert sorted(found[0]) == [0, 1, 2, 3, 6]
+
+
+def test_cut_off_after_each_tile_they_are_the_same_to_the_bit(opened, found, tmp_path):
+    kept, items, cuts = {}, [], 0
+    while True:
+        so_far = OpenPolygons(kept)
+        ended = next(features_by_tile(*opened, CONTROL, so_far), None)
+        if ended is None:
+            break
+        items += ended
+        np.savez(tmp_path / "kept.npz", **so_far.arrays())
+        with np.load(tmp_path / "kept.npz") as arrays:
+            kept = dict(arrays)
+        cuts += bool(len(kept["numbers"]))
+    assert cuts and not len(kept["numbers"])
+    assert sorted(item.number for item in items) == sorted(found[0])
+    for item in items:
+        other = found[0][item.number]
+        assert item.pixels == other.pixels and item.values.tobytes() == other.values.tobytes()

@@ -77,10 +77,12 @@ def reach(area: Window) -> Window:
     return area.grow(_MARGIN)
 
 
-def views(extractor: FeatureExtractor, tiles: Sequence[Tile]) -> Iterator[View | None]:
-    """The tiles in turn, None where nothing was seen."""
+def views(
+    extractor: FeatureExtractor, tiles: Sequence[Tile], threads: int | None = None
+) -> Iterator[View | None]:
+    """The tiles in turn, None where nothing was seen; `threads`: see `lanes.Lanes`."""
     blocks = extractor.blocks
-    with Lanes(extractor) as lanes:
+    with Lanes(extractor, threads) as lanes:
         for *_, view in lanes.over(((tile, None) for tile in tiles), partial(_view, blocks)):
             yield view
 
