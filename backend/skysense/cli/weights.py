@@ -63,6 +63,8 @@ def _convert(args: argparse.Namespace) -> Result:
     bands = {}
     for item in args.bands:
         modality, _, names = item.partition("=")
+        if modality in bands:
+            raise InputError(f"--bands {modality} is given twice", "skysense convert", "Leave one of them out")
         bands[modality] = names.split(",")
     return showing(lambda control: convert(inputs, args.out, control, bands))
 

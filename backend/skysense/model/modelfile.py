@@ -125,9 +125,18 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def _no_model(path: Path, error: Exception) -> InputError:
-    if zipfile.is_zipfile(path) or path.name.lower().endswith(_CHECKPOINTS):  # torch saves zip files
+    if _is_pickled(path) or path.name.lower().endswith(_CHECKPOINTS):
         return _unconverted(path, "is a checkpoint, not a backbone or a trained model")
     return InputError(f"is not a model file ({error})", str(path), "Choose a .safetensors file")
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether it is a zip file as torch saves them, with a pickle in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _unconverted(path: Path, what: str) -> InputError:

@@ -1,6 +1,7 @@
 """Which backbone a job gets, and how a trained model finds its own again."""
 
 import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -290,6 +291,15 @@ def test_a_checkpoint_is_converted_first(tmp_path: Path, kind: str) -> None:
             read()
         assert f'skysense convert "{path}" "{out}"' in error.value.sentence
         assert "is a checkpoint" in error.value.sentence or kind.startswith("hub")
+
+
+def test_another_zip_file_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "table.xlsx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("sheet.xml", "<x/>")
+    with pytest.raises(InputError, match="is not a model file") as error:
+        load_model(path)
+    assert "convert" not in error.value.sentence
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float32, torch.float16])

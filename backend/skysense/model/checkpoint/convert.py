@@ -92,7 +92,8 @@ def _encoder_bands(wanted: Mapping[str, Sequence[str]]) -> dict[Modality, tuple[
     found: dict[Modality, tuple[str, ...]] = {}
     for modality, choices in ENCODER_BANDS.items():
         given = {canonical_band(name, modality) for name in wanted.get(modality, ())}
-        found.update((modality, bands) for bands in choices if given == set(bands))
+        once = len(given) == len(wanted.get(modality, ()))
+        found.update((modality, bands) for bands in choices if once and given == set(bands))
     for unknown in sorted(wanted.keys() - found.keys()):
         raise InputError(
             f"no encoder takes the bands {','.join(wanted[unknown])}",

@@ -62,12 +62,25 @@ def test_a_file_of_four_bands_is_taken_as_it_is(trained: SkySense, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "bands", [{"hr": ("R", "G")}, {"s2": ("B2", "B3", "B4", "B5")}, {"s1": ("VV", "VH")}, {"x": ("R",)}]
+    "bands",
+    [
+        {"hr": ("R", "G")},
+        {"s2": ("B2", "B3", "B4", "B5")},
+        {"s1": ("VV", "VH")},
+        {"x": ("R",)},
+        {"hr": ("R", "G", "B", "NIR", "NIR")},
+    ],
 )
 def test_other_bands_are_refused(combined_file: Path, tmp_path: Path, bands: dict) -> None:
     with pytest.raises(InputError, match=r"no encoder takes the bands .* Use hr=R,G,B,NIR or s2=B2,B3,B4,B8"):
         convert([(combined_file, None)], tmp_path / "b.safetensors", QUIET, bands)
     assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_bands_are_said_once(combined_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bands = [argument for _ in range(2) for argument in ("--bands", "hr=R,G,B,NIR")]
+    assert main(["convert", str(combined_file), str(tmp_path / "b.safetensors"), *bands]) == 2
+    assert "--bands hr is given twice" in capsys.readouterr().err
 
 
 def test_another_number_of_bands_is_still_misshapen(trained: SkySense, tmp_path: Path) -> None:
