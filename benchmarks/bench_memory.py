@@ -1,7 +1,8 @@
-"""Peak memory and time of `skysense predict` on large HR RGB pictures: it must not grow with the map.
+"""Peak memory and time of `skysense predict` on large HR RGB pictures and of `skysense vectorize`: it must not grow with the map.
 
 A generated texture with structure at every scale, repeated over the whole picture, every pixel valid, in deflate
-tiles; a model trained on a corner of it. Each size runs in its own process; the peak is the kernel's VmHWM.
+tiles; a model trained on a corner of it; class maps of patches of five classes and of single pixels in them. Each size
+runs in its own process; the peak is the kernel's VmHWM.
 Run: .venv/bin/python benchmarks/bench_memory.py (QUICK=1 for small pictures).
 """
 
@@ -23,6 +24,8 @@ from hardware import write_result
 from rasterio.transform import from_origin
 
 SIZES = (2_000, 4_000) if os.environ.get("QUICK") else (5_000, 20_000)
+#: Of class maps, 16 times as large as the first.
+MAP_SIZES = (2_000, 8_000)
 LIMIT_BYTES = 2e9
 _BLOCK = 2_000
 
@@ -119,6 +122,34 @@ def small_area(work: Path, model: Path) -> dict[str, object]:
     return {"side": side, "map": shape, "mapped_share": round(share, 3), "peak_bytes": peak, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1)}  # fmt: skip
 
 
+def polygons(work: Path) -> list[dict[str, object]]:
+    """Class maps turned into polygons, as they are, and with a least area and smooth outlines."""
+    random = np.random.default_rng(0)
+    ids = np.kron(random.integers(1, 6, (_BLOCK // 8, _BLOCK // 8), np.uint8), np.ones((8, 8), np.uint8))
+    speckle = random.random(ids.shape) < 0.01
+    ids[speckle] = random.integers(0, 6, speckle.sum())
+    rows = []
+    for options in ((), ("--min-area", "2000", "--simplify", "20")):
+        peaks = []
+        for size in MAP_SIZES:
+            path = work / f"classes-{size}.tif"
+            with rasterio.open(
+                path, "w", driver="GTiff", width=size, height=size, count=1, dtype="uint8", crs="EPSG:32632", nodata=0,
+                transform=from_origin(500_000, 5_600_000, 10, 10), tiled=True, blockxsize=512, blockysize=512, compress="deflate",
+            ) as out:  # fmt: skip
+                whole = np.tile(ids, (size // _BLOCK, size // _BLOCK))
+                out.write(whole, 1)
+            peak, wall, cpu = measured("vectorize", str(path), "--out", str(work / "p.gpkg"), *options)
+            count = pyogrio.read_info(work / "p.gpkg")["features"]
+            peaks.append(peak)
+            rows.append(
+                {"options": " ".join(options), "size": size, "polygons": count, "peak_bytes": peak, "wall_s": round(wall, 1),
+                 "cpu_s": round(cpu, 1), "growth": round(peak / peaks[0] - 1, 4)}
+            )  # fmt: skip
+            print(rows[-1], flush=True)
+    return rows
+
+
 def _growth(rows: list[dict[str, float]], key: str) -> float:
     """How much more a pixel takes in the largest picture than in the smallest, as a factor."""
     first, last = ((row[key] / row["size"] ** 2) for row in (rows[0], rows[-1]))
@@ -153,11 +184,13 @@ def main() -> None:
             print(rows[-1], flush=True)
         sparse = small_area(work, model)
         print(sparse, flush=True)
+        traced = polygons(work)
     growth = rows[-1]["peak_bytes"] / rows[0]["peak_bytes"] - 1
     result = {
         "rows": rows, "growth": round(growth, 4), "limit_bytes": LIMIT_BYTES,
         "passes": bool(rows[-1]["peak_bytes"] < LIMIT_BYTES and abs(growth) <= 0.10),
         "cpu_per_pixel_growth": _growth(rows, "cpu_s"), "wall_per_pixel_growth": _growth(rows, "wall_s"), "small_area": sparse,
+        "vectorize": traced, "vectorize_passes": all(row["growth"] <= 0.10 for row in traced),
     }  # fmt: skip
     write_result("memory-quick" if os.environ.get("QUICK") else "memory", result)
 

@@ -17,6 +17,8 @@ from skysense.raster.pixelarea import pixel_areas
 
 #: Pixels may differ by this share in area before a sample of pixels stops being one of area.
 _EVEN = 0.05
+#: Of the blocks that are measured at a time: each pixel takes 40 bytes meanwhile.
+_COLS = 1024
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def class_areas(classes: ClassMap, control: JobControl) -> ClassAreas:
     least, most = np.inf, 0.0
     total = classes.grid.width * classes.grid.height
     done = 0
-    for window, ids in classes.blocks():
+    for window, ids in classes.blocks(_COLS):
         mapped = ids > 0
         if mapped.any():
             area = np.broadcast_to(pixel_areas(classes.grid, window), ids.shape)

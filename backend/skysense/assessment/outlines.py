@@ -4,13 +4,16 @@ All is counted in whole pixels of the map (x to the right, y downwards), so that
 h x w pixels, K components.
 """
 
+from array import array
 from itertools import chain
-from operator import itemgetter
 
 import numpy as np
 import rasterio.features
 import shapely
 from numpy.typing import NDArray
+
+#: Polygons that have a vertex at every pixel meanwhile.
+_BATCH = 1_000
 
 
 def outline(
@@ -31,7 +34,10 @@ def outline(
     Returns:
         (K,) valid polygons by number.
     """
-    polygons = _with_nodes(_trace(labels), _nodes(around))
+    polygons, nodes = _trace(labels), _nodes(around)
+    for start in range(0, len(polygons), _BATCH):
+        batch = slice(start, start + _BATCH)
+        polygons[batch] = _with_nodes(polygons[batch], nodes)
     if tolerance > 0:
         polygons = shapely.coverage_simplify(polygons, tolerance, simplify_boundary=False)
     corner = np.array((col, row))
@@ -40,15 +46,19 @@ def outline(
 
 def _trace(labels: NDArray[np.int32]) -> NDArray[np.object_]:
     """(K,) polygons along the pixels' edges."""
-    shapes = [
-        (number, geometry["coordinates"])
-        for geometry, number in rasterio.features.shapes(labels, connectivity=4)
-    ]
-    parts = [rings for _, rings in sorted(shapes, key=itemgetter(0))]
-    rings = list(chain.from_iterable(parts))
-    xy = np.array(list(chain.from_iterable(rings)), float)
-    ends = [np.cumsum([0, *map(len, lists)]) for lists in (rings, parts)]
-    return np.asarray(shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, tuple(ends)))
+    # Of 8 bytes a number: as tuples the corners of a tile would be its largest part in memory.
+    xy, rings, parts, numbers = array("d"), array("q", [0]), array("q", [0]), array("q")
+    for geometry, number in rasterio.features.shapes(labels, connectivity=4):
+        for ring in geometry["coordinates"]:
+            xy.extend(chain.from_iterable(ring))
+            rings.append(len(xy) // 2)
+        parts.append(len(rings) - 1)
+        numbers.append(int(number))
+    polygons = np.empty(len(numbers), object)
+    polygons[np.array(numbers)] = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, np.array(xy).reshape(-1, 2), (np.array(rings), np.array(parts))
+    )
+    return polygons
 
 
 def _nodes(around: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -1,9 +1,11 @@
 """A class map as polygons: one for each connected area, with shared borders, in memory that does not grow with the map.
 
 The map is cut into tiles. What lies in one tile is written as soon as that is traced; what lies in several waits for its last piece. So
-memory holds a few numbers for each area and the outlines of those that are not yet whole.
+memory holds the outlines of the areas that are not yet whole: those that cross the lower edges of the last row of tiles, and an area as
+large as the map until its end.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import shapely
 from numpy.typing import NDArray
 
 from skysense.assessment.areas import class_areas
-from skysense.assessment.components import Components, find_components, label, tiles
+from skysense.assessment.components import label, piece_areas, tiles
+from skysense.assessment.growing import Growing, Step
 from skysense.assessment.outlines import outline
 from skysense.assessment.sieve import sieve
 from skysense.errors import InputError
@@ -22,11 +25,11 @@ from skysense.raster.classmap import ClassMap
 from skysense.raster.grid import Grid, Window
 from skysense.raster.maps import discard
 from skysense.raster.pixelarea import pixel_areas
-from skysense.raster.vectorstream import LayerStream
+from skysense.raster.vectorfile import LayerStream
 
 LAYER = "polygons"
-#: Polygons that are written at a time.
-_BATCH = 20_000
+#: Polygons of the tiles by the number of the component, of those that are not yet whole.
+_Pieces = defaultdict[int, list[Any]]
 
 
 def vectorize(
@@ -65,15 +68,13 @@ def vectorize(
                 try:
                     small = sieve(classes, sieved, min_m2, control.share(0.1, 0.4))
                     with ClassMap(sieved) as merged:
-                        found = _trace(merged, classes.name, layer, simplify_m, control.share(0.4, 1))
+                        count, m2 = _trace(merged, classes.name, layer, simplify_m, control.share(0.4, 1))
                 finally:
                     discard(sieved)
             else:
-                found = _trace(classes, classes.name, layer, simplify_m, control.share(0.1, 1))
+                count, m2 = _trace(classes, classes.name, layer, simplify_m, control.share(0.1, 1))
         if small:
             control.note(f"{small} areas below the least area touch no other class and are kept.")
-        numbers = np.bincount(found.classes, minlength=256)
-        m2 = np.bincount(found.classes, found.m2, minlength=256)
         return {
             "map": str(path),
             "polygons": str(out),
@@ -81,48 +82,60 @@ def vectorize(
             "count": layer.count,
             "small": small,
             "classes": [
-                {"id": i, "name": classes.name(i), "polygons": int(numbers[i]), "m2": float(m2[i])}
+                {"id": i, "name": classes.name(i), "polygons": int(count[i]), "m2": float(m2[i])}
                 for i in range(1, 256)
-                if numbers[i]
+                if count[i]
             ],
         }
 
 
 def _trace(
     classes: ClassMap, name: Callable[[int], str], layer: LayerStream, simplify_m: float, control: JobControl
-) -> Components:
-    """Write a polygon for each component."""
-    found = find_components(classes, control.share(0, 0.2))
-    control = control.share(0.2, 1)
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Write a polygon for each component; (256,) how many each class has, and their m²."""
     grid = classes.grid
-    missing = np.bincount(found.members)  # pieces of each component that are still to come
-    pieces: dict[int, list[Any]] = {}
-    numbers: list[int] = []
-    polygons: list[Any] = []
+    growing = Growing(grid)
+    count, total = np.zeros(256, np.int64), np.zeros(256)
+    pieces: _Pieces = defaultdict(list)
     done = 0
-    for tile, window in enumerate(tiles(grid)):
-        components = found.of_tile(tile)
-        mapped = np.flatnonzero(found.classes[components])
-        if len(mapped):
-            around = _around(classes, window)
-            ids = around[1:-1, 1:-1]
-            tolerance = simplify_m / _pixel_side(grid, window, ids > 0)
-            outlines = outline(label(ids)[0], around, window.row, window.col, tolerance)
-            for number, polygon in zip(components[mapped].tolist(), outlines[mapped]):
-                missing[number] -= 1
-                if number in pieces or missing[number]:
-                    pieces.setdefault(number, []).append(polygon)
-                    if missing[number]:
-                        continue
-                    polygon = shapely.coverage_union_all(pieces.pop(number))
-                numbers.append(number)
-                polygons.append(polygon)
+    for window in tiles(grid):
+        step = _trace_tile(classes, window, growing, pieces, simplify_m)
+        whole = step.classes > 0
+        class_ids, m2 = step.classes[whole], step.m2[whole]
+        if len(class_ids):
+            polygons = (_union(pieces.pop(number)) for number in step.whole[whole].tolist())
+            _write(layer, np.fromiter(polygons, object, len(class_ids)), class_ids, m2, grid, name)
+            count += np.bincount(class_ids, minlength=256)
+            total += np.bincount(class_ids, m2, minlength=256)
+        classes.forget()
         done += window.width * window.height
         control.progress(done / (grid.width * grid.height), "Tracing polygons")
-        if len(numbers) >= _BATCH or (numbers and done == grid.width * grid.height):
-            _write(layer, found, np.array(numbers), np.array(polygons, object), grid, name)
-            numbers, polygons = [], []
-    return found
+    return count, total
+
+
+def _trace_tile(
+    classes: ClassMap, window: Window, growing: Growing, pieces: _Pieces, simplify_m: float
+) -> Step:
+    """Add the outlines of a tile to the pieces."""
+    around = _around(classes, window)
+    ids = around[1:-1, 1:-1]
+    labels, kinds = label(ids)
+    step = growing.add(window, ids, labels, kinds, piece_areas(classes.grid, window, ids, labels))
+    for gone, number in step.joined.tolist():
+        if gone in pieces:
+            pieces[number] += pieces.pop(gone)
+    mapped = np.flatnonzero(kinds)
+    if len(mapped):
+        tolerance = simplify_m / _pixel_side(classes.grid, window, ids > 0)
+        outlines = outline(labels, around, window.row, window.col, tolerance)[mapped]
+        for number, polygon in zip(step.numbers[mapped].tolist(), outlines):
+            pieces[number].append(polygon)
+    return step
+
+
+def _union(pieces: list[Any]) -> Any:
+    """The polygon of a component."""
+    return pieces[0] if len(pieces) == 1 else shapely.coverage_union_all(pieces)
 
 
 def _around(classes: ClassMap, window: Window) -> NDArray[np.uint8]:
@@ -144,23 +157,22 @@ def _pixel_side(grid: Grid, window: Window, mapped: NDArray[np.bool_]) -> float:
 
 def _write(
     layer: LayerStream,
-    found: Components,
-    numbers: NDArray[np.int64],
     polygons: NDArray[np.object_],
+    class_ids: NDArray[np.uint8],
+    m2: NDArray[np.float64],
     grid: Grid,
     name: Callable[[int], str],
 ) -> None:
-    """Write polygons in pixels of the map with the facts of their components."""
+    """Write (N,) polygons in pixels of the map with the class and area of their components."""
     a, b, c, d, e, f = tuple(grid.transform)[:6]
 
     def to_crs(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         col, row = xy.T
         return np.stack((a * col + b * row + c, d * col + e * row + f), 1)
 
-    ids = found.classes[numbers]
     columns: dict[str, NDArray[Any]] = {
-        "class_id": ids.astype(np.int32),
-        "class": np.array([name(int(i)) for i in ids], object),
-        "m2": found.m2[numbers],
+        "class_id": class_ids.astype(np.int32),
+        "class": np.array([name(int(i)) for i in class_ids], object),
+        "m2": m2,
     }
     layer.append(shapely.to_wkb(shapely.transform(polygons, to_crs)), columns)

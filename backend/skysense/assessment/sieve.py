@@ -1,4 +1,7 @@
-"""Sieving a class map: areas that are too small on the ground join their largest neighbour, in memory that does not grow with the map.
+"""Sieving a class map: areas that are too small on the ground join their largest neighbour, in memory that grows with their number alone.
+
+Which of its neighbours is the largest may depend on what lies far away, so the areas of all components have to be known before the first
+is merged: about 65 bytes for each.
 
 GDAL's sieve counts pixels; here areas are those on the ellipsoid, so that in longitude and latitude the same size is meant everywhere.
 """
@@ -10,7 +13,8 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from skysense.assessment.components import Components, connect, distinct_pairs, find_components, label, tiles
+from skysense.assessment.components import Components, find_components, label, tiles
+from skysense.assessment.groups import blocks, connect, distinct, ends, keep, take
 from skysense.jobs.control import JobControl
 from skysense.raster.classmap import ClassMap
 from skysense.raster.maps import check_whole, discard, storage_error
@@ -33,7 +37,7 @@ def sieve(classes: ClassMap, out: Path, least_m2: float, control: JobControl) ->
     Raises:
         InputError: a part of the map is damaged; StorageError: `out` cannot be written; Cancelled. Nothing is left of `out`.
     """
-    found = find_components(classes, control.share(0, 0.6), neighbours=True)
+    found = find_components(classes, least_m2, control.share(0, 0.6))
     changed, kept = merge_small(found, least_m2)
     grid = classes.grid
     control = control.share(0.6, 1)
@@ -47,6 +51,7 @@ def sieve(classes: ClassMap, out: Path, least_m2: float, control: JobControl) ->
                 ids = changed[found.of_tile(number)][label(classes.read(window))[0]]
                 place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
                 dataset.write(ids, 1, window=place)
+                classes.forget()
                 done += ids.size
                 control.progress(done / (grid.width * grid.height), "Merging small areas")
         check_whole(out)
@@ -66,31 +71,50 @@ def merge_small(found: Components, least_m2: float) -> tuple[NDArray[np.uint8], 
     neighbours of the same class are one, and what is still small moves again.
 
     Args:
-        found: with its `pairs`.
+        found: of the same `least_m2`; its `pairs` are used up.
 
     Returns:
         (N,) uint8 new class of each component, and how many small ones were kept for want of a neighbour.
     """
-    root, classes, m2 = np.arange(len(found.classes)), found.classes, found.m2
-    pairs = found.pairs[(classes[found.pairs] > 0).all(1)]
-    # Two large ones of different classes stay two.
-    while len(pairs := pairs[(m2[pairs] < least_m2).any(1)]):
-        source, target = np.concatenate((pairs, pairs[:, ::-1])).T
-        small = m2[source] < least_m2
-        source, target = source[small], target[small]
-        order = np.lexsort((-target, m2[target], source))
-        source, target = source[order], target[order]
-        last = np.append(source[1:] != source[:-1], True)
-        source, target = source[last], target[last]
-        larger = (m2[target] > m2[source]) | ((m2[target] == m2[source]) & (target < source))
-        into = np.arange(len(root))
-        into[source[larger]] = target[larger]
-        while not np.array_equal(up := into[into], into):
-            into = up
-        pairs = into[pairs]
-        joined = connect(len(root), pairs[classes[pairs[:, 0]] == classes[pairs[:, 1]]])
-        pairs = distinct_pairs(*joined[pairs].T)
-        root = joined[into[root]]
-        m2 = np.bincount(root, found.m2, minlength=len(root)).astype(np.float64)
-    alone = (classes > 0) & (m2 < least_m2) & (root == np.arange(len(root)))
-    return classes[root], int(alone.sum())
+    classes, m2, pairs = found.classes, found.m2.copy(), found.pairs
+    root = np.arange(len(m2), dtype=np.int32)
+    while len(pairs):
+        into = np.arange(len(m2), dtype=np.int32)
+        for block in blocks(len(pairs)):
+            _point_to_largest(into, pairs[block], m2, least_m2)
+        into = ends(into)
+        same = np.empty(len(pairs), bool)
+        for block in blocks(len(pairs)):
+            pairs[block] = into[pairs[block]]
+            same[block] = classes[pairs[block, 0]] == classes[pairs[block, 1]]
+        joined = connect(len(root), pairs[same])
+        root = take(joined, take(into, root))
+        m2[:] = 0
+        for block in blocks(len(root)):
+            np.add.at(m2, root[block], found.m2[block])
+        # Two large ones of different classes stay two.
+        unsettled = same
+        for block in blocks(len(pairs)):
+            moved = joined[pairs[block]]
+            moved.sort(1)
+            pairs[block] = moved
+            unsettled[block] = (moved[:, 0] != moved[:, 1]) & (m2[moved] < least_m2).any(1)
+        pairs = distinct(keep(pairs, unsettled))
+    kept = (classes > 0) & (m2 < least_m2) & (root == np.arange(len(root), dtype=np.int32))
+    return take(classes, root), int(kept.sum())
+
+
+def _point_to_largest(
+    into: NDArray[np.int32], pairs: NDArray[np.int32], m2: NDArray[np.float64], least_m2: float
+) -> None:
+    """Let `into` of each small component in pairs be the largest of what it was, of itself and of its neighbours in them."""
+    source, target = np.concatenate((pairs, pairs[:, ::-1])).T
+    small = m2[source] < least_m2
+    source, target = source[small], target[small]
+    order = np.lexsort((-target, m2[target], source))
+    source, target = source[order], target[order]
+    last = np.append(source[1:] != source[:-1], True)
+    source, target = source[last], target[last]
+    best = into[source]
+    larger = (m2[target] > m2[best]) | ((m2[target] == m2[best]) & (target < best))
+    into[source[larger]] = target[larger]

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
 
+from skysense.aside import write_aside
 from skysense.raster.grid import Grid, Window
 from skysense.raster.layout import Layout
-from skysense.raster.maps import MapClass, class_names, colormap, discard, storage_error
+from skysense.raster.maps import MapClass, class_names, colormap
 
 #: Pixels of a chunk's side where the caller has no better one.
 CHUNK = 1024
@@ -83,20 +84,11 @@ def write_raster(
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
     """
-    # Another process may write the same chunk: one that was thought to be dead.
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     # GDAL makes the file in memory and Python writes it: GDAL keeps silent about some full disks, Python does
     # not.
     data = _encode(grid, values.reshape(-1, *grid.shape), legend, nodata)
-    try:
-        with open(part, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())  # a chunk that is there after a power cut must be whole
-        os.replace(part, path)
-    except OSError as error:
-        discard(part)
-        raise storage_error(path, error) from None
+    # Another process may write the same chunk: one that was thought to be dead.
+    write_aside(path, data, mark=f".{os.getpid()}", lasting=True)
 
 
 def _encode(grid: Grid, values: NDArray[Any], legend: Sequence[MapClass], nodata: int) -> bytes:

@@ -12,7 +12,7 @@ from skysense.errors import InputError
 from skysense.raster.grid import Window
 from skysense.raster.handles import grid_of, open_raster, read_window
 
-#: Pixels read at a time, a multiple of the map's own blocks: memory does not grow with the map.
+#: Pixels read at a time, a multiple of the map's own blocks: memory does not grow with the map. The points of a sample depend on them.
 _ROWS, _COLS = 512, 4096
 MAX_ID = 255
 
@@ -83,16 +83,26 @@ class ClassMap:
                 raise self._stranger(strangers[0])
         return ids
 
-    def blocks(self) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-        """All of the map in windows of at most 512 x 4096 pixels, row by row from the upper left, with their class ids.
+    def forget(self) -> None:
+        """Let go of what GDAL keeps of the blocks that were read: its cache, which is shared, would fill with what nobody reads again.
+
+        Raises:
+            InputError: the file is gone.
+        """
+        self._dataset.close()
+        self._dataset = open_raster(self.path)
+
+    def blocks(self, cols: int = _COLS) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+        """All of the map in windows of at most 512 x `cols` pixels, row by row from the upper left, with their class ids.
 
         Raises:
             InputError: see `read`.
         """
         for strip in self.grid.window.strips(_ROWS):
-            for col in range(0, strip.width, _COLS):
-                window = Window(strip.row, col, strip.height, min(_COLS, strip.width - col))
+            for col in range(0, strip.width, cols):
+                window = Window(strip.row, col, strip.height, min(cols, strip.width - col))
                 yield window, self.read(window)
+                self.forget()
 
     def _stranger(self, value: int) -> InputError:
         return InputError(

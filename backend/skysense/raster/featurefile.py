@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
+from skysense.aside import open_aside
 from skysense.raster.grid import Grid, Window
 from skysense.raster.maps import check_whole, discard, storage_error
 
@@ -25,16 +26,8 @@ def write_feature_chunk(path: Path, values: NDArray[np.float32]) -> None:
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as out:
-            np.save(out, values)
-            out.flush()
-            os.fsync(out.fileno())  # a chunk that is there after a power cut must be whole
-        os.replace(part, path)
-    except OSError as error:
-        discard(part)
-        raise storage_error(path, error) from None
+    with open_aside(path) as out:
+        np.save(out, values)
 
 
 def merge_features(

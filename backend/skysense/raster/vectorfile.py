@@ -1,7 +1,8 @@
-"""Vector layers as GeoPackages, written aside and renamed."""
+"""Vector layers as GeoPackages, written aside, at once or batch by batch, and renamed when they are whole."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,65 @@ from skysense.raster.maps import discard, storage_error
 _FID = "skysense_fid"
 
 
+class LayerStream:
+    """A GeoPackage of one layer; use it in a `with` block, at whose end it takes its place. An old file is kept where this fails.
+
+    Args:
+        geometry_type: "Point", "Polygon", "MultiPolygon" ...
+        crs: "EPSG:n" or WKT.
+    """
+
+    def __init__(self, out: Path, layer: str, geometry_type: str, crs: str) -> None:
+        self._out, self._layer, self._geometry_type, self._crs = out, layer, geometry_type, crs
+        self._part = out.with_name(f"{out.stem}.part.gpkg")
+        self.count = 0
+
+    def __enter__(self) -> "LayerStream":
+        discard(self._part)
+        return self
+
+    def append(
+        self,
+        geometry: NDArray[np.object_],
+        columns: Mapping[str, NDArray[Any]],
+        empty: Mapping[str, NDArray[np.bool_]] | None = None,
+    ) -> None:
+        """Write further features.
+
+        Args:
+            geometry: (N,) WKB, or None.
+            columns: fields in their order, (N,) each; the same ones each time.
+            empty: by field (N,), where its value is to be null.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        first = self.count == 0
+        taken = any(name.casefold() == "fid" for name in columns)
+        try:
+            pyogrio.raw.write(
+                self._part, geometry, list(columns.values()), list(columns), field_mask=[(empty or {}).get(name) for name in columns],
+                layer=self._layer, driver="GPKG", geometry_type=self._geometry_type, crs=self._crs, append=not first,
+                layer_options={"FID": _FID} if taken and first else None,
+                dataset_options={"VERSION": "1.2"} if first else None,  # what the GDAL of QGIS 3.22 knows
+            )  # fmt: skip
+        except (RuntimeError, OSError) as error:  # pyogrio's own errors are RuntimeErrors
+            raise storage_error(self._out, error) from None
+        self.count += len(geometry)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            discard(self._part)
+            return
+        try:
+            self._part.replace(self._out)
+        except OSError as failed:
+            discard(self._part)
+            raise storage_error(self._out, failed) from None
+
+
 def write_layer(
     out: Path,
     layer: str,
@@ -23,28 +83,10 @@ def write_layer(
     crs: str,
     empty: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> None:
-    """Write one layer; an old file is replaced, or kept where this fails.
-
-    Args:
-        geometry: (N,) WKB, or None.
-        geometry_type: "Point", "Polygon", "MultiPolygon", "Unknown" ...
-        columns: fields in their order, (N,) each.
-        crs: "EPSG:n" or WKT.
-        empty: by field (N,), where its value is to be null.
+    """Write one layer at once; see `LayerStream`.
 
     Raises:
         StorageError: it cannot be written.
     """
-    part = out.with_name(f"{out.stem}.part.gpkg")
-    taken = any(name.casefold() == "fid" for name in columns)
-    try:
-        discard(part)
-        pyogrio.raw.write(
-            part, geometry, list(columns.values()), list(columns), field_mask=[(empty or {}).get(name) for name in columns],
-            layer=layer, driver="GPKG", geometry_type=geometry_type, crs=crs, layer_options={"FID": _FID} if taken else None,
-            dataset_options={"VERSION": "1.2"},  # what the GDAL of QGIS 3.22 knows
-        )  # fmt: skip
-        part.replace(out)
-    except (RuntimeError, OSError) as error:  # pyogrio's own errors are RuntimeErrors
-        discard(part)
-        raise storage_error(out, error) from None
+    with LayerStream(out, layer, geometry_type, crs) as stream:
+        stream.append(geometry, columns, empty)

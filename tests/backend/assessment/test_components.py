@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from map_files import write_map
 from skysense.assessment import components
-from skysense.assessment.components import connect, find_components, label, tiles
+from skysense.assessment.components import find_components, label, tiles
 from skysense.raster.classmap import ClassMap
 
 
@@ -48,17 +48,13 @@ def test_a_spiral_is_one_component():
     assert label(ids)[0].max() == flood(ids).max()
 
 
-def test_what_hangs_together_gets_the_lowest_number():
-    pairs = np.array([(7, 6), (6, 5), (5, 1), (2, 3), (3, 2), (0, 0)])
-    assert connect(8, pairs).tolist() == [0, 1, 2, 2, 4, 1, 1, 1]
-
-
 @pytest.mark.parametrize("tile", [1024, 16, 7])
-def test_components_do_not_depend_on_the_tiles(tmp_path, heard, monkeypatch, tile):
+@pytest.mark.parametrize("least", [np.inf, 1000])
+def test_components_do_not_depend_on_the_tiles(tmp_path, heard, monkeypatch, tile, least):
     monkeypatch.setattr(components, "TILE", tile)
     ids = noise(40, 50)
     with ClassMap(write_map(tmp_path / "m.tif", ids)) as classes:
-        found = find_components(classes, heard, neighbours=True)
+        found = find_components(classes, least, heard)
         numbers = np.empty(ids.shape, int)
         for number, window in enumerate(tiles(classes.grid)):
             rows, cols = (
@@ -75,4 +71,6 @@ def test_components_do_not_depend_on_the_tiles(tmp_path, heard, monkeypatch, til
     across = np.stack((numbers[:, :-1].ravel(), numbers[:, 1:].ravel()), 1)
     down = np.stack((numbers[:-1].ravel(), numbers[1:].ravel()), 1)
     pairs = np.sort(np.concatenate((across, down)), 1)
-    assert np.array_equal(found.pairs, np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0))
+    pairs = pairs[(pairs[:, 0] != pairs[:, 1]) & (found.classes[pairs] > 0).all(1)]
+    pairs = pairs[(found.m2[pairs] < least).any(1)]
+    assert np.array_equal(np.unique(found.pairs, axis=0), np.unique(pairs, axis=0))

@@ -165,7 +165,6 @@ def test_a_job_that_stops_half_way_leaves_the_old_file(tmp_path, heard, monkeypa
     path, out = write_map(tmp_path / "m.tif", parcels()), tmp_path / "p.gpkg"
     vectorize(path, out, heard)
     old = out.read_bytes()
-    monkeypatch.setattr("skysense.assessment.polygons._BATCH", 1)
     with pytest.raises(Cancelled):
         vectorize(path, out, StopsAt("Tracing polygons"))
     assert out.read_bytes() == old and sorted(item.name for item in tmp_path.iterdir()) == ["m.tif", "p.gpkg"]

@@ -5,7 +5,7 @@ import pyogrio
 import pytest
 import shapely
 from skysense.errors import StorageError
-from skysense.raster.vectorstream import LayerStream
+from skysense.raster.vectorfile import LayerStream
 
 
 def write(path, *batches, then=None):
