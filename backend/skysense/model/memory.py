@@ -82,14 +82,15 @@ def fused_bytes(config: ModelConfig, window: CellWindow, n_s2: int, n_s1: int) -
         held += tokens * vit.dim
     locations, cells = _band(window)
     tokens = locations * (n_s2 + n_s1 + 1)
-    # Before the layers come the tokens of each modality and then of all; behind them the fused map.
-    held += 2 * tokens * config.fusion.dim + cells * config.fusion.dim
+    held += cells * config.fusion.dim  # the fused map
+    # The tokens of each modality become those of all, which alone go through the layers.
+    joined = tokens * config.fusion.dim
     # Short series go through the layers by blocks of locations, each brought sequence-first and back, with the scores
     # of its heads.
     block = min(tokens, BLOCK_TOKENS) if n_s2 + n_s1 < SHORT else tokens
     scores = config.fusion.heads * block * (n_s2 + n_s1 + 1) if n_s2 + n_s1 < SHORT else 0
     layer = _layer_floats(block, config.fusion.dim) + 3 * block * config.fusion.dim + scores
-    return max(worst, held + layer) * _FLOAT
+    return max(worst, held + joined + max(joined, layer)) * _FLOAT
 
 
 def _layer_floats(tokens: int, dim: int) -> int:

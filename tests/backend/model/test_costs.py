@@ -58,7 +58,7 @@ def test_text_of_a_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "small"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("small: 45.6 M parameters, 182 MB as float32, 91.2 MB as float16\n")
-    assert "fusion stride 1: 412 GFLOP a tile, 131 MFLOP per 10 m pixel, 52.2 MB of working memory\n" in text
+    assert "fusion stride 1: 412 GFLOP a tile, 131 MFLOP per 10 m pixel, 43.5 MB of working memory\n" in text
     assert "207 kFLOP per HR pixel kept (159 kFLOP without the tiles' overlap)" in text
 
 
