@@ -2,20 +2,16 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pyogrio
 import pytest
 import shapely
+from interrupted import kill_when, tiles_done
 from scene_files import job, part
 from skysense.errors import Cancelled, InputError
 from skysense.inference.lock import RunLock
-from skysense.inference.state import NAME
 from skysense.raster.layout import plan_layout
 from skysense.scene.scenefile import load_scene
 from skysense.synthetic.landscape import make_landscape
@@ -81,31 +77,15 @@ def whole(scene, models, parcels, tmp_path_factory):
     return out, len(control.seen)
 
 
-def tiles(out: Path) -> int:
-    """How many are done, as the state on disk says."""
-    path = Path(f"{out}.parts") / NAME
-    if not path.exists():
-        return 0
-    with np.load(path) as state:
-        return int(state["tiles"])
-
-
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(scene, models, parcels, whole, tmp_path, count):
     out = tmp_path / "classes.gpkg"
     out.write_bytes(b"the old layer")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skysense", "predict", str(scene), "--model", models[0], "--polygons", parcels,
-         "--out", str(out), "--device", "cpu"],
-        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    kill_when(
+        lambda: tiles_done(out) >= count,
+        "predict", scene, "--model", models[0], "--polygons", parcels, "--out", out,
     )  # fmt: skip
-    until = time.monotonic() + 120
-    while tiles(out) < count:
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = tiles(out)
+    done = tiles_done(out)
     assert out.read_bytes() == b"the old layer" and count <= done < whole[1]
     control = StopsAt(STEP, None)
     classify(scene, models[0], parcels, out, control)
@@ -118,7 +98,7 @@ def test_a_cancelled_run_goes_on(scene, models, parcels, whole, tmp_path):
     for _ in range(3):
         with pytest.raises(Cancelled):
             classify(scene, models[0], parcels, out, StopsAt(STEP, 3))
-        found.append(tiles(out))
+        found.append(tiles_done(out))
     assert 0 < found[0] < found[1] < found[2] and not out.exists()
     classify(scene, models[0], parcels, out)
     assert out.read_bytes() == whole[0].read_bytes()
@@ -130,7 +110,7 @@ def test_what_another_model_or_other_polygons_gave_is_not_used(scene, models, pa
     for model, layer in ((models[1], parcels), (models[0], others)):
         with pytest.raises(Cancelled):
             classify(scene, model, layer, out, StopsAt(STEP, 4))
-        assert tiles(out)
+        assert tiles_done(out)
         control = StopsAt(STEP, None)
         classify(scene, models[0], parcels, out, control)
         assert len(control.seen) == whole[1] and out.read_bytes() == whole[0].read_bytes()

@@ -1,19 +1,15 @@
 """Searches for objects that are cut off, shared or changed under way: the layer has the same bytes or is refused."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupted import kill_when, tiles_done
 from rectangles import draw, make_scene, on_ground, write_shapes
 from skysense.errors import Cancelled, InputError
 from skysense.finetune.objects import fit
 from skysense.inference.lock import RunLock
-from skysense.inference.state import NAME
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe
 from skysense.jobs.runner import run
@@ -71,31 +67,15 @@ def whole(scene, models, tmp_path_factory):
     return out, len(control.seen)
 
 
-def tiles(out: Path) -> int:
-    """How many are done, as the state on disk says."""
-    path = Path(f"{out}.parts") / NAME
-    if not path.exists():
-        return 0
-    with np.load(path) as state:
-        return int(state["tiles"])
-
-
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(scene, models, whole, tmp_path, count):
     out = tmp_path / "found.gpkg"
     out.write_bytes(b"the old layer")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skysense", "predict", str(scene), "--model", models[0], "--out", str(out),
-         "--device", "cpu"],
-        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    kill_when(
+        lambda: tiles_done(out) >= count,
+        "predict", scene, "--model", models[0], "--out", out,
     )  # fmt: skip
-    until = time.monotonic() + 120
-    while tiles(out) < count:
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = tiles(out)
+    done = tiles_done(out)
     assert out.read_bytes() == b"the old layer" and count <= done < whole[1]
     control = StopsAt(STEP, None)
     job("predict", scene, out, control, model=models[0])
@@ -108,7 +88,7 @@ def test_a_cancelled_run_goes_on(scene, models, whole, tmp_path):
     for _ in range(3):
         with pytest.raises(Cancelled):
             job("predict", scene, out, StopsAt(STEP, 3), model=models[0])
-        found.append(tiles(out))
+        found.append(tiles_done(out))
     assert 0 < found[0] < found[1] < found[2] and not out.exists()
     job("predict", scene, out, model=models[0])
     assert out.read_bytes() == whole[0].read_bytes()
@@ -118,7 +98,7 @@ def test_what_another_model_found_is_not_used(scene, models, whole, tmp_path):
     out = tmp_path / "found.gpkg"
     with pytest.raises(Cancelled):
         job("predict", scene, out, StopsAt(STEP, 4), model=models[1])
-    assert tiles(out)
+    assert tiles_done(out)
     control = StopsAt(STEP, None)
     job("predict", scene, out, control, model=models[0])
     assert len(control.seen) == whole[1] and out.read_bytes() == whole[0].read_bytes()
