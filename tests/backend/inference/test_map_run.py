@@ -1,13 +1,7 @@
 """Runs that are cut off, shared, changed under way or crowded out: the map has the same bytes or is refused."""
 
 import json
-import multiprocessing
 import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,24 +12,19 @@ import rasterio
 import rasterio.features
 import shapely
 import torch
-from scene_files import job, part
+from interrupted import kill_when
+from map_runs import chunks, same
+from scene_files import job
 from skysense.errors import Cancelled, InputError
 from skysense.finetune.features import FeatureMap, TileFeatures, over_core
-from skysense.finetune.lanes import Lanes, usual_choice
-from skysense.inference import crew
+from skysense.finetune.lanes import Lanes
 from skysense.inference.canvas import TileCanvas
-from skysense.inference.journal import begin, digest_of
 from skysense.inference.lock import NAME, RunLock
-from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
-from skysense.jobs.recipe import parse_recipe
 from skysense.raster.grid import Lattice, Window
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.tiles import plan_tiles
 from skysense.scene.scenefile import load_scene
-from skysense.synthetic.landscape import make_landscape
-
-SIDE = 1_500  # metres: 150 pixels, nine chunks or more
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,61 +34,11 @@ def _nothing_kept():
         yield
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory):
-    whole = make_landscape(tmp_path_factory.mktemp("whole"), size_m=SIDE, n_s2=4, n_s1=2)
-    return part(whole, tmp_path_factory.mktemp("s") / "sentinel", lambda row: row["modality"] != "hr")
-
-
-@pytest.fixture(scope="module")
-def model(scene, tmp_path_factory):
-    out = tmp_path_factory.mktemp("model") / "m.safetensors"
-    job("finetune", scene, out, options={"judged": False})
-    return str(out)
-
-
-@pytest.fixture(scope="module")
-def map_path(scene, model, tmp_path_factory):
-    out = tmp_path_factory.mktemp("map") / "map.tif"
-    job("predict", scene, out, model=model)
-    return out
-
-
-def same(one: Path, two: Path) -> bool:
-    def beside(path: Path) -> Path:
-        return path.with_name(f"{path.stem}_confidence.tif")
-
-    return one.read_bytes() == two.read_bytes() and beside(one).read_bytes() == beside(two).read_bytes()
-
-
-def start(scene, model, out, *more):
-    return subprocess.Popen(
-        [sys.executable, "-m", "skysense", "predict", str(scene), "--model", model, "--out", str(out), *more,
-         "--device", "cpu"],
-        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def chunks(out: Path) -> dict[str, int]:
-    """Whole chunks on disk and when they were written."""
-    return {path.name: path.stat().st_mtime_ns for path in Path(f"{out}.parts").glob("*_class.tif")}
-
-
-def wait_for_chunks(process, out: Path, count: int) -> None:
-    until = time.monotonic() + 120
-    while len(chunks(out)) < count:
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(scene, model, map_path, tmp_path, count):
     out = tmp_path / "map.tif"
     out.write_bytes(b"the old map")
-    process = start(scene, model, out)
-    wait_for_chunks(process, out, count)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: len(chunks(out)) >= count, "predict", scene, "--model", model, "--out", out)
     left = chunks(out)
     assert (
         out.read_bytes() == b"the old map" and len(left) >= count and (Path(f"{out}.parts") / NAME).exists()
@@ -197,110 +136,6 @@ def test_the_map_begins_at_the_start_and_is_the_same(scene, model, map_path, tmp
     )
     assert begun[0].left <= x <= begun[0].right and begun[0].bottom <= y <= begun[0].top
     assert same(out, map_path)
-
-
-def test_several_processes_give_the_same_bytes_even_if_one_dies(scene, model, map_path, tmp_path):
-    out = tmp_path / "map.tif"
-    killed = []
-
-    def look(event):
-        if event["event"] == "chunk" and not killed:
-            worker = next(p for p in multiprocessing.active_children() if "Spawn" in type(p).__name__)
-            os.kill(worker.pid, signal.SIGKILL)
-            killed.append(worker.pid)
-
-    job("predict", scene, out, control=JobControl(look), model=model, options={"workers": 2})
-    assert killed and same(out, map_path)
-
-
-@pytest.mark.parametrize("end", ["resume", "cancel"])
-def test_paused_no_process_computes_and_the_map_is_the_same(scene, model, map_path, tmp_path, end):
-    out, total, left = tmp_path / "map.tif", [], []
-
-    def look(event):
-        if event["event"] == "chunk" and not total:
-            total.append(event["total"])
-            control.pause()
-        if event["event"] == "paused":
-            threading.Thread(target=rest).start()
-
-    def rest():
-        begun = time.monotonic()
-        while time.monotonic() - begun < 4:  # as long as several chunks take
-            if (now := len(chunks(out))) != (left[-1] if left else 0):
-                left.append(now)
-                begun = time.monotonic()
-        getattr(control, end)()
-
-    control = JobControl(look)
-    if end == "resume":
-        job("predict", scene, out, control=control, model=model, options={"workers": 2})
-        assert same(out, map_path)
-    else:
-        with pytest.raises(Cancelled):
-            job("predict", scene, out, control=control, model=model, options={"workers": 2})
-        assert not list(Path(f"{out}.parts").glob("paused*")) and chunks(out)
-    assert left[-1] < total[0]
-    begun = time.monotonic()  # a busy machine takes its time to bury them
-    while [p for p in multiprocessing.active_children() if "Spawn" in type(p).__name__]:
-        assert time.monotonic() - begun < 60
-        time.sleep(0.1)
-
-
-def test_a_dask_cluster_gives_the_same_bytes_even_if_a_worker_dies(scene, model, map_path, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
-    ) as cluster:
-        killed = []
-
-        def look(event):
-            if event["event"] == "chunk" and not killed:
-                pids = [worker.pid for worker in cluster.workers.values()]
-                os.kill(pids[0], signal.SIGKILL)
-                killed.extend(pids)
-
-        out = tmp_path / "map.tif"
-        options = {"scheduler": cluster.scheduler_address}
-        job("predict", scene, out, control=JobControl(look), model=model, options=options)
-    assert len(killed) == 2 and same(out, map_path)
-
-
-def test_a_cluster_that_is_not_there(scene, model, tmp_path, monkeypatch):
-    pytest.importorskip("distributed")
-    monkeypatch.setattr(crew, "_PATIENCE", "1s")
-    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:1: cannot be reached"):
-        job("predict", scene, tmp_path / "m.tif", model=model, options={"scheduler": "tcp://127.0.0.1:1"})
-
-
-def test_a_cluster_without_workers_says_so_and_works_when_one_joins(
-    scene, model, map_path, tmp_path, monkeypatch
-):
-    distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(crew, "_STAFF_S", 0.2)
-    monkeypatch.setattr(crew, "_VACANT_S", 1.0)
-    with distributed.LocalCluster(
-        n_workers=0, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
-    ) as cluster:
-        address, out = cluster.scheduler_address, tmp_path / "map.tif"
-        told = f"The cluster at {address} has no workers yet: the map is made as soon as one joins."
-        notes = []
-
-        def asked(then):
-            def look(event):
-                if event["event"] == "note" and event["text"] == told:
-                    notes.append(event)
-                    then()
-
-            return JobControl(look)
-
-        with pytest.raises(Cancelled):
-            control = asked(lambda: control.cancel())
-            job("predict", scene, out, control=control, model=model, options={"scheduler": address})
-        assert not chunks(out) and len(notes) == 1
-        control = asked(lambda: cluster.scale(1))
-        job("predict", scene, out, control=control, model=model, options={"scheduler": address})
-    assert len(notes) == 2 and same(out, map_path)
 
 
 def test_a_full_gpu_memory_halves_the_batch_and_goes_on(scene, model, map_path, tmp_path, monkeypatch):
@@ -459,35 +294,3 @@ def test_blended_tiles_within_polygons_are_those_of_the_whole(scene, model, tmp_
     with rasterio.open(whole["probabilities"]) as one, rasterio.open(strip["probabilities"]) as two:
         expected = one.read(window=rasterio.windows.from_bounds(*two.bounds, one.transform))
         assert np.array_equal(two.read(), expected) and two.shape == (8, 90)
-
-
-def test_a_worker_of_a_run_that_has_ended_writes_nothing(scene, model, tmp_path):
-    folder = tmp_path / "map.tif.parts"
-    data = {
-        "skysense": 1,
-        "task": "predict",
-        "scene": str(scene),
-        "model": model,
-        "output": str(tmp_path / "map.tif"),
-    }
-    recipe = parse_recipe({**data, "options": {"device": "cpu"}}, tmp_path)
-    content = open_session(recipe, JobControl(lambda event: None)).manifest()
-    chosen = usual_choice(torch.device("cpu"))
-    with RunLock(folder, recipe.output, "m") as lock:
-        begin(folder, content, chosen)
-        order = crew.Order(recipe, folder, digest_of(content), chosen, lock.run)
-        crew.compute_share(order, [0])
-        assert len(chunks(recipe.output)) == 1
-        for other in (
-            replace(order, run="of before"),
-            replace(order, digest="of another recipe"),
-            replace(order, chosen=chosen | {"locations": 256}),
-        ):
-            with pytest.raises(InputError if other.digest != order.digest else Cancelled):
-                crew.compute_share(other, [1])
-        with pytest.raises(InputError, match="cannot compile"):
-            crew.compute_share(replace(order, chosen=chosen | {"compiled": 1}), [1])
-        assert len(chunks(recipe.output)) == 1
-    with pytest.raises(Cancelled):
-        crew.compute_share(order, [1])
-    assert len(chunks(recipe.output)) == 1
