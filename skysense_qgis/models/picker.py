@@ -9,6 +9,7 @@ from typing import Any
 from qgis.core import QgsSettings
 from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
@@ -27,6 +28,11 @@ _BUILT_IN, _FILE, _DOWNLOAD = "Built-in model", "A file I have…", "Download…
 _FILTER = "Weights (*.safetensors *.pth *.pt *.ckpt *.bin *.json);;All files (*)"
 _LAST_FOLDER = "skysense/models_folder"
 _ADAPTED = "skysense/adapted_models"
+#: What `skysense convert` can make of the released weights, with the question that asks for it.
+_FOUR_BANDS = {
+    "hr": (["R", "G", "B", "NIR"], "Look at near infrared in pictures, too"),
+    "s2": (["B2", "B3", "B4", "B8"], "Look at B2, B3, B4 and B8 of Sentinel-2 only"),
+}
 
 
 class ModelPicker(QWidget):
@@ -60,6 +66,13 @@ class ModelPicker(QWidget):
         self.convert_button = QPushButton("Convert", self)
         self.convert_button.setObjectName("convertButton")
         self.convert_button.clicked.connect(lambda _=False: self.convert())
+        self.bands: dict[str, QCheckBox] = {}
+        for modality, (_, question) in _FOUR_BANDS.items():
+            self.bands[modality] = box = QCheckBox(question, self)
+            box.setObjectName(f"{modality}BandsCheck")
+            box.setToolTip(
+                "The released weights were made for red, green, blue, and for ten bands of Sentinel-2"
+            )
         line = QHBoxLayout()
         line.addWidget(self.hint, 1)
         line.addWidget(self.convert_button)
@@ -67,6 +80,8 @@ class ModelPicker(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.combo)
         layout.addLayout(line)
+        for box in self.bands.values():
+            layout.addWidget(box)
         self._fill()
         self._say("")
         self.combo.activated.connect(self._activated)
@@ -122,8 +137,9 @@ class ModelPicker(QWidget):
         if self._converting:
             self._client.cancel(self._request)
             return
-        paths = self._checkpoints
-        self._ask("convert_weights", paths, self._converted, "Converting; large models take minutes…")
+        chosen = {m: names for m, (names, _) in _FOUR_BANDS.items() if self.bands[m].isChecked()}
+        text = "Converting; large models take minutes…"
+        self._ask("convert_weights", self._checkpoints, self._converted, text, bands=chosen)
         self._converting = True
         self._say(self.hint.text(), button="Cancel")
 
@@ -158,7 +174,7 @@ class ModelPicker(QWidget):
             self._client.cancel(self._request)
         self._request, self._converting, self._checkpoints = 0, False, []
 
-    def _ask(self, method: str, paths: list[str], on_result: Any, text: str) -> None:
+    def _ask(self, method: str, paths: list[str], on_result: Any, text: str, **more: Any) -> None:
         request = 0
 
         def current() -> bool:
@@ -184,7 +200,7 @@ class ModelPicker(QWidget):
             if current() and event["event"] == "progress":
                 self.hint.setText(f"{event['text']}: {event['fraction']:.0%}")
 
-        request = self._request = self._client.request(method, {"paths": paths}, done, failed, told)
+        request = self._request = self._client.request(method, {"paths": paths, **more}, done, failed, told)
         self._say(text)
         self.changed.emit()
 
@@ -197,6 +213,8 @@ class ModelPicker(QWidget):
     def _offer(self, paths: list[str]) -> None:
         """Ask for the press on Convert."""
         self._checkpoints = paths
+        for box in self.bands.values():
+            box.setChecked(False)
         names = ", ".join(Path(path).name for path in paths)
         self._say(f"{names}: released weights, which SkySense has to convert once.", button="Convert")
         self.changed.emit()
@@ -210,6 +228,9 @@ class ModelPicker(QWidget):
         self.hint.setVisible(bool(text))
         self.convert_button.setText(button)
         self.convert_button.setVisible(bool(button))
+        for box in self.bands.values():
+            box.setVisible(bool(button))
+            box.setEnabled(not self._converting)
 
     def _fill(self) -> None:
         """The entries; what is chosen is shown."""

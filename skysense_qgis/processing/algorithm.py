@@ -10,6 +10,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
     QgsProcessingParameterExtent,
     QgsProcessingParameterString,
 )
@@ -19,7 +20,13 @@ from ..crs import crs_text
 from .inputs import SceneProblem, add_scene_parameters, read_scene
 from .series import add_series, series_option
 
-DEVICE, EXTENT = "DEVICE", "EXTENT"
+DEVICE, PRECISION, EXTENT = "DEVICE", "PRECISION", "EXTENT"
+#: Of the recipe, with the words for it; the first leaves it to the worker.
+_PRECISIONS = {
+    "": "what suits the device, and the model that maps",
+    "float32": "float32: exact",
+    "bfloat16": "bfloat16: faster on a GPU or processor that computes in it, a little coarser",
+}
 
 
 class SkySenseAlgorithm(QgsProcessingAlgorithm):
@@ -46,9 +53,12 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
         self.addParameter(parameter)
 
     def add_device(self) -> None:
-        """Add the choice of the device."""
+        """Add the choice of the device, and of what it computes in."""
         self.add_advanced(
             QgsProcessingParameterString(DEVICE, "Device: auto, cpu, cuda or cuda:n", defaultValue="auto")
+        )
+        self.add_advanced(
+            QgsProcessingParameterEnum(PRECISION, "Precision", list(_PRECISIONS.values()), defaultValue=0)
         )
 
     def add_extent(self) -> None:
@@ -84,6 +94,9 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
         """The recipe's options that every job has; what is at its default is left out, as in every recipe."""
         device = self.parameterAsString(parameters, DEVICE, context).strip()
         options: dict[str, Any] = {} if device in ("", "auto") else {"device": device}
+        precision = list(_PRECISIONS)[self.parameterAsEnum(parameters, PRECISION, context)]
+        if precision:
+            options["precision"] = precision
         options |= series_option(self, parameters, context)
         if parameters.get(EXTENT):
             area = self.parameterAsExtent(parameters, EXTENT, context)

@@ -263,6 +263,28 @@ def test_a_checkpoint_is_offered_to_be_converted_and_then_used(picker, checkpoin
     assert picker.path == ""
 
 
+def test_encoders_of_four_bands_are_asked_for_before_the_conversion(picker, checkpoint, wait):
+    assert not any(box.isVisible() for box in picker.bands.values())
+    picker.use_files([checkpoint])
+    settle(picker, wait)
+    assert all(box.isVisible() and not box.isChecked() for box in picker.bands.values())
+    for box in picker.bands.values():
+        box.setChecked(True)
+    picker.convert_button.click()
+    assert not any(box.isEnabled() for box in picker.bands.values())
+    settle(picker, wait)
+    assert not any(box.isVisible() for box in picker.bands.values())
+    with open(picker.path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(json.loads(file.read(length))["__metadata__"]["skysense"])
+    config = header["backbone"]["config"]
+    assert config["hr_bands"] == ["R", "G", "B", "NIR"] and config["s2_bands"] == ["B2", "B3", "B4", "B8"]
+    assert "NIR begins as red" in picker.hint.text()
+    picker.use_files([checkpoint])  # the next time nothing is chosen
+    settle(picker, wait)
+    assert not any(box.isChecked() for box in picker.bands.values())
+
+
 def test_a_conversion_can_be_cancelled_and_begun_again(picker, checkpoint, folder, wait):
     picker.use_files([checkpoint])
     settle(picker, wait)

@@ -139,7 +139,7 @@ def test_finetune_gives_figures_for_the_modeler(provider, model, scene, tmp_path
         assert math.isnan(result[name]) or 0.0 <= result[name] <= 1.0
 
 
-def test_finetune_takes_a_base_model(provider, python, scene, tmp_path):
+def test_finetune_takes_a_base_model_and_a_precision(provider, python, scene, tmp_path):
     base, output = tmp_path / "base.safetensors", tmp_path / "m.safetensors"
     script = (
         "import sys, torch; from pathlib import Path; from skysense.model.presets import seeded_model;"
@@ -149,9 +149,9 @@ def test_finetune_takes_a_base_model(provider, python, scene, tmp_path):
         "convert([(checkpoint, None)], Path(sys.argv[1]), JobControl(lambda event: None))"
     )
     subprocess.run([python, "-c", script, str(base)], check=True)
-    run("finetune", {"SCENE": str(scene), "MODEL": str(base), "OUTPUT": str(output)})
+    run("finetune", {"SCENE": str(scene), "MODEL": str(base), "PRECISION": 2, "OUTPUT": str(output)})
     recipe = json.loads((tmp_path / "m.safetensors.recipe.json").read_text())
-    assert recipe["model"] == str(base)
+    assert recipe["model"] == str(base) and recipe["options"]["precision"] == "bfloat16"
 
 
 def test_finetune_takes_layers_labels_and_their_colours(provider, python, tmp_path):

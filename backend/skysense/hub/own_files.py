@@ -1,6 +1,7 @@
 """Weights that a user has already: a backbone file is used as it is, released checkpoints are converted to one."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,13 @@ def inspect_weights(paths: list[Path]) -> dict[str, Any]:
     return {"kind": "backbone"}
 
 
-def convert_weights(paths: list[Path], control: JobControl) -> dict[str, Any]:
-    """Convert checkpoints to a backbone file in the user's model folder, under a name that is theirs alone.
+def convert_weights(
+    paths: list[Path], control: JobControl, bands: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """Convert checkpoints to a backbone file in the user's model folder, under a name that is theirs and their bands' alone.
+
+    Args:
+        bands: see `model.checkpoint.convert.convert`.
 
     Returns:
         See `model.checkpoint.convert.convert`.
@@ -48,9 +54,11 @@ def convert_weights(paths: list[Path], control: JobControl) -> dict[str, Any]:
         InputError: a file cannot be used; StorageError: the result cannot be written; Cancelled.
     """
     places = sorted(str(path.resolve()) for path in paths)
-    key = hashlib.sha256("\n".join(places).encode()).hexdigest()[:8]
+    others = [f"{modality}={','.join(names)}" for modality, names in sorted((bands or {}).items())]
+    key = hashlib.sha256("\n".join([*places, *others]).encode()).hexdigest()[:8]
     name = Path(places[0]).name.split(".")[0] or "model"
-    return convert([(path, None) for path in paths], models_folder() / f"{name}-{key}.safetensors", control)
+    output = models_folder() / f"{name}-{key}.safetensors"
+    return convert([(path, None) for path in paths], output, control, bands)
 
 
 def _is_ours(path: Path) -> bool:

@@ -153,7 +153,7 @@ def _inspect_weights(params: dict[str, Any], control: JobControl) -> dict[str, A
 def _convert_weights(params: dict[str, Any], control: JobControl) -> dict[str, Any]:
     from skysense.hub.own_files import convert_weights
 
-    return convert_weights([Path(path) for path in params["paths"]], control)
+    return convert_weights([Path(path) for path in params["paths"]], control, params.get("bands"))
 
 
 def _areas(params: dict[str, Any], control: JobControl) -> dict[str, Any]:

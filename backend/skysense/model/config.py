@@ -1,5 +1,6 @@
 """The shape of a model, as plain frozen data that a model file's header can hold."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,10 @@ ENCODER_BANDS: dict[Modality, tuple[tuple[str, ...], ...]] = {
     "hr": (SENSORS["hr"].bands, (*SENSORS["hr"].bands, "NIR")),
     "s2": (SENSORS["s2"].bands, ("B2", "B3", "B4", "B8")),
 }
+#: What each encoder of a model takes.
+EncoderBands = Mapping[Modality, tuple[str, ...]]
+#: The bands of the released weights.
+USUAL_BANDS: EncoderBands = {modality: sensor.bands for modality, sensor in SENSORS.items()}
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,18 @@ class ModelConfig:
             if self.bands(modality) not in ENCODER_BANDS[modality]:
                 raise ValueError(f"no {modality} encoder takes the bands {self.bands(modality)}")
 
+    @property
+    def encoder_bands(self) -> EncoderBands:
+        """What the encoder of each modality takes."""
+        return {**USUAL_BANDS, "hr": self.hr_bands, "s2": self.s2_bands}
+
     def bands(self, modality: Modality) -> tuple[str, ...]:
         """What the encoder of a modality takes."""
-        return {"hr": self.hr_bands, "s2": self.s2_bands, "s1": SENSORS["s1"].bands}[modality]
+        return self.encoder_bands[modality]
 
     def usual_bands(self, modality: Modality) -> bool:
         """Whether the encoder of a modality takes the bands of the released weights."""
-        return self.bands(modality) == SENSORS[modality].bands
+        return self.bands(modality) == USUAL_BANDS[modality]
 
     @property
     def token_dim(self) -> int:

@@ -2,9 +2,12 @@
 
 Invalid pixels are 0 after every step that looks at neighbours or at the whole picture.
 
-Shape legend: pictures are (3, n, n) float32 on 0..1, valid (n, n) bool.
+Near infrared, where an encoder takes it, is brightened and blurred with the picture and is no colour of it.
+
+Shape legend: pictures are (C, n, n) float32 on 0..1: R, G, B, and perhaps NIR; valid (n, n) bool.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.model.dates import UNKNOWN_DAY
+from skysense.model.inputs import channel_statistics
 from skysense.pretrain.augment_series import disturbed_days
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.crops import Crop
@@ -33,7 +37,7 @@ class HrView:
     """The HR picture in one view.
 
     Attributes:
-        x: (3, H, W) float32 normalised, 0 where invalid and in bands that the product lacks.
+        x: (C, H, W) float32 normalised, 0 where invalid and in bands that the product lacks.
         valid: (H, W) bool.
         day: 0-based day of the year after the disturbance, -1 unknown.
     """
@@ -44,7 +48,13 @@ class HrView:
 
 
 def hr_view(
-    stack: Stack, crop: Crop, hr_per_base: int, number: int, config: PretrainConfig, rng: np.random.Generator
+    stack: Stack,
+    crop: Crop,
+    hr_per_base: int,
+    number: int,
+    config: PretrainConfig,
+    rng: np.random.Generator,
+    bands: Sequence[str] = SENSORS["hr"].bands,
 ) -> HrView | None:
     """One view of the HR picture; None where it saw nothing of the crop.
 
@@ -52,8 +62,9 @@ def hr_view(
         hr_per_base: HR pixels along a pixel of the lattice that `crop` counts in; more than 1 only where the
             crop is not scaled.
         number: 0 and 1 are the global views, which are blurred and solarised unequally.
+        bands: what the encoder takes, one of `ENCODER_BANDS["hr"]`.
     """
-    newest = newest_picture(stack, crop, hr_per_base)
+    newest = newest_picture(stack, crop, hr_per_base, bands)
     if newest is None:
         return None
     picture, valid, present, date_index = newest
@@ -70,41 +81,53 @@ def hr_view(
         picture = np.where(picture < 0.5, picture, 1 - picture)
     picture = picture + np.float32(config.hr_noise) * rng.standard_normal(picture.shape, np.float32)
 
-    sensor = SENSORS["hr"]
-    mean = np.array(sensor.mean, np.float32)[:, None, None]
-    x = (picture - mean) / np.array(sensor.std, np.float32)[:, None, None]
+    mean, std = _statistics(bands)
+    x = (picture - mean) / std
     x = np.where(valid & present, x, np.float32(0))
     date = stack.dates[date_index]
     day = UNKNOWN_DAY if date is None else int(disturbed_days([date], config.date_jitter, rng)[0])
     return HrView(torch.from_numpy(x), torch.from_numpy(valid), day)
 
 
-def newest_picture(stack: Stack, crop: Crop, scale: int) -> tuple[Picture, Mask, Mask, int] | None:
+def newest_picture(
+    stack: Stack, crop: Crop, scale: int, bands: Sequence[str] = SENSORS["hr"].bands
+) -> tuple[Picture, Mask, Mask, int] | None:
     """The newest valid pixels of the crop, None where there are none.
 
     Returns:
         The picture (0 where invalid, the mean of all imagery in a band that is missing), its validity, which of
-        its bands are present (3, n, n), and the index of the newest acquisition in it.
+        its bands are present (C, n, n), and the index of the newest acquisition in it.
     """
-    values, valids = crop.cut(stack.values[:, :3], scale), crop.cut(stack.valid, scale)
+    values, valids = crop.cut(stack.values[:, : len(bands)], scale), crop.cut(stack.valid, scale)
+    presents = stack.band_present[:, : len(bands)]
+    lacking = len(bands) - values.shape[1]  # NIR, which no image of the scene has
+    if lacking:
+        values = np.pad(values, ((0, 0), (0, lacking), (0, 0), (0, 0)))
+        presents = np.pad(presents, ((0, 0), (0, lacking)))
     picture = np.zeros(values.shape[1:], np.float32)
     present = np.zeros(values.shape[1:], bool)
     valid = np.zeros(valids.shape[1:], bool)
     newest = -1
-    mean = np.array(SENSORS["hr"].mean, np.float32)[:, None, None]
+    mean, _ = _statistics(bands)
     for t, ok in enumerate(valids):
         if not ok.any():
             continue
-        bands = stack.band_present[t, :3, None, None]
-        np.copyto(picture, values[t] if bands.all() else np.where(bands, values[t], mean), where=ok)
-        np.copyto(present, bands, where=ok)
+        there = presents[t, :, None, None]
+        np.copyto(picture, values[t] if there.all() else np.where(there, values[t], mean), where=ok)
+        np.copyto(present, there, where=ok)
         valid |= ok
         newest = t
     return None if newest < 0 else (picture, valid, present, newest)
 
 
+def _statistics(bands: Sequence[str]) -> tuple[Picture, Picture]:
+    """Mean and standard deviation as the encoder expects them, (C, 1, 1) each."""
+    mean, std = channel_statistics("hr", torch.empty(0), bands)
+    return mean.numpy()[:, None, None], std.numpy()[:, None, None]
+
+
 def resized(picture: Picture, valid: Mask, size: int) -> Picture:
-    """Bilinear from (3, s, s) to (3, size, size), over valid pixels only; 0 where none is near."""
+    """Bilinear from (C, s, s) to (C, size, size), over valid pixels only; 0 where none is near."""
     side = picture.shape[-1]
     if side == size:
         return picture
@@ -139,7 +162,7 @@ def blurred(picture: Picture, valid: Mask, deviation: float) -> Picture:
     stacked = np.concatenate((picture * valid, valid[None].astype(np.float32)))
     stacked = _convolved_rows(_convolved_rows(stacked, kernel).swapaxes(1, 2), kernel).swapaxes(1, 2)
     # A valid pixel has at least its own weight, kernel[0]^2 = 1.
-    return np.where(valid, stacked[:3] / np.maximum(stacked[3], 1), np.float32(0))
+    return np.where(valid, stacked[:-1] / np.maximum(stacked[-1], 1), np.float32(0))
 
 
 def _convolved_rows(x: Picture, kernel: Picture) -> Picture:
@@ -152,15 +175,19 @@ def _convolved_rows(x: Picture, kernel: Picture) -> Picture:
 
 
 def _coloured(picture: Picture, valid: Mask, config: PretrainConfig, rng: np.random.Generator) -> Picture:
-    """Brightness, contrast, saturation and perhaps grey, in this order, each clipped to 0..1."""
+    """Brightness, contrast, saturation and perhaps grey, in this order, each clipped to 0..1; the last two of R, G, B alone."""
     if rng.random() < config.hr_colour_chance:
         brightness, contrast = rng.uniform(1 - config.hr_brightness, 1 + config.hr_brightness, 2)
         saturation = rng.uniform(1 - config.hr_saturation, 1 + config.hr_saturation)
         picture = np.clip(picture * np.float32(brightness), 0, 1)
-        level = np.float32((picture * _LUMA).sum(axis=0)[valid].mean()) if valid.any() else np.float32(0)
+        level = np.float32(_grey(picture)[valid].mean()) if valid.any() else np.float32(0)
         picture = np.clip(level + (picture - level) * np.float32(contrast), 0, 1)
-        grey = (picture * _LUMA).sum(axis=0)
-        picture = np.clip(grey + (picture - grey) * np.float32(saturation), 0, 1)
+        grey, colours = _grey(picture), picture[:3]
+        picture[:3] = np.clip(grey + (colours - grey) * np.float32(saturation), 0, 1)
     if rng.random() < config.hr_grey_chance:
-        picture = np.repeat((picture * _LUMA).sum(axis=0)[None], 3, axis=0)
+        picture = np.concatenate((np.repeat(_grey(picture)[None], 3, axis=0), picture[3:]))
     return picture
+
+
+def _grey(picture: Picture) -> Picture:
+    return np.asarray((picture[:3] * _LUMA).sum(axis=0))

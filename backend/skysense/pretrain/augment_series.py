@@ -4,6 +4,7 @@ Shape legend: T acquisitions, C bands, h w pixels of the view.
 """
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ class SeriesView:
     """Acquisitions in one view, ascending in time.
 
     Attributes:
-        x: (T, C, h, w) float32 normalised, 0 where invalid and in bands that the product lacks.
+        x: (T, C, h, w) float32 normalised, of the bands that were asked for; 0 where invalid and in bands that the product lacks.
         valid: (T, h, w) bool.
         day: (T,) int64, 0-based day of the year after the disturbance, -1 unknown.
         order: (T,) int64 days since 1970-01-01 before the disturbance, 0 unknown.
@@ -37,12 +38,20 @@ class SeriesView:
 
 
 def series_view(
-    stack: Stack, modality: Modality, crop: Crop, config: PretrainConfig, rng: np.random.Generator
+    stack: Stack,
+    modality: Modality,
+    crop: Crop,
+    config: PretrainConfig,
+    rng: np.random.Generator,
+    bands: Sequence[str] | None = None,
 ) -> SeriesView | None:
     """One view of a Sentinel series; None where it saw nothing of the crop.
 
     At most `s2_dates` or `s1_dates` acquisitions, drawn without replacement in proportion to how much of the crop
     they saw; then each is dropped with `drop_date`, but never all of them.
+
+    Args:
+        bands: some of the sensor's, which the encoder takes; None: all.
     """
     most = config.s2_dates if modality == "s2" else config.s1_dates
     valid = crop.cut(stack.valid)
@@ -53,12 +62,14 @@ def series_view(
     ascending = np.argsort(order, kind="stable")
     chosen, order = chosen[ascending], order[ascending]
 
-    bands = len(SENSORS[modality].bands)
-    values = crop.cut(stack.values[:, :bands])[chosen]
+    own = SENSORS[modality].bands
+    values = crop.cut(stack.values[:, : len(own)])[chosen]
     valid = valid[chosen]
     x = _normalised(_disturbed(values, modality, config, rng), modality)
     # A band that a product lacks is at the mean of all imagery: neither dark nor bright.
-    x = np.where(valid[:, None] & stack.band_present[chosen, :bands, None, None], x, np.float32(0))
+    x = np.where(valid[:, None] & stack.band_present[chosen, : len(own), None, None], x, np.float32(0))
+    if bands is not None and tuple(bands) != own:
+        x = x[:, [own.index(band) for band in bands]]
     days = disturbed_days([stack.dates[t] for t in chosen], config.date_jitter, rng)
     return SeriesView(
         torch.from_numpy(np.ascontiguousarray(crop.turn(x))),

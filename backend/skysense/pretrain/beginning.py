@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from skysense.errors import InputError
 from skysense.model.backbone import open_backbone
 from skysense.model.presets import preset
 from skysense.model.skysense import SkySense
@@ -15,7 +14,6 @@ from skysense.pretrain.export import Origin, fresh_names
 from skysense.pretrain.objective.geo import with_regions
 from skysense.pretrain.scales import begin_with_scales
 from skysense.pretrain.seasons import begin_with_seasons
-from skysense.scene.sensors import SENSORS
 
 
 def fresh(
@@ -45,16 +43,10 @@ def continued(
     A model without geo-context stays without: its features keep their number of channels.
 
     Raises:
-        InputError: the file cannot be used, or its encoders take other bands than the views show.
+        InputError: the file cannot be used.
     """
     backbone = open_backbone(path, torch.device("cpu"))
     old = backbone.model
-    if not all(map(old.config.usual_bands, SENSORS)):
-        raise InputError(
-            "was converted for other bands, and such an encoder is not pretrained",
-            str(path),
-            "Convert it without --bands",
-        )
     if old.config.geo is None:
         config = replace(config, geo_prototypes=0)
     model = SkySense(with_regions(old.config, places, config))

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ class _Run:
             self.journal = Journal(self.folder / "log.jsonl", keep=self.done)
         self.loader: Loader[Sample] = Loader(
             self.corpus.entries,
-            make_sample,
+            partial(make_sample, bands=self.trainer.model.config.encoder_bands),
             self.config,
             first_step=self.done,
             rank=rank(),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.errors import InputError
+from skysense.model.config import USUAL_BANDS, EncoderBands
 from skysense.pretrain.augment_optical import HrView, hr_view
 from skysense.pretrain.augment_series import SeriesView, series_view
 from skysense.pretrain.config import PretrainConfig
@@ -57,8 +58,10 @@ class Sample:
     hr_per_base: int | None
 
 
-def make_sample(raw: RawWindow, config: PretrainConfig, rng: np.random.Generator) -> Sample:
-    """Draw the views of a window; the same generator state gives the same bits.
+def make_sample(
+    raw: RawWindow, config: PretrainConfig, rng: np.random.Generator, bands: EncoderBands = USUAL_BANDS
+) -> Sample:
+    """Draw the views of a window, with the bands that the encoders take; the same generator state gives the same bits.
 
     Raises:
         InputError: no pixel of the window is valid, or it is smaller than a view.
@@ -76,7 +79,7 @@ def make_sample(raw: RawWindow, config: PretrainConfig, rng: np.random.Generator
     if not seen.any():
         raise InputError("the window has no valid pixel", raw.scene, "Leave such places out")
     crops = draw_crops(seen, whole, local, config.local_views, rng)
-    views = tuple(view_of(raw, crop, number, config, rng) for number, crop in enumerate(crops))
+    views = tuple(view_of(raw, crop, number, config, rng, bands) for number, crop in enumerate(crops))
     place = UNKNOWN_PLACE if rng.random() < config.drop_place else raw.place
     return Sample(views, place, raw.scene, raw.hr_per_base)
 
@@ -106,7 +109,14 @@ def _seen(raw: RawWindow) -> NDArray[np.float64]:
     return np.asarray(np.mean(shares, axis=0))
 
 
-def view_of(raw: RawWindow, crop: Crop, number: int, config: PretrainConfig, rng: np.random.Generator) -> View:
+def view_of(
+    raw: RawWindow,
+    crop: Crop,
+    number: int,
+    config: PretrainConfig,
+    rng: np.random.Generator,
+    bands: EncoderBands,
+) -> View:
     """One view of a window: what the crop shows of each modality, disturbed; a modality is dropped now and then, never the last.
 
     Args:
@@ -122,8 +132,10 @@ def view_of(raw: RawWindow, crop: Crop, number: int, config: PretrainConfig, rng
     if not kept:
         kept = [present[rng.integers(len(present))]]
     return View(
-        s2=series_view(raw.stacks["s2"], "s2", crop, config, rng) if "s2" in kept else None,
-        s1=series_view(raw.stacks["s1"], "s1", crop, config, rng) if "s1" in kept else None,
-        hr=hr_view(raw.stacks["hr"], crop, factor, number, config, rng) if "hr" in kept else None,
+        s2=series_view(raw.stacks["s2"], "s2", crop, config, rng, bands["s2"]) if "s2" in kept else None,
+        s1=series_view(raw.stacks["s1"], "s1", crop, config, rng, bands["s1"]) if "s1" in kept else None,
+        hr=hr_view(raw.stacks["hr"], crop, factor, number, config, rng, bands["hr"])
+        if "hr" in kept
+        else None,
         to_window=torch.from_numpy(crop.to_window()),
     )

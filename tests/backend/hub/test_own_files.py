@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from skysense.errors import InputError
 from skysense.hub.own_files import convert_weights, inspect_weights
 from skysense.jobs.control import JobControl
+from skysense.model.backbone import open_backbone
 from skysense.model.modelfile import save_model
 from skysense.model.presets import seeded_model
 
@@ -33,6 +34,16 @@ def test_files_of_one_name_from_two_places_do_not_meet(checkpoint, tmp_path, mon
     other = tmp_path / checkpoint.name
     other.write_bytes(checkpoint.read_bytes())
     assert convert_weights([checkpoint], QUIET)["out"] != convert_weights([other], QUIET)["out"]
+
+
+def test_other_bands_are_another_file(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKYSENSE_MODELS", str(tmp_path / "models"))
+    usual = convert_weights([checkpoint], QUIET)
+    four = convert_weights([checkpoint], QUIET, {"hr": ["R", "G", "B", "NIR"]})
+    assert four["out"] != usual["out"] == convert_weights([checkpoint], QUIET, {})["out"]
+    assert open_backbone(Path(four["out"]), torch.device("cpu")).model.config.hr_bands[3] == "NIR"
+    with pytest.raises(InputError, match="no encoder takes the bands"):
+        convert_weights([checkpoint], QUIET, {"s2": ["B2"]})
 
 
 def test_safetensors_that_are_not_ours_are_a_checkpoint(tmp_path):

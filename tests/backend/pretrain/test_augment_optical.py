@@ -36,6 +36,34 @@ def test_undisturbed_it_is_the_normalised_crop():
     assert view.day == 0 and view.valid.all()
 
 
+def test_an_encoder_of_four_bands_sees_near_infrared():
+    bands, crop = ("R", "G", "B", "NIR"), Crop(3, 6, 16, 16, 3, True)
+    data = random_stack(0, 1, 4, 32)
+    view = hr_view(data, crop, 1, 1, PLAIN, unblurred_seed(), bands)
+    expected = normalize(torch.from_numpy(crop.turn(crop.cut(data.values[0])).copy()), "hr", bands)
+    torch.testing.assert_close(view.x, expected)
+    usual = hr_view(random_stack(0, 1, 4, 32), crop, 1, 1, PLAIN, unblurred_seed())
+    assert torch.equal(usual.x, view.x[:3])
+    lacking = hr_view(random_stack(0, 1, 3, 32), crop, 1, 1, PLAIN, unblurred_seed(), bands)
+    assert lacking.x.shape == (4, 16, 16) and not lacking.x[3].any() and lacking.x[:3].all(0).any()
+
+
+def test_near_infrared_is_no_colour():
+    config = dataclasses.replace(
+        PLAIN, hr_colour_chance=1, hr_brightness=0, hr_saturation=0.9, hr_grey_chance=1
+    )
+    data, bands = random_stack(0, 1, 4, 16), ("R", "G", "B", "NIR")
+    view = hr_view(data, WHOLE, 1, 1, config, unblurred_seed(), bands)
+    assert torch.allclose(
+        shown(dataclasses.replace(view, x=view.x[:3]))[0],
+        shown(dataclasses.replace(view, x=view.x[:3]))[1],
+        atol=1e-6,
+    )
+    torch.testing.assert_close(
+        view.x, torch.cat((view.x[:3], normalize(torch.from_numpy(data.values[0]), "hr", bands)[3:]))
+    )
+
+
 def test_fused_hr_is_cut_on_the_base_lattice():
     data = random_stack(0, 1, 3, 64)
     view = hr_view(data, Crop(2, 5, 8, 8), 4, 1, PLAIN, unblurred_seed())

@@ -29,6 +29,13 @@ def test_undisturbed_it_is_the_normalised_crop_of_drawn_dates_in_order(modality,
     torch.testing.assert_close(view.x, expected)
 
 
+def test_an_encoder_of_four_bands_gets_its_own_of_the_same_view():
+    data, noisy = random_stack(0, 9, 10, 32, 3000), PretrainConfig()
+    four = series_view(data, "s2", WHOLE, noisy, np.random.default_rng(3), ("B2", "B3", "B4", "B8"))
+    ten = series_view(data, "s2", WHOLE, noisy, np.random.default_rng(3))
+    assert torch.equal(four.x, ten.x[:, [0, 1, 2, 6]]) and torch.equal(four.day, ten.day)
+
+
 def test_each_view_draws_its_own_dates_and_takes_all_when_there_are_few():
     rng = np.random.default_rng(0)
     many, few = random_stack(0, 12, 10, 8), random_stack(0, 3, 10, 8)

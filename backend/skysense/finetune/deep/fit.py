@@ -54,7 +54,7 @@ def fit_adapted(
     held_out = held_out_polygons(pixels, labels.polygons, layout.compute.gsd)
     material = Material(
         pixels,
-        Viewer(read, tiling, modalities, pixels),
+        Viewer(read, tiling, modalities, pixels, session.backbone.model.config.encoder_bands),
         modalities,
         tiling.scale,
         session.device,

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from skysense.finetune.deep.pixels import Pixels, Stacks
+from skysense.model.config import EncoderBands
 from skysense.model.inputs import Inputs
 from skysense.model.tokens import PATCH
 from skysense.pretrain.collate import collate
@@ -85,6 +86,7 @@ class Viewer:
         read: gives a tile's imagery; tiling: the scene's.
         seen_by: the modalities that the model sees.
         pixels: what is learned from.
+        bands: what the model's encoders take.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class Viewer:
         tiling: Tiling,
         seen_by: tuple[Modality, ...],
         pixels: Pixels,
+        bands: EncoderBands,
     ) -> None:
+        self._bands = bands
         self._read, self._tiling, self._modalities, self._pixels = read, tiling, seen_by, pixels
 
     def augmented(self, weight: NDArray[np.float64], seed: tuple[int, ...]) -> PixelView:
@@ -132,7 +136,7 @@ class Viewer:
         alone = self._tiling.layout.modalities == ("hr",)
         factor = None if alone or "hr" not in self._modalities else self._tiling.scale
         raw = RawWindow(self._read(tile), factor, self._place(tile), "")
-        sample = Sample((view_of(raw, crop, _SECOND, config, rng),), raw.place, "", factor)
+        sample = Sample((view_of(raw, crop, _SECOND, config, rng, self._bands),), raw.place, "", factor)
         return collate([sample])[0].views[0]
 
     def _place(self, tile: Tile) -> tuple[float, float]:

@@ -130,7 +130,7 @@ def check_trainable(backbone: Backbone, modalities: tuple[Modality, ...], mode: 
     """The modalities that are adapted: those that the backbone was pretrained for, whether or not its features help as they are.
 
     Raises:
-        InputError: none, or one whose encoder takes other bands than the views of a training show.
+        InputError: none.
     """
     useful = replace(backbone, weak=()).useful(modalities)
     if not useful:
@@ -139,12 +139,6 @@ def check_trainable(backbone: Backbone, modalities: tuple[Modality, ...], mode: 
             f"was not pretrained for {titles} imagery, so it cannot be adapted ({mode})",
             f"the backbone {backbone.weights}",
             'Train in the mode "head", or choose another base model',
-        )
-    if not all(map(backbone.model.config.usual_bands, useful)):
-        raise InputError(
-            f"was converted for other bands, and such an encoder is not adapted ({mode})",
-            f"the backbone {backbone.weights}",
-            'Train in the mode "head" or "decoder", or convert it without --bands',
         )
     return useful
 

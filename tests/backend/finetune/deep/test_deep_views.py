@@ -9,6 +9,7 @@ import torch
 from shapely.geometry import box
 from skysense.finetune.deep.pixels import Pixels, folds_of, held_out_polygons, weights
 from skysense.finetune.deep.views import Viewer
+from skysense.model.config import USUAL_BANDS
 from skysense.raster.grid import Lattice, Window
 from skysense.raster.layout import Layout
 from skysense.raster.reader import Stack
@@ -58,7 +59,7 @@ def made(modalities, factor=0, seed=0):
         np.array([3, 7, 9]),
     )
     read = lambda tile: stacks(tile, tiling.side, tiling.scale, modalities)  # noqa: E731
-    return tiling, pixels, Viewer(read, tiling, modalities, pixels)
+    return tiling, pixels, Viewer(read, tiling, modalities, pixels, USUAL_BANDS)
 
 
 @pytest.mark.parametrize(
