@@ -31,6 +31,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from skysense.finetune.features import TileFeatures, plain_values
 from skysense.finetune.head import fit_head
 from skysense.finetune.judging import repeated_folds
+from skysense.finetune.stages import columns_of, helpful_blocks
 from skysense.inference.scores import TileScorer
 from skysense.model.backbone import default_backbone
 
@@ -80,7 +81,8 @@ def mapped(scene: LabelledScene, method: str, drawing: Drawing, work: Path) -> F
         )
     else:
         repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, scene.layout.compute.gsd)
-        head, _ = fit_head(x, ids, repeats, kept.blocks)
+        seen = helpful_blocks(x, ids, polygons, repeats, kept.blocks)
+        head, _ = fit_head(x[:, columns_of(seen, kept.blocks)], ids, repeats, seen)
         painter, classes, temperature = TileScorer(head, CPU), head.ids, head.temperature
     score = scene.miou(kept, painter, classes, temperature, drawing, work, smoothed=method != "forest")
     return {"miou": round(score, 4), "s": round(time.monotonic() - started, 2)}

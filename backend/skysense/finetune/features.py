@@ -66,6 +66,12 @@ class Block:
         """Whether it holds values of HR."""
         return self.name.endswith(".bands")
 
+    @property
+    def stage(self) -> int:
+        """Which of Swin's stages it holds, from 1; 0 = none."""
+        _, hr, number = self.name.rpartition("hr.")
+        return int(number) if hr and number.isdecimal() else 0
+
 
 def plain_values(blocks: tuple[Block, ...]) -> NDArray[np.bool_]:
     """Which columns (F,) are what people stack today: each date's bands, or HR bands with their texture."""

@@ -1,6 +1,6 @@
 """A head fitted to a scene's labels, whatever the backbone's features are."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from skysense.finetune.head import Head, asks_trees, fit_head, held_out_votes, s
 from skysense.finetune.judging import REPEATS, Fold, repeated_folds
 from skysense.finetune.labels import LabelledPolygons
 from skysense.finetune.session import Session
+from skysense.finetune.stages import columns_of, helpful_blocks
 from skysense.jobs.control import JobControl
 from skysense.raster.reader import SceneReader
 
@@ -24,7 +25,7 @@ class Fitted:
 
     Attributes:
         session: with the backbone that the features are of.
-        head: for the model file.
+        head: for the model file; it may look at some of the blocks only.
         x, ids, polygons, blocks: see `collect.collect_parts`.
         repeats, held_out: see `head.fit_head`.
         bands_only: as `held_out`, of the same head without the model's features; None where it has none, or was not asked for.
@@ -65,16 +66,32 @@ def fit_frozen(
     # One dealing of folds calibrates nearly as well as three; the others are for the figures of the report.
     dealings = REPEATS if session.recipe.options.judged else 1
     repeats = repeated_folds(ids, groups, labels.polygons, session.layout.compute.gsd, dealings)
-    spectral = tuple(block for block in blocks if block.spectral)
-    compared = session.recipe.options.judged and any(repeats) and 0 < len(spectral) < len(blocks)
+    seen = helpful_blocks(x, ids, groups, repeats, blocks)
+    if len(seen) < len(blocks):
+        control.note(_left_out(seen, blocks))
+    if session.layout.modalities == ("hr",) and all(block.spectral for block in seen):
+        # So that no map computes features for nothing.
+        session = replace(session, backbone=replace(session.backbone, weak=("hr",)))
+        x, blocks = x[:, columns_of(seen, blocks)], seen
+    own = x[:, columns_of(seen, blocks)]
+    spectral = tuple(block for block in seen if block.spectral)
+    compared = session.recipe.options.judged and any(repeats) and 0 < len(spectral) < len(seen)
     votes = None
-    if compared and asks_trees(blocks):  # they see the bands alone either way
-        votes = held_out_votes(x, ids, repeats, blocks)
-    head, held_out = fit_head(x, ids, repeats, blocks, votes=votes)
+    if compared and asks_trees(seen):  # they see the bands alone either way
+        votes = held_out_votes(own, ids, repeats, seen)
+    head, held_out = fit_head(own, ids, repeats, seen, votes=votes)
     bands_only = None
     if compared:
-        bands_only = fit_head(x[:, spectral_columns(blocks)], ids, repeats, spectral, votes=votes)[1]
+        bands_only = fit_head(own[:, spectral_columns(seen)], ids, repeats, spectral, votes=votes)[1]
     return Fitted(session, head, x, ids, groups, blocks, repeats, held_out, bands_only)
+
+
+def _left_out(seen: tuple[Block, ...], blocks: tuple[Block, ...]) -> str:
+    """What is said where not all stages help."""
+    kept, there = (len({block.stage for block in some} - {0}) for some in (seen, blocks))
+    if not kept:
+        return "The base model's own features of the picture do not clearly help on polygons held out: the head looks at the rest alone."
+    return f"Of the base model's {there} levels of features of the picture the head looks at the finest {kept}: others do not clearly help."
 
 
 def check_classes(ids: NDArray[np.int64], labels: LabelledPolygons, control: JobControl) -> None:

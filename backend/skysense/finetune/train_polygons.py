@@ -18,6 +18,7 @@ from skysense.finetune.labels import LabelledPolygons, PixelLabels, read_labels
 from skysense.finetune.polygon_features import PolygonFeatures, polygon_features
 from skysense.finetune.report import facts, open_folder, write_report
 from skysense.finetune.session import open_session
+from skysense.finetune.stages import columns_of, helpful_blocks
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.raster.layout import Layout
@@ -66,7 +67,8 @@ def finetune_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     x = np.stack([item.values for item in found])
     control.progress(0.9, "Fitting the head")
     repeats = repeated_folds(ids, numbers, polygons.polygons, session.layout.compute.gsd)
-    head, held_out = fit_head(x, ids, repeats, blocks, trees=False)
+    seen = helpful_blocks(x, ids, numbers, repeats, blocks)
+    head, held_out = fit_head(x[:, columns_of(seen, blocks)], ids, repeats, seen, trees=False)
     control.progress(0.95, "Judging it on polygons held out")
     report = judge(ids, numbers, held_out, forest_probabilities(x[:, plain_values(blocks)], ids, repeats[0]))
     _count_pixels(report, ids, np.array([item.pixels for item in found], np.int64))

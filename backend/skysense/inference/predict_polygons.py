@@ -20,6 +20,7 @@ from skysense.finetune.labels import LabelledPolygons, PixelLabels
 from skysense.finetune.lanes import usual_choice
 from skysense.finetune.polygon_features import OpenPolygons, features_by_tile
 from skysense.finetune.shapes import digest_of_shapes, read_table, single_shapes, transform
+from skysense.finetune.stages import columns_of
 from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder
 from skysense.inference.lock import RunLock
 from skysense.inference.session import Session, open_session
@@ -132,10 +133,11 @@ def _classify(
     ids, confidence = kept.get("ids", nothing), kept.get("confidence", nothing.copy())
     so_far = OpenPolygons(kept)
     layout, tiling = session.layout, session.tiling
+    columns = columns_of(head.blocks, extractor.blocks)
     for found in features_by_tile(extractor, tiling, layout, labels, control, so_far, threads):
         if found:
             numbers = [item.number for item in found]
-            probabilities = class_probabilities(head, np.stack([item.values for item in found]))
+            probabilities = class_probabilities(head, np.stack([item.values for item in found])[:, columns])
             ids[numbers] = np.array(head.ids)[probabilities.argmax(1)]
             confidence[numbers] = np.rint(100 * probabilities.max(1)).clip(1, 100)
         if state.due():

@@ -143,7 +143,7 @@ class Session:
             and inputs.get("missing_bands") != BANDS_TOLD
             and any(bands - set(item.bands) for item in self.scene.modality("s2"))
         )
-        if otherwise or set(blocks) != set(extractor.blocks):
+        if otherwise or not set(blocks) <= set(extractor.blocks):
             raise InputError(
                 "was trained by another version of SkySense, on other features",
                 self.path.name,

@@ -67,8 +67,8 @@ def fit_decoder(
     material = Material(
         pixels,
         viewer,
-        viewer.table(alone.blocks),
-        alone.blocks,
+        viewer.table(alone.head.blocks),
+        alone.head.blocks,
         viewer.table(extractor.blocks),
         entries,
         labels.polygons,
