@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from skysense.raster.reader import Stack
+from skysense.scene.sensors import SENSORS, Modality
+
 DAYS_A_YEAR = 365.2425
 
 
@@ -47,6 +50,31 @@ def whole_years_between(days: NDArray[np.int64], anchors: NDArray[np.int64]) -> 
     return round(years * DAYS_A_YEAR)
 
 
+def series_of(modality: Modality, stack: Stack, anchors: Anchors) -> NDArray[np.float32]:
+    """What a stack (T, C', H, W) of a sensor shows at the anchors, normalised: (A * C, H, W), C the anchors' bands; 0 where a band was
+    never seen."""
+    sensor = SENSORS[modality]
+    days = np.array([day_number(date) for date in stack.dates], np.int64)
+    targets = np.array(anchors.days, np.int64)
+    targets = targets + whole_years_between(days, targets)
+    index = np.array([sensor.bands.index(band) for band in anchors.bands])
+    mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (sensor.mean, sensor.std))
+    parts = []
+    # Bands that share the dates on which they exist are interpolated together.
+    patterns, kind = np.unique(stack.band_present[:, index], axis=1, return_inverse=True)
+    for number, pattern in enumerate(patterns.T):
+        bands = index[kind == number]
+        values = stack.values[:, bands] - mean[bands]
+        values /= std[bands]
+        parts.append(interpolate(values, stack.valid & pattern[:, None, None], days, targets))
+    out = (
+        parts[0]
+        if len(parts) == 1
+        else np.concatenate(parts, 1)[:, np.argsort(np.argsort(kind, kind="stable"))]
+    )
+    return out.reshape(-1, *out.shape[2:])
+
+
 def interpolate(
     values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.int64], anchors: NDArray[np.int64]
 ) -> NDArray[np.float32]:
@@ -67,28 +95,34 @@ def interpolate(
     # Pixels that were seen at every date, mostly all of them: the same two dates serve all.
     starts, stops = _last_before(days, anchors).clip(0), _first_after(days, anchors).clip(None, dates - 1)
     for row, (anchor, start, stop) in enumerate(zip(anchors, starts, stops)):
-        out[row] = values[start]
         if days[start] < days[stop]:
             share = np.float32((anchor - days[start]) / (days[stop] - days[start]))
-            out[row] += share * (values[stop] - values[start])
+            np.subtract(values[stop], values[start], out=out[row])
+            out[row] *= share
+            out[row] += values[start]
+        else:
+            out[row] = values[start]
     if always.all():
         return out
     out[:, :, ~sometimes] = 0
-    rows, cols = np.nonzero(sometimes & ~always)
-    if len(rows):
-        out[:, :, rows, cols] = _between(values[:, :, rows, cols], valid[:, rows, cols], days, anchors)
+    some = np.flatnonzero(sometimes & ~always)
+    if len(some):
+        # A pixel's bands side by side: they are picked together.
+        picked = values.reshape(*values.shape[:2], -1).take(some, axis=2).swapaxes(1, 2)
+        found = _between(picked, valid.reshape(dates, -1).take(some, axis=1), days, anchors)
+        out.reshape(*out.shape[:2], -1)[:, :, some] = found.swapaxes(1, 2)
     return out
 
 
 def _between(
     values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.int64], anchors: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """`interpolate` for pixels that were seen at least once, values (T, C, N) and valid (T, N): (A, C, N)."""
-    dates, (_, bands, pixels) = len(days), values.shape
+    """`interpolate` for pixels that were seen at least once, values (T, N, C) and valid (T, N): (A, N, C)."""
+    dates = len(days)
     # Index of the last valid observation at or before each date, and of the first at or after it; of none before all and after all.
-    steps = np.arange(-1, dates)[:, None]
+    steps = np.arange(-1, dates, dtype=np.int16)[:, None]
     before = np.maximum.accumulate(np.where(np.vstack([valid[:1] | True, valid]), steps, -1), axis=0)
-    steps = np.arange(dates + 1)[:, None]
+    steps = np.arange(dates + 1, dtype=np.int16)[:, None]
     after = np.minimum.accumulate(np.where(np.vstack([valid, valid[:1] | True]), steps, dates)[::-1], axis=0)[
         ::-1
     ]
@@ -98,10 +132,13 @@ def _between(
     stop = np.where(later < dates, later, earlier)
     span = days[stop] - days[start]
     share = np.where(span > 0, (anchors[:, None] - days[start]) / np.maximum(span, 1), 0).astype(np.float32)
-    band, pixel = np.arange(bands)[:, None], np.arange(pixels)
-    first, second = (values[index[:, None], band, pixel] for index in (start, stop))
+    pixels = valid.shape[1]
+    flat = values.reshape(dates * pixels, -1)
+    first, second = (
+        flat.take(np.int64(pixels) * index + np.arange(pixels), axis=0) for index in (start, stop)
+    )
     second -= first
-    second *= share[:, None]
+    second *= share[..., None]
     return np.add(first, second, out=second)
 
 

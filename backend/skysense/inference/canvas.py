@@ -92,11 +92,10 @@ class TileCanvas:
         values = torch.zeros(self._depth, window.height, window.width, device=self._device)
         valid = torch.zeros(window.height, window.width, dtype=torch.bool, device=self._device)
         weight = torch.zeros_like(valid, dtype=torch.float32)
-        taken = deque[tuple[Key, Part]]()
+        taken = deque[tuple[Key, Part, bool]]()
         for tile, part in self._needed([window]):
             control.check()
-            painted = self._painted(tile, part)
-            core = self._core(tile)
+            painted, core = self._painted(tile, part), self._core(tile)
             places = zip(part, (core.row - window.row, core.col - window.col), painted.at)
             to, of = zip(*((_moved(p, start), _moved(p, -own.start)) for p, start, own in places))
             if not self._blend:
@@ -107,9 +106,9 @@ class TileCanvas:
                 values[:, *to] += share * painted.values[:, *of]
                 weight[to] += share
                 valid[to] |= painted.valid[of]
-            taken.append(((tile.row, tile.col), part))
-        for key, part in taken:
-            self._held.taken(key, part)
+            taken.append(((tile.row, tile.col), part, core.row == window.row or core.col == window.col))
+        for key, part, first in taken:
+            self._held.taken(key, part, first)
         if self._blend:
             values /= weight.clamp_min(torch.finfo(torch.float32).tiny)
         return values, valid

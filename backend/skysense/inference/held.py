@@ -53,7 +53,7 @@ class HeldTiles:
     Args:
         side: S.
         edge: of a tile that a window has taken whole only so many rows at the bottom and columns at the right are kept, for the
-            windows that follow; None: all of it, because windows do not lie on tiles.
+            windows that follow (see `taken`); None: all of it, because windows do not lie on tiles.
     """
 
     def __init__(self, side: int, edge: int | None) -> None:
@@ -73,15 +73,23 @@ class HeldTiles:
         """Keep a whole tile."""
         self._replace(key, (painted,))
 
-    def taken(self, key: Key, part: Part) -> None:
-        """A window has taken a part of a tile."""
+    def taken(self, key: Key, part: Part, first: bool = False) -> None:
+        """A window has taken a part of a tile.
+
+        Args:
+            first: the window begins with the tile: those before it follow, and need as much of its top and left.
+        """
         held = self._tiles.get(key, ())
         core = all(asked.start <= 0 and self._side <= asked.stop for asked in part)
         if self._edge is None or not core or not held or not held[0].covers(part):
             return
         whole = held[0].at[0]
-        last = slice(self._side - self._edge, whole.stop)
-        self._replace(key, tuple(held[0].cut(edge) for edge in ((last, whole), (whole, last))))
+        edges = [slice(self._side - self._edge, whole.stop)]
+        if first:
+            edges.append(slice(whole.start, self._edge))
+        self._replace(
+            key, tuple(held[0].cut(part) for edge in edges for part in ((edge, whole), (whole, edge)))
+        )
 
     def _replace(self, key: Key, parts: tuple[Painted, ...]) -> None:
         self._bytes -= sum(old.bytes for old in self._tiles.pop(key, ()))

@@ -53,7 +53,8 @@ def plan_map(
     """Cut a map into chunks and put them in order.
 
     Args:
-        start: a place in the output's CRS; chunks near to it come first. None: row by row.
+        start: a place in the output's CRS; chunks near to it come first, of the nearest what needs no tiles but its own. None: row by
+            row.
         wanted: whether something is asked for in a chunk; the others are left out. None: all.
         smooth: values are averaged over neighbours: cuts then lie two pixels before the tiles' edges, so that a chunk needs
             only the edges of the tiles above and on the left of its own, which are mostly known already.
@@ -64,7 +65,39 @@ def plan_map(
     if start is not None:
         col, row = layout.output.place(*start)
         kept.sort(key=lambda chunk: _distance(chunk.window, row, col))
+        if smooth and layout.aligned and not tiling.blend:
+            pieces = [piece for piece in _pieces(kept[0], tiling) if wanted is None or wanted(piece.grid)]
+            first, *rest = [*pieces, *kept[1:]]
+            kept = [first, *sorted(rest, key=lambda chunk: _distance(chunk.window, row, col))]
     return MapPlan(tuple(kept), size)
+
+
+def _pieces(chunk: Chunk, tiling: Tiling) -> list[Chunk]:
+    """What of a chunk lies within its own tiles, its neighbourhood included, and what needs those above or on the left as well."""
+    window, area = chunk.window, tiling.layout.area
+    top, left = (
+        _strip(start - tiling.shift * tiling.scale, tiling.core)
+        for start in (area.row + window.row, area.col + window.col)
+    )
+    height, width = window.height - top, window.width - left
+    if height <= 0 or width <= 0 or not (top or left):
+        return [chunk]
+    parts = (
+        Window(top, left, height, width),
+        Window(0, 0, top, window.width),
+        Window(top, 0, height, left),
+    )
+    return [
+        Chunk(part.shift(window.row, window.col), chunk.grid.sub(part), piece=True)
+        for part in parts
+        if part.height and part.width
+    ]
+
+
+def _strip(start: int, core: int) -> int:
+    """Pixels from a place on whose neighbourhoods reach back over the tiles' edge next to it; 0: none do."""
+    ahead = -(start - REACH) % core
+    return ahead if ahead <= 2 * REACH else 0
 
 
 def _distance(window: Window, row: float, col: float) -> float:

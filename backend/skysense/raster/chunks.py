@@ -25,10 +25,11 @@ _SMALLEST_OVERVIEW = 32
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk: `window` in pixels of the whole map, and its grid."""
+    """One chunk: `window` in pixels of the whole map, and its grid; `piece`: of a chunk that was cut once more."""
 
     window: Window
     grid: Grid
+    piece: bool = False
 
 
 def plan_chunks(layout: Layout, size: int = CHUNK, before: int = 0) -> list[Chunk]:
@@ -65,7 +66,10 @@ def value_path(folder: Path, chunk: Chunk, name: str) -> Path:
 
 
 def _stem(chunk: Chunk) -> str:
-    return f"r{chunk.window.row:07d}_c{chunk.window.col:07d}"
+    window = chunk.window
+    # A piece may begin where the whole chunk does, which another run of the same map may have written.
+    size = f"_{window.height}x{window.width}" if chunk.piece else ""
+    return f"r{window.row:07d}_c{window.col:07d}{size}"
 
 
 def write_raster(

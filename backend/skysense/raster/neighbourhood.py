@@ -18,13 +18,18 @@ def box(values: Tensor, window: int) -> Tensor:
     # at every pixel, so that a mean does not depend on where the map begins.
     pad, (_, height, width) = window // 2, values.shape
     padded = F.pad(values, (pad, pad, pad, pad))
-    rows = padded[:, :height].clone()
-    for shift in range(1, window):
-        rows += padded[:, shift : shift + height]
-    total = rows[..., :width].clone()
-    for shift in range(1, window):
-        total += rows[..., shift : shift + width]
-    return total.div_(window**2)
+    rows = _shifted_sum([padded[:, shift : shift + height] for shift in range(window)])
+    return _shifted_sum([rows[..., shift : shift + width] for shift in range(window)]).div_(window**2)
+
+
+def _shifted_sum(parts: list[Tensor]) -> Tensor:
+    """From the first to the last."""
+    if len(parts) == 1:
+        return parts[0].clone()
+    total = parts[0] + parts[1]
+    for part in parts[2:]:
+        total += part
+    return total
 
 
 class Neighbourhoods:
@@ -36,7 +41,7 @@ class Neighbourhoods:
     """
 
     def __init__(self, valid: Tensor, window: int) -> None:
-        self._valid, self._window = valid, window
+        self._valid, self._window = None if valid.all() else valid, window
         self._share = box(valid.float()[None], window).clamp_min(0.5 / window**2)
 
     def mean(self, values: Tensor) -> Tensor:
@@ -44,7 +49,8 @@ class Neighbourhoods:
 
         What stands under invalid pixels never matters.
         """
-        return box(values.where(self._valid, 0), self._window).div_(self._share)
+        known = values if self._valid is None else values.where(self._valid, 0)
+        return box(known, self._window).div_(self._share)
 
 
 def local_mean(values: Tensor, valid: Tensor, window: int) -> Tensor:

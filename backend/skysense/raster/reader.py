@@ -30,7 +30,7 @@ from skysense.raster.handles import (
 )
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.radiometry import BAD, EMPTY, Radiometry, find_radiometry, sample_pixels
-from skysense.raster.resample import OUTSIDE, Sampler
+from skysense.raster.resample import OUTSIDE, Sampler, Spots
 from skysense.scene.acquisition import Acquisition, Scene
 from skysense.scene.sensors import EXTRA_BANDS, SENSORS, Modality
 
@@ -92,6 +92,10 @@ class _Source:
     item: Acquisition
     layers: tuple[_Layer, ...]
     mask: _Mask | None
+
+
+#: Where windows lie in the sources that have been read so far; None: it is not kept.
+_Known = dict[tuple[Sampler, Window], Spots | None] | None
 
 
 class SceneReader:
@@ -167,8 +171,10 @@ class SceneReader:
             ),
             tuple(source.item.date for source in sources),
         )
+        # Dates of a series mostly share a grid; of a mosaic no two files do.
+        known: _Known = {} if modality != "hr" else None
         for number, source in enumerate(sources):
-            self._read_source(source, lattice, window, stack.values[number], stack.valid[number])
+            self._read_source(source, lattice, window, known, stack.values[number], stack.valid[number])
         if modality == "s2":
             # A scene classification knows the clouds; another mask may be about anything.
             unknown = np.array([source.mask is None or not source.mask.classification for source in sources])
@@ -245,6 +251,7 @@ class SceneReader:
         source: _Source,
         lattice: Lattice,
         window: Window,
+        known: _Known,
         values: NDArray[np.float32],
         valid: NDArray[np.bool_],
     ) -> None:
@@ -252,18 +259,18 @@ class SceneReader:
         empty = np.ones(valid.shape, bool)
         bad = np.zeros(valid.shape, bool)
         for layer in source.layers:
-            found, state = self._read_layer(layer, lattice, window)
+            found, state = self._read_layer(layer, lattice, window, known)
             values[layer.slots] = found
             empty &= state == EMPTY
             bad |= (state == BAD) | (state == OUTSIDE)
         valid[:] = ~(empty | bad)
         if source.mask is not None and valid.any():
-            valid &= ~self._read_mask(source.mask, lattice, window)
+            valid &= ~self._read_mask(source.mask, lattice, window, known)
         if not valid.all():
             values *= valid
 
     def _read_layer(
-        self, layer: _Layer, lattice: Lattice, window: Window
+        self, layer: _Layer, lattice: Lattice, window: Window, known: _Known
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Values (bands of the layer, H, W) and states (H, W) of one file."""
         place = lattice.locate(layer.grid)
@@ -274,12 +281,12 @@ class SceneReader:
         states = np.full((window.height, window.width), OUTSIDE, np.uint8)
         per_row = window.width * len(layer.numbers) * math.prod(sampler.parts)
         for strip in window.strips(max(1, _MOST_PIXELS // per_row)):
-            part = sampler.source_window(strip)
-            if part is None:
+            spots = _spots(sampler, strip, known)
+            if spots is None:
                 continue
-            stored, state = self._decode(layer, part, overview, mixing=True)
+            stored, state = self._decode(layer, spots.part, overview, mixing=True)
             rows = slice(strip.row - window.row, strip.row - window.row + strip.height)
-            sampled, states[rows] = sampler.sample(stored, state, part, strip)
+            sampled, states[rows] = spots.sample(stored, state)
             values[:, rows] = layer.radiometry.finish(sampled, states[rows])
         return values, states
 
@@ -321,16 +328,23 @@ class SceneReader:
             stored, outside = stored[:-1], np.asarray(stored[-1] == 0)
         return layer.radiometry.decode(stored, outside, mixing)
 
-    def _read_mask(self, mask: _Mask, lattice: Lattice, window: Window) -> NDArray[np.bool_]:
+    def _read_mask(self, mask: _Mask, lattice: Lattice, window: Window, known: _Known) -> NDArray[np.bool_]:
         """Where the mask says invalid, (H, W); nowhere beyond it."""
-        sampler = self._sampler(mask.grid, lattice)
-        part = sampler.source_window(window)
-        if part is None:
+        spots = _spots(self._sampler(mask.grid, lattice), window, known)
+        if spots is None:
             return np.zeros((window.height, window.width), bool)
         with self._handles.use(mask.path) as dataset:
-            stored = read_window(dataset, mask.path, [1], part)[0]
-        invalid = mask_invalid(stored, mask.classification)
-        return np.asarray(sampler.nearest(invalid, part, window), bool)
+            stored = read_window(dataset, mask.path, [1], spots.part)[0]
+        return np.asarray(spots.nearest(mask_invalid(stored, mask.classification)), bool)
+
+
+def _spots(sampler: Sampler, window: Window, known: _Known) -> Spots | None:
+    """As of `Sampler.spots`, found once where they are kept."""
+    if known is None:
+        return sampler.spots(window)
+    if (sampler, window) not in known:
+        known[sampler, window] = sampler.spots(window)
+    return known[sampler, window]
 
 
 def _band_names(modality: Modality, items: tuple[Acquisition, ...]) -> tuple[str, ...]:

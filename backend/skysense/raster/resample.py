@@ -9,6 +9,7 @@ Shape legend: C bands; hs x ws source pixels read; h x w target pixels.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -58,7 +59,12 @@ class Sampler:
         """Source pixels are target pixels: nothing is to be sampled."""
         return self.lattice.locate(self.source) is not None
 
-    def source_window(self, window: Window) -> Window | None:
+    def spots(self, window: Window) -> "Spots | None":
+        """Where a window's samples lie in the source; None where it lies beside it."""
+        part = self._source_window(window)
+        return None if part is None else Spots(self.source, part, *self._places(window), self.parts)
+
+    def _source_window(self, window: Window) -> Window | None:
         """The source pixels that a window needs, cut to the source; None where it lies beside it."""
         reach = self._reach(window)
         if reach is None:
@@ -89,73 +95,17 @@ class Sampler:
             rows, cols = rows[known], cols[known]
         return float(rows.min()), float(cols.min()), float(rows.max()), float(cols.max())
 
-    def sample(
-        self, values: Floats, state: NDArray[np.uint8], read: Window, window: Window
-    ) -> tuple[Floats, NDArray[np.uint8]]:
-        """Values (C, h, w) and state (h, w) of a window of the lattice.
-
-        Args:
-            values: (C, hs, ws), the part `read` of the source.
-            state: (hs, ws), 0 where the source is usable; other numbers say why not.
-            read: what `source_window` gave.
-            window: in pixels of the lattice.
-
-        Returns:
-            Values (0 where the state is not 0) and the state: that of the nearest source pixel, or of an
-            average 0 from half its samples; `OUTSIDE` beyond the source.
-        """
-        if self.parts != (1, 1):
-            return self._average(values, state, read, window)
-        rows, cols = self._places(window, (1, 1))
-        states = _nearest(state, rows, cols, read, self.source)
-        usable = state == 0
-        found = _bilinear(values * usable, rows, cols, read, self.source)
-        if not usable.all():
-            # Weights of unusable neighbours go to the usable ones. Where all four are usable the plain sum
-            # stays, so that a hole far off changes no bit.
-            weight = _bilinear(usable[None].astype(np.float32), rows, cols, read, self.source)
-            full = _all_four(usable, rows, cols, read, self.source)
-            found = np.where(full, found, found / np.maximum(weight, 1e-6))
-        return np.where(states == 0, found, np.float32(0)), states
-
-    def nearest(self, values: NDArray[Any], read: Window, window: Window) -> NDArray[Any]:
-        """Values (h, w) of the nearest source pixels of (hs, ws); 0 beyond the source."""
-        rows, cols = self._places(window, (1, 1))
-        return _nearest(values, rows, cols, read, self.source, beyond=0)
-
-    def _average(
-        self, values: Floats, state: NDArray[np.uint8], read: Window, window: Window
-    ) -> tuple[Floats, NDArray[np.uint8]]:
-        rows, cols = self._places(window, self.parts)
-        shape = (window.height, window.width)
-        total, count = np.zeros((len(values), *shape), np.float32), np.zeros(shape, np.float32)
-        worst = np.zeros(shape, np.uint8)
-        down, across = self.parts
-        # Sample by sample, in this order: a sum whose rounding does not depend on the window's shape.
-        for i in range(down):
-            for j in range(across):
-                if rows.ndim == 1:
-                    places = rows[i::down], cols[j::across]
-                else:
-                    places = rows[i::down, j::across], cols[i::down, j::across]
-                states = _nearest(state, *places, read, self.source)
-                usable = states == 0
-                total += _gather(values, *_whole(*places), read) * usable
-                count += usable
-                worst = np.maximum(worst, states)
-        states = np.where(count * 2 >= down * across, np.uint8(0), worst).astype(np.uint8)
-        return np.where(states == 0, total / np.maximum(count, 1), np.float32(0)), states
-
-    def _places(self, window: Window, parts: tuple[int, int]) -> tuple[Places, Places]:
+    def _places(self, window: Window) -> tuple[Places, Places]:
         """Source rows and columns of the window's samples; whole numbers are centres of source pixels.
 
         Returns:
             (h * parts[0],) and (w * parts[1],) where both grids have the same axes; else two (h * parts[0],
             w * parts[1]) arrays.
         """
+        down, across = self.parts
         return self._places_of(
-            window.row + (np.arange(window.height * parts[0]) + 0.5) / parts[0],
-            window.col + (np.arange(window.width * parts[1]) + 0.5) / parts[1],
+            window.row + (np.arange(window.height * down) + 0.5) / down,
+            window.col + (np.arange(window.width * across) + 0.5) / across,
         )
 
     def _places_of(self, rows: Places, cols: Places) -> tuple[Places, Places]:
@@ -192,6 +142,146 @@ class Sampler:
 OUTSIDE = 3
 
 
+@dataclass(frozen=True)
+class Spots:
+    """Where the samples of a window lie in a source: the same for all rasters on its grid.
+
+    Attributes:
+        source: the source's grid; part: what of it is to be read.
+        rows, cols: places, see `Sampler`.
+        parts: as of `Sampler`.
+    """
+
+    source: Grid
+    part: Window
+    rows: Places
+    cols: Places
+    parts: tuple[int, int] = (1, 1)
+
+    def sample(self, values: Floats, state: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.uint8]]:
+        """Values (C, h, w) and state (h, w) of the window.
+
+        Args:
+            values: (C, hs, ws), the part of the source.
+            state: (hs, ws), 0 where the source is usable; other numbers say why not.
+
+        Returns:
+            Values (0 where the state is not 0) and the state: that of the nearest source pixel, or of an
+            average 0 from half its samples; `OUTSIDE` beyond the source.
+        """
+        if self.parts != (1, 1):
+            return self._average(values, state)
+        states = self.nearest(state, OUTSIDE)
+        usable = state == 0
+        if usable.all():
+            found = self._bilinear(values)
+        else:
+            # Weights of unusable neighbours go to the usable ones. Where all four are usable the plain sum
+            # stays, so that a hole far off changes no bit.
+            found = self._bilinear(values * usable)
+            weight = self._bilinear(usable[None].astype(np.float32))
+            found = np.where(self._all_four(usable), found, found / np.maximum(weight, 1e-6))
+        if states.any():
+            found = np.where(states == 0, found, np.float32(0))
+        return found, states
+
+    def nearest(self, values: NDArray[Any], beyond: int = 0) -> NDArray[Any]:
+        """Values (h, w) of the nearest source pixels of (hs, ws); `beyond` the source another."""
+        found = _pick(values, self._whole)
+        inside = self._inside
+        return found if inside is None else np.where(inside, found, values.dtype.type(beyond))
+
+    def _average(self, values: Floats, state: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.uint8]]:
+        down, across = self.parts
+        shape = (self.rows.shape[0] // down, self.cols.shape[-1] // across)
+        total, count = np.zeros((len(values), *shape), np.float32), np.zeros(shape, np.float32)
+        worst = np.zeros(shape, np.uint8)
+        # Sample by sample, in this order: a sum whose rounding does not depend on the window's shape.
+        for i in range(down):
+            for j in range(across):
+                if self.rows.ndim == 1:
+                    places = self.rows[i::down], self.cols[j::across]
+                else:
+                    places = self.rows[i::down, j::across], self.cols[i::down, j::across]
+                one = Spots(self.source, self.part, *places)
+                states = one.nearest(state, OUTSIDE)
+                usable = states == 0
+                total += _pick(values, one._whole) * usable
+                count += usable
+                worst = np.maximum(worst, states)
+        states = np.where(count * 2 >= down * across, np.uint8(0), worst).astype(np.uint8)
+        return np.where(states == 0, total / np.maximum(count, 1), np.float32(0)), states
+
+    @cached_property
+    def _nearest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The nearest source pixels."""
+        return np.floor(self.rows + 0.5).astype(np.int64), np.floor(self.cols + 0.5).astype(np.int64)
+
+    @cached_property
+    def _whole(self) -> "Picks":
+        return self._picks(*self._nearest)
+
+    @cached_property
+    def _inside(self) -> NDArray[np.bool_] | None:
+        """Which samples lie in the source; None: all."""
+        row, col = self._nearest
+        rows, cols = (row >= 0) & (row < self.source.height), (col >= 0) & (col < self.source.width)
+        inside = rows[:, None] & cols if row.ndim == 1 else rows & cols
+        return None if inside.all() else inside
+
+    @cached_property
+    def _corners(self) -> "tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], Floats, Floats]":
+        """The pixels above and below, left and right of each place, and the way between them (0..1)."""
+        top, left = np.floor(self.rows), np.floor(self.cols)
+        v, u = (self.rows - top).astype(np.float32), (self.cols - left).astype(np.float32)
+        i, j = top.astype(np.int64), left.astype(np.int64)
+        down = [np.clip(row, 0, self.source.height - 1) for row in (i, i + 1)]
+        across = [np.clip(col, 0, self.source.width - 1) for col in (j, j + 1)]
+        return down, across, v, u
+
+    @cached_property
+    def _four(self) -> "list[Picks]":
+        """Upper left, upper right, lower left and lower right."""
+        down, across, _, _ = self._corners
+        return [self._picks(i, j) for i in down for j in across]
+
+    def _picks(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> "Picks":
+        """Where pixels lie in what is read; what is not takes the nearest that is."""
+        rows = np.clip(rows - self.part.row, 0, self.part.height - 1)
+        cols = np.clip(cols - self.part.col, 0, self.part.width - 1)
+        return (rows, cols) if rows.ndim == 1 else (rows * self.part.width + cols,)
+
+    def _bilinear(self, values: Floats) -> Floats:
+        """Bilinear samples (C, h, w) of (C, hs, ws); edge pixels carry on to the source's edge."""
+        _, _, v, u = self._corners
+        if self.rows.ndim == 1:  # same axes: first along rows, then along columns
+            (rows, left), (_, right), (below, _), _ = self._four
+            top, bottom = values.take(rows, axis=1), values.take(below, axis=1)
+            strip = top + (bottom - top) * v[:, None]
+            start, end = strip.take(left, axis=2), strip.take(right, axis=2)
+            return np.asarray(start + (end - start) * u, np.float32)
+        upper, upper_right, lower, lower_right = (_pick(values, corner) for corner in self._four)
+        above = upper + (upper_right - upper) * u
+        below = lower + (lower_right - lower) * u
+        return np.asarray(above + (below - above) * v, np.float32)
+
+    def _all_four(self, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Whether the four pixels around each place are all usable, (h, w)."""
+        found = [_pick(usable, corner) for corner in self._four]
+        return np.asarray(found[0] & found[1] & found[2] & found[3])
+
+
+#: Rows and columns to take, or flat numbers of pixels (h, w).
+Picks = tuple[NDArray[np.int64], ...]
+
+
+def _pick(values: NDArray[Any], picks: Picks) -> NDArray[Any]:
+    """Source pixels (…, hs, ws) -> (…, h, w)."""
+    if len(picks) == 2:
+        return values.take(picks[0], axis=-2).take(picks[1], axis=-1)
+    return values.reshape(*values.shape[:-2], -1).take(picks[0], axis=-1)
+
+
 def _pixels_per_target(source: Grid, lattice: Lattice) -> tuple[float, float]:
     """Source (rows, columns) that one target pixel side covers, at the source's centre."""
     col, row = source.width / 2, source.height / 2
@@ -209,66 +299,3 @@ def _knots(start: int, length: int) -> Places:
     first, last = start + 0.5, start + length - 0.5
     nodes = _NODES * np.arange(math.ceil(first / _NODES), math.floor(last / _NODES) + 1, dtype=np.float64)
     return np.concatenate([[first], nodes, [last]])
-
-
-def _whole(rows: Places, cols: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The nearest source pixels."""
-    return np.floor(rows + 0.5).astype(np.int64), np.floor(cols + 0.5).astype(np.int64)
-
-
-def _gather(
-    values: NDArray[Any], rows: NDArray[np.int64], cols: NDArray[np.int64], read: Window
-) -> NDArray[Any]:
-    """Source pixels (…, hs, ws) -> (…, h, w) by row and column; what was not read takes the nearest read."""
-    rows = np.clip(rows - read.row, 0, read.height - 1)
-    cols = np.clip(cols - read.col, 0, read.width - 1)
-    if rows.ndim == 1:
-        return values.take(rows, axis=-2).take(cols, axis=-1)
-    flat = values.reshape(*values.shape[:-2], -1)
-    return flat.take(rows * read.width + cols, axis=-1)
-
-
-def _nearest(
-    values: NDArray[Any], rows: Places, cols: Places, read: Window, source: Grid, beyond: int = OUTSIDE
-) -> NDArray[Any]:
-    row, col = _whole(rows, cols)
-    inside_rows, inside_cols = (row >= 0) & (row < source.height), (col >= 0) & (col < source.width)
-    inside = inside_rows[:, None] & inside_cols if row.ndim == 1 else inside_rows & inside_cols
-    return np.where(inside, _gather(values, row, col, read), values.dtype.type(beyond))
-
-
-def _corners(
-    rows: Places, cols: Places, source: Grid
-) -> tuple[
-    tuple[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]], Floats, Floats
-]:
-    """The pixels above and below, left and right of each place, and the way between them (0..1)."""
-    top, left = np.floor(rows), np.floor(cols)
-    v, u = (rows - top).astype(np.float32), (cols - left).astype(np.float32)
-    i, j = top.astype(np.int64), left.astype(np.int64)
-    down = np.clip(i, 0, source.height - 1), np.clip(i + 1, 0, source.height - 1)
-    across = np.clip(j, 0, source.width - 1), np.clip(j + 1, 0, source.width - 1)
-    return down, across, v, u
-
-
-def _bilinear(values: Floats, rows: Places, cols: Places, read: Window, source: Grid) -> Floats:
-    """Bilinear samples (C, h, w) of (C, hs, ws); edge pixels carry on to the source's edge."""
-    down, across, v, u = _corners(rows, cols, source)
-    if rows.ndim == 1:  # same axes: first along rows, then along columns
-        top, bottom = (values.take(np.clip(i - read.row, 0, read.height - 1), axis=1) for i in down)
-        strip = top + (bottom - top) * v[:, None]
-        left, right = (strip.take(np.clip(j - read.col, 0, read.width - 1), axis=2) for j in across)
-        return np.asarray(left + (right - left) * u, np.float32)
-    upper, lower = ([_gather(values, i, j, read) for j in across] for i in down)
-    above = upper[0] + (upper[1] - upper[0]) * u
-    below = lower[0] + (lower[1] - lower[0]) * u
-    return np.asarray(above + (below - above) * v, np.float32)
-
-
-def _all_four(
-    usable: NDArray[np.bool_], rows: Places, cols: Places, read: Window, source: Grid
-) -> NDArray[np.bool_]:
-    """Whether the four pixels around each place are all usable, (h, w)."""
-    down, across, _, _ = _corners(rows, cols, source)
-    found = [_gather(usable, i, j, read) for i in down for j in across]
-    return np.asarray(found[0] & found[1] & found[2] & found[3])

@@ -1,6 +1,10 @@
+import datetime
+
 import numpy as np
 import pytest
-from skysense.finetune.series import interpolate, whole_years_between
+from skysense.finetune.series import Anchors, interpolate, series_of, whole_years_between
+from skysense.raster.reader import Stack
+from skysense.scene.sensors import SENSORS
 
 
 def _series(values, valid, days, anchors):
@@ -46,3 +50,21 @@ def test_pixels_are_independent():
 def test_a_series_of_another_year_is_moved_by_whole_years(shift, expected):
     anchors = np.array([17000, 17100, 17200])
     assert whole_years_between(anchors + shift, anchors) == expected
+
+
+def test_bands_of_different_dates_keep_their_places_and_are_normalised():
+    """B8A lacks the middle date, where it is bridged; the columns are those of the anchors, in their order."""
+    s2, names = SENSORS["s2"], ("B8A", "B2", "B4")
+    place = [s2.bands.index(name) for name in names]
+    mean, std = (np.array(numbers, np.float32)[place] for numbers in (s2.mean, s2.std))
+    shown = np.array([[0, 1, 2], [9, 3, 4], [4, 5, 6]], np.float32)  # dates x names, in standard deviations
+    values = np.zeros((3, len(s2.bands), 2, 2), np.float32)
+    values[:, place] = (shown * std + mean)[..., None, None]
+    present = np.ones((3, len(s2.bands)), bool)
+    present[1, place[0]] = False
+    dates = tuple(datetime.date(1970, 1, day) for day in (1, 11, 21))
+    stack = Stack(values, np.ones((3, 2, 2), bool), present, dates)
+    found = series_of("s2", stack, Anchors(names, (0, 10, 20)))
+    assert found.shape == (9, 2, 2)
+    np.testing.assert_allclose(found[:, 0, 0], [0, 1, 2, 2, 3, 4, 4, 5, 6], atol=1e-3)
+    assert (found == found[:, :1, :1]).all()

@@ -24,6 +24,17 @@ def test_a_tile_that_was_taken_whole_leaves_its_lower_and_right_edge():
     assert held.find((0, 0), (slice(5, 8), WHOLE)) is None
 
 
+def test_a_tile_that_a_window_begins_with_leaves_all_its_edges():
+    held = HeldTiles(8, edge=2)
+    held.put((0, 0), painted())
+    held.taken((0, 0), (WHOLE, WHOLE), first=True)
+    for edge in (slice(0, 2), slice(6, 8)):
+        rows, cols = held.find((0, 0), (edge, WHOLE)), held.find((0, 0), (WHOLE, edge))
+        assert torch.equal(rows.values, painted().values[:, edge])
+        assert torch.equal(cols.values, painted().values[:, :, edge])
+    assert held.find((0, 0), (slice(0, 3), WHOLE)) is None
+
+
 def test_without_an_edge_tiles_stay_whole():
     held = HeldTiles(8, edge=None)
     held.put((0, 0), painted())

@@ -1,4 +1,7 @@
+from pathlib import Path
+
 from skysense.inference.plan import plan_map
+from skysense.raster.chunks import value_path
 from skysense.raster.grid import Lattice, Window
 from skysense.raster.layout import Layout
 from skysense.raster.tiles import Tiling, chunk_size
@@ -59,8 +62,40 @@ def test_the_chunk_at_the_start_comes_first_and_then_its_neighbours():
     covered_once(plan_map(tiles.layout, tiles, start=(x, y)), area)
     first = chunks[0].window
     assert first.row <= 200 < first.row + first.height and first.col <= 300 < first.col + first.width
-    beside = [max(abs(c.window.row - first.row), abs(c.window.col - first.col)) // 56 for c in chunks[1:9]]
-    assert beside == [1] * 8
+    places = [((c.window.row + 2) // 56, (c.window.col + 2) // 56) for c in chunks]
+    beside = [max(abs(row - places[0][0]), abs(col - places[0][1])) for row, col in places]
+    assert sorted(beside[:11]) == [0] * 3 + [1] * 8 and min(beside[11:]) == 2
+
+
+def test_of_the_chunk_at_the_start_comes_first_what_needs_no_other_tiles():
+    """Chunk 166..222 x 278..334, whose neighbourhoods reach back over the tiles' edges at 168 and 280."""
+    area = Window(56, 112, 560, 560)
+    tiles = tiling(area)
+    x, y = LATTICE.grid(area).xy(170.0, 112.0)  # in the strip that comes later
+    plan = plan_map(tiles.layout, tiles, start=(x, y))
+    covered_once(plan, area)
+    first, top, left = plan.chunks[:3]
+    assert [c.piece for c in plan.chunks] == [True] * 3 + [False] * (len(plan.chunks) - 3)
+    assert first.window == Window(114, 170, 52, 52) and len(list(tiles.over(first_reach(area, first)))) == 1
+    assert {top.window, left.window} == {Window(110, 166, 4, 56), Window(114, 166, 52, 4)}
+    grid = tiles.layout.output
+    assert all(chunk.grid == grid.sub(chunk.window) for chunk in plan.chunks)
+    # The same map from elsewhere does not take a piece for the chunk.
+    other = plan_map(tiles.layout, tiles).chunks
+    names = [{value_path(Path(), chunk, "class") for chunk in chunks} for chunks in (plan.chunks, other)]
+    assert len(names[0]) == len(other) + 2 and len(names[1] - names[0]) == 1
+
+
+def first_reach(area: Window, chunk) -> Window:
+    """The pixels that a chunk's values are averaged over."""
+    return chunk.window.shift(area.row, area.col).grow(2)
+
+
+def test_a_chunk_at_the_maps_corner_is_not_cut_again():
+    area = Window(30, 50, 130, 150)
+    tiles = tiling(area)
+    chunks = plan_map(tiles.layout, tiles, start=LATTICE.grid(area).xy(1.0, 1.0)).chunks
+    assert chunks[0].window == Window(0, 0, 24, 4) and not any(chunk.piece for chunk in chunks)
 
 
 def test_a_start_beside_the_map_begins_at_its_nearest_edge():

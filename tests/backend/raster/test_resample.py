@@ -10,10 +10,10 @@ UTM = Lattice("EPSG:32631", 10.0)
 
 def sampled(sampler, values, window, state=None):
     """A window of the lattice, reading of the source only what is asked for."""
-    read = sampler.source_window(window)
-    rows, cols = sampler.source.window.slices(read)
+    spots = sampler.spots(window)
+    rows, cols = sampler.source.window.slices(spots.part)
     state = np.zeros(values.shape[1:], np.uint8) if state is None else state
-    return sampler.sample(values[:, rows, cols], state[rows, cols], read, window)
+    return spots.sample(values[:, rows, cols], state[rows, cols])
 
 
 def test_twenty_metre_pixels_are_interpolated_to_ten():
@@ -67,7 +67,7 @@ def test_beyond_the_source_is_outside():
     inside[1:5, 1:5] = True
     assert (states[~inside] == OUTSIDE).all() and not states[inside].any()
     assert (got[0] == inside).all()
-    assert Sampler.between(source, UTM).source_window(Window(100, 100, 4, 4)) is None
+    assert Sampler.between(source, UTM).spots(Window(100, 100, 4, 4)) is None
 
 
 def test_across_coordinate_systems_a_plane_stays_a_plane():
@@ -123,9 +123,29 @@ def test_a_value_does_not_depend_on_the_window(source):
         assert np.array_equal(part, whole[:, *where]) and np.array_equal(part_state, whole_state[where])
 
 
+def test_spots_serve_one_raster_after_another():
+    """Other bands and other holes, with the same places."""
+    source = Grid("EPSG:3035", Affine(20, 0, 4_000_000, 0, -20, 3_000_000), 60, 50)
+    x, y = pyproj.Transformer.from_crs("EPSG:3035", UTM.crs, always_xy=True).transform(4_000_500, 2_999_500)
+    sampler = Sampler.between(source, UTM)
+    window = Window(-int(y // 10), int(x // 10), 20, 30)
+    random = np.random.default_rng(2)
+    spots = sampler.spots(window)
+    rows, cols = source.window.slices(spots.part)
+    for bands, holes in ((2, 0.0), (1, 0.2), (3, 0.0)):
+        values = random.random((bands, *source.shape), np.float32)
+        state = (random.random(source.shape) < holes).astype(np.uint8)
+        got, states = spots.sample(values[:, rows, cols], state[rows, cols])
+        fresh, fresh_states = sampled(sampler, values, window, state)
+        assert np.array_equal(got, fresh) and np.array_equal(states, fresh_states)
+        assert got.shape == (bands, 20, 30) and got.std() > 0.1 and states.any() == bool(holes)
+
+
 def test_nearest_takes_the_pixel_that_holds_the_centre():
     source = Grid(UTM.crs, Affine(20, 0, 0, 0, -20, 40), 2, 2)
     sampler = Sampler.between(source, UTM)
     mask = np.array([[0, 7], [9, 0]], np.uint8)
-    got = sampler.nearest(mask, source.window, Window(-5, 0, 5, 4))
+    spots = sampler.spots(Window(-5, 0, 5, 4))
+    assert spots.part == source.window
+    got = spots.nearest(mask)
     assert got.tolist() == [[0] * 4, [0, 0, 7, 7], [0, 0, 7, 7], [9, 9, 0, 0], [9, 9, 0, 0]]
