@@ -14,6 +14,7 @@ from skysense.finetune.head import Head, asks_trees, fit_head, held_out_votes, s
 from skysense.finetune.judging import REPEATS, Fold, repeated_folds
 from skysense.finetune.labels import LabelledPolygons
 from skysense.finetune.session import Session
+from skysense.finetune.surroundings import Surroundings
 from skysense.jobs.control import JobControl
 from skysense.raster.reader import SceneReader
 
@@ -27,6 +28,7 @@ class Fitted:
         head: for the model file.
         x, ids, polygons, blocks: see `collect.collect_parts`.
         repeats, held_out: see `head.fit_head`.
+        around: (M, F), see `surroundings`; None where none were drawn.
         bands_only: as `held_out`, of the same head without the model's features; None where it has none, or was not asked for.
         header, tensors: what the model file holds beside the head.
     """
@@ -40,6 +42,7 @@ class Fitted:
     repeats: list[list[Fold]]
     held_out: list[NDArray[np.float32]]
     bands_only: list[NDArray[np.float32]] | None = None
+    around: NDArray[np.float32] | None = None
     header: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -52,6 +55,7 @@ def fit_frozen(
     Raises:
         InputError: the labels and the imagery do not meet in two classes.
     """
+    around = Surroundings(session.recipe.options.seed)
     x, ids, groups, blocks = collect_parts(
         session.parts(reader, labels, control),
         session.tiling,
@@ -59,6 +63,7 @@ def fit_frozen(
         labels.source,
         session.recipe.options.seed,
         control,
+        around=around,
     )
     check_classes(ids, labels, control)
     control.progress(0.9, "Fitting the head")
@@ -70,11 +75,11 @@ def fit_frozen(
     votes = None
     if compared and asks_trees(blocks):  # they see the bands alone either way
         votes = held_out_votes(x, ids, repeats, blocks)
-    head, held_out = fit_head(x, ids, repeats, blocks, votes=votes)
+    head, held_out = fit_head(x, ids, repeats, blocks, votes=votes, polygons=groups, around=around.x)
     bands_only = None
     if compared:
         bands_only = fit_head(x[:, spectral_columns(blocks)], ids, repeats, spectral, votes=votes)[1]
-    return Fitted(session, head, x, ids, groups, blocks, repeats, held_out, bands_only)
+    return Fitted(session, head, x, ids, groups, blocks, repeats, held_out, bands_only, around.x)
 
 
 def check_classes(ids: NDArray[np.int64], labels: LabelledPolygons, control: JobControl) -> None:
