@@ -29,9 +29,10 @@ class Surroundings:
         rows, cols = np.nonzero(features.valid)
         row, col = features.tile.row & 0xFFFFFFFF, features.tile.col & 0xFFFFFFFF
         order = np.random.default_rng((self._seed, row, col, 1)).random(len(rows))
-        first = np.argsort(order)[:_MOST]
         if len(self._order) == _MOST:
-            first = first[order[first] < self._order[-1]]
+            first = np.flatnonzero(order < self._order[-1])
+        else:  # several times faster than sorting the million pixels of a tile of HR
+            first = np.argpartition(order, _MOST)[:_MOST] if len(order) > _MOST else np.arange(len(order))
         if not len(first):
             return
         x = gather(features, blocks, rows[first], cols[first])
