@@ -5,6 +5,7 @@ Rows, all scored on the truth that lies away from the polygons, and all but the 
 - raw only: the same head on values of the imagery and their neighbourhoods, no encoder;
 - raw trees: 300 extremely randomised trees on the same values;
 - features only: the same head on the model's features, no values;
+- labels alone: the default that leaves out the pixels around the labelled ones (which take part in few polygons alone);
 - forest: 300 trees on the stacked bands, as `baselines.csv` and the scenes' `redraws/forest.csv` have it.
 
 Then the same with one and two polygons of each class, beside a forest of our own on them.
@@ -32,12 +33,14 @@ from skysense.finetune.features import TileFeatures, plain_values
 from skysense.finetune.head import fit_head
 from skysense.finetune.judging import repeated_folds
 from skysense.finetune.stages import columns_of, helpful_blocks
+from skysense.finetune.surroundings import Surroundings
 from skysense.inference.scores import TileScorer
 from skysense.model.backbone import default_backbone
 
 QUICK = bool(os.environ.get("QUICK"))
 CPU = torch.device("cpu")
 METHODS = ("default", "raw only", "raw trees", "features only")
+METHODS_OF_FEW = (*METHODS, "labels alone")
 FEW = (1, 2)
 #: Left out of means: every method is near 1 there.
 SATURATED = "boadella-water"
@@ -58,13 +61,16 @@ def forest_scores(data: Path, scene: str) -> dict[str, float]:
 
 
 def kept_for(scene: LabelledScene, method: str) -> Kept:
-    return {"default": scene.default, "features only": scene.model}.get(method, scene.values)
+    return {"default": scene.default, "labels alone": scene.default, "features only": scene.model}.get(
+        method, scene.values
+    )
 
 
 def mapped(scene: LabelledScene, method: str, drawing: Drawing, work: Path) -> Figures:
     """mIoU of a method's map from a drawing, and the seconds that fitting and mapping take once features are there."""
     kept = kept_for(scene, method)
-    x, ids, polygons = scene.table(kept, drawing)
+    around = Surroundings(0)
+    x, ids, polygons = scene.table(kept, drawing, around=around)
     started = time.monotonic()
     painter: Callable[[TileFeatures, int], torch.Tensor]
     if method in ("raw trees", "forest"):
@@ -82,7 +88,9 @@ def mapped(scene: LabelledScene, method: str, drawing: Drawing, work: Path) -> F
     else:
         repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, scene.layout.compute.gsd)
         seen = helpful_blocks(x, ids, polygons, repeats, kept.blocks)
-        head, _ = fit_head(x[:, columns_of(seen, kept.blocks)], ids, repeats, seen)
+        columns = columns_of(seen, kept.blocks)
+        beside = None if method == "labels alone" else around.x[:, columns]
+        head, _ = fit_head(x[:, columns], ids, repeats, seen, polygons=polygons, around=beside)
         painter, classes, temperature = TileScorer(head, CPU), head.ids, head.temperature
     score = scene.miou(kept, painter, classes, temperature, drawing, work, smoothed=method != "forest")
     return {"miou": round(score, 4), "s": round(time.monotonic() - started, 2)}
@@ -125,7 +133,7 @@ def judged(data: Path, name: str, work: Path) -> dict[str, Any]:
                 else [drawings[0].few(count, k) for k in range(1 if QUICK else 3)]
             )
             result["few"][count] = {
-                drawing.name: {method: mapped(scene, method, drawing, work) for method in (*METHODS, "forest")} for drawing in few
+                drawing.name: {method: mapped(scene, method, drawing, work) for method in (*METHODS_OF_FEW, "forest")} for drawing in few
             }  # fmt: skip
     _print(name, result)
     return result
@@ -141,7 +149,7 @@ def _print(name: str, result: dict[str, Any]) -> None:
         *((f"{k} a class", v) for k, v in result["few"].items()),
     ):
         line = [f"{name:<24} {title:<12} forest {mean(c['forest']['miou'] for c in cells.values()):.3f}"]
-        for method in METHODS:
+        for method in METHODS if cells is result["all"] else METHODS_OF_FEW:
             found = gains(cells, method, "forest")
             spread = f" ± {stdev(found):.3f}" if len(found) > 1 else ""
             line.append(
@@ -162,7 +170,7 @@ def summary(rows: dict[str, Any]) -> dict[str, Any]:
         found[title] = {
             "forest": round(mean(mean(c["forest"]["miou"] for c in cell.values()) for cell in cells), 4)
         }
-        for method in METHODS:
+        for method in METHODS if title == "all" else METHODS_OF_FEW:
             found[title][method] = {
                 "miou": round(mean(mean(c[method]["miou"] for c in cell.values()) for cell in cells), 4),
                 "over forest": round(mean(mean(gains(cell, method, "forest")) for cell in cells), 4),

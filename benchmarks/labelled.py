@@ -15,6 +15,7 @@ from skysense.finetune.labels import LabelledPolygons, PixelLabels, choose_label
 from skysense.finetune.lanes import Lanes
 from skysense.finetune.scores import score_map
 from skysense.finetune.session import hr_bands, series_anchors
+from skysense.finetune.surroundings import Surroundings
 from skysense.inference.canvas import TileCanvas, classify
 from skysense.inference.resample import OutputSampler
 from skysense.inference.smooth import SmoothProbabilities, grown
@@ -126,10 +127,11 @@ class LabelledScene:
             for name, path, mask in pairs
         ]  # fmt: skip
 
-    def table(self, kept: Kept, drawing: Drawing, seed: int = 0) -> Table:
-        """The labelled pixels as a training would draw them."""
+    def table(self, kept: Kept, drawing: Drawing, seed: int = 0, around: Surroundings | None = None) -> Table:
+        """The labelled pixels as a training would draw them, and those around them where they are asked for."""
         x, ids, polygons, _ = collect(
-            kept, self._tiling, self.layout, PixelLabels(drawing.polygons), "labels", seed, QUIET  # type: ignore[arg-type]
+            kept, self._tiling, self.layout, PixelLabels(drawing.polygons), "labels", seed, QUIET,  # type: ignore[arg-type]
+            around=around,
         )  # fmt: skip
         return x, ids, polygons
 

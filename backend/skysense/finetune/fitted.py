@@ -15,6 +15,7 @@ from skysense.finetune.judging import REPEATS, Fold, repeated_folds
 from skysense.finetune.labels import LabelledPolygons
 from skysense.finetune.session import Session
 from skysense.finetune.stages import columns_of, helpful_blocks
+from skysense.finetune.surroundings import Surroundings
 from skysense.jobs.control import JobControl
 from skysense.raster.reader import SceneReader
 
@@ -28,6 +29,7 @@ class Fitted:
         head: for the model file; it may look at some of the blocks only.
         x, ids, polygons, blocks: see `collect.collect_parts`.
         repeats, held_out: see `head.fit_head`.
+        around: (M, F), see `surroundings`; None where none were drawn.
         bands_only: as `held_out`, of the same head without the model's features; None where it has none, or was not asked for.
         header, tensors: what the model file holds beside the head.
     """
@@ -41,6 +43,7 @@ class Fitted:
     repeats: list[list[Fold]]
     held_out: list[NDArray[np.float32]]
     bands_only: list[NDArray[np.float32]] | None = None
+    around: NDArray[np.float32] | None = None
     header: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -53,6 +56,7 @@ def fit_frozen(
     Raises:
         InputError: the labels and the imagery do not meet in two classes.
     """
+    around = Surroundings(session.recipe.options.seed)
     x, ids, groups, blocks = collect_parts(
         session.parts(reader, labels, control),
         session.tiling,
@@ -60,6 +64,7 @@ def fit_frozen(
         labels.source,
         session.recipe.options.seed,
         control,
+        around=around,
     )
     check_classes(ids, labels, control)
     control.progress(0.9, "Fitting the head")
@@ -72,18 +77,20 @@ def fit_frozen(
     if session.layout.modalities == ("hr",) and all(block.spectral for block in seen):
         # So that no map computes features for nothing.
         session = replace(session, backbone=replace(session.backbone, weak=("hr",)))
-        x, blocks = x[:, columns_of(seen, blocks)], seen
+        kept = columns_of(seen, blocks)
+        x, around.x, blocks = x[:, kept], around.x[:, kept], seen
     own = x[:, columns_of(seen, blocks)]
     spectral = tuple(block for block in seen if block.spectral)
     compared = session.recipe.options.judged and any(repeats) and 0 < len(spectral) < len(seen)
     votes = None
     if compared and asks_trees(seen):  # they see the bands alone either way
         votes = held_out_votes(own, ids, repeats, seen)
-    head, held_out = fit_head(own, ids, repeats, seen, votes=votes)
+    beside = around.x[:, columns_of(seen, blocks)]
+    head, held_out = fit_head(own, ids, repeats, seen, votes=votes, polygons=groups, around=beside)
     bands_only = None
     if compared:
         bands_only = fit_head(own[:, spectral_columns(seen)], ids, repeats, spectral, votes=votes)[1]
-    return Fitted(session, head, x, ids, groups, blocks, repeats, held_out, bands_only)
+    return Fitted(session, head, x, ids, groups, blocks, repeats, held_out, bands_only, around.x)
 
 
 def _left_out(seen: tuple[Block, ...], blocks: tuple[Block, ...]) -> str:

@@ -4,7 +4,9 @@ Each class is a normal distribution around the mean of its pixels, and all share
 Tibshirani and Friedman, The Elements of Statistical Learning, 4.3). A few polygons tell the means well and the covariance of
 hundreds of features badly, so it is drawn far towards a multiple of the identity. On the labelled scenes that beats logistic
 regression and forests where labels are few, in closed form: no luck of a seed, no steps to count. Being linear they are also
-applied to every feature map at the map's own resolution (see `features.py`).
+applied to every feature map at the map's own resolution (see `features.py`). Where polygons are too few to hold some out, pixels around
+them take part (see `discriminants.discriminants_among`): on the five labelled scenes that brings 1.4 points of mIoU with a
+polygon a class (5.6 on one of them, 0.3 on the mean of the others) and 1.1 with two (2.6, 0.7).
 
 Beside them stand extremely randomised trees on the spectral values (see `trees.py`) where every class that counts has polygons
 enough to hold some out: with a polygon or two a class trees are worse, and with more they are better where a class is not a
@@ -22,12 +24,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skysense.finetune.discriminants import discriminants, discriminants_among
 from skysense.finetune.features import Block
 from skysense.finetune.judging import Fold
 from skysense.finetune.trees import OF_PICTURES, USUAL, Growth, Trees, fit_trees
 
-#: Share of the identity in the covariance. From 0.7 to 0.95 the labelled scenes' mean score moves by 0.5 points of mIoU.
-SHRINKAGE = 0.85
 #: Variance of all features of the model together, against that of all spectral values: the variance of a direction is how far
 #: the head trusts it before it has seen a label.
 MODEL_VARIANCE = 0.25
@@ -37,8 +38,11 @@ MODEL_VARIANCE_OF_FEW = 1.0
 #: Times the root of F: divides the scores where nothing can be held out to find the divisor. Of that size it is on the labelled
 #: scenes; features repeat each other, so independent ones as the discriminants take them would claim far too much.
 DEFAULT_TEMPERATURE = 3.0
-
-
+#: Where pixels around take part, the usual lead of their likeliest class over the next takes its place, divided by the root of the
+#: number of polygons: the spread inside a polygon tells nothing of how it differs from others of its class. With one polygon a
+#: class the labelled scenes' confidence is then off by 0.16, not 0.30, and with two by 0.11, not 0.17 (mean distance from accuracy).
+#: Pixels of the imagery below which they say nothing of its spread.
+_FEWEST_AROUND = 100
 _DOUBT = 0.02
 #: Share of the trees in the scores. On the redrawn crop scenes 0.7 is as good as trees alone, and 2 points of mIoU better than the
 #: discriminants alone; choosing it anew by held-out polygons was worse, for those few polygons are too few to choose by.
@@ -113,6 +117,8 @@ def fit_head(
     blocks: tuple[Block, ...],
     trees: bool = True,
     votes: list[Tensor] | None = None,
+    polygons: NDArray[np.int64] | None = None,
+    around: NDArray[np.float32] | None = None,
 ) -> tuple[Head, list[NDArray[np.float32]]]:
     """Fit the head, and one for each fold that has not seen the fold's polygons.
 
@@ -123,6 +129,8 @@ def fit_head(
         blocks: widths add up to F.
         trees: False leaves them out.
         votes: what `held_out_votes` has given for the same spectral values, where it is known.
+        polygons, around: (N,) number of each pixel's polygon, and (M, F) any pixels of the same imagery (`surroundings`), which
+            then take part where nothing can be held out.
 
     Returns:
         The head, fitted to everything, and for each repeat the probabilities (N, K) that held-out pixels are given, NaN for
@@ -130,18 +138,17 @@ def fit_head(
     """
     classes = np.unique(ids)
     target = torch.from_numpy(np.searchsorted(classes, ids))
+    nothing = torch.full((len(ids), len(classes)), torch.nan)
+    if not any(repeats):
+        weight, bias, temperature = _of_few(features, target, blocks, polygons, around)
+        few = Head(blocks, tuple(int(c) for c in classes), weight.float(), bias.float(), temperature)
+        return few, [nothing.numpy() for _ in repeats]
     x = torch.from_numpy(features).double()
-    mean, scale = standardise(x, blocks, MODEL_VARIANCE if any(repeats) else MODEL_VARIANCE_OF_FEW)
+    mean, scale = standardise(x, blocks)
     # Single precision is enough for sums that the identity's share keeps well conditioned, and twice as fast.
     x = ((x - mean) / scale).float()
-    weight, bias = (part.double() for part in discriminants(x, target, len(classes)))
-    weight = weight / scale
-    bias = bias - weight @ mean
+    weight, bias = _as_they_come(*discriminants(x, target, len(classes)), mean, scale)
     linear = Head(blocks, tuple(int(c) for c in classes), weight.float(), bias.float(), 1.0)
-    nothing = torch.full((len(x), len(classes)), torch.nan)
-    if not any(repeats):
-        temperature = DEFAULT_TEMPERATURE * x.shape[1] ** 0.5
-        return replace(linear, temperature=temperature), [nothing.numpy() for _ in repeats]
     given = [nothing.clone() for _ in repeats]
     for number, folds in enumerate(repeats):
         for train, test in folds:
@@ -161,6 +168,37 @@ def fit_head(
     final = fit_trees(features[:, spectral_columns(blocks)], target.numpy(), len(classes), _growth(blocks))
     head = replace(linear, temperature=temperature, trees=final, gain=gain)
     return head, [torch.softmax((s + gain * v) / temperature, 1).numpy() for s, v in zip(given, voted)]
+
+
+def _of_few(
+    features: NDArray[np.float32],
+    target: Tensor,
+    blocks: tuple[Block, ...],
+    polygons: NDArray[np.int64] | None,
+    around: NDArray[np.float32] | None,
+) -> tuple[Tensor, Tensor, float]:
+    """Weights, biases and temperature where nothing can be held out; arguments as of `fit_head`."""
+    x, classes = torch.from_numpy(features).double(), int(target.max()) + 1
+    temperature = DEFAULT_TEMPERATURE * x.shape[1] ** 0.5
+    if polygons is None or around is None or len(around) < _FEWEST_AROUND:
+        mean, scale = standardise(x, blocks, MODEL_VARIANCE_OF_FEW)
+        weight, bias = discriminants(((x - mean) / scale).float(), target, classes)
+        return *_as_they_come(weight, bias, mean, scale), temperature
+    u = torch.from_numpy(around).double()
+    mean, scale = standardise(u, blocks, MODEL_VARIANCE_OF_FEW)
+    x, u = ((x - mean) / scale).float(), ((u - mean) / scale).float()
+    drawn = np.unique(np.stack([target.numpy(), polygons]), axis=1)[0]
+    count = torch.from_numpy(np.bincount(drawn))
+    weight, bias = discriminants_among(x, target, count, u, temperature)
+    best, second = (u @ weight.T + bias).topk(2, dim=1).values.T
+    usual_margin = float((best - second).median()) or 1.0
+    return *_as_they_come(weight, bias, mean, scale), usual_margin / float(count.median()) ** 0.5
+
+
+def _as_they_come(weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights and biases on (x - mean) / scale, as such on x; float64."""
+    weight = weight.double() / scale
+    return weight, bias.double() - weight @ mean
 
 
 def held_out_votes(
@@ -213,41 +251,6 @@ def standardise(
     # A constant feature says nothing: its deviation from the mean is kept at 0.
     std = torch.where(std > 1e-9 * (1 + mean.abs()), std, torch.inf)
     return mean, std / variance.double().sqrt()
-
-
-def discriminants(x: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Linear discriminants of classes that are taken as equally frequent.
-
-    log p(k | x) = w_k · x + b_k + const, with w_k = S⁻¹ m_k and b_k = -m_k · S⁻¹ m_k / 2, where m_k is a class's mean and
-    S = (1 - a) C + a tr(C) / F · I, C the mean over classes of the covariance within.
-
-    Args:
-        x: (N, F), float32 or float64.
-        target: (N,) int64, 0..K-1; a class without a pixel is never given.
-        classes: K.
-
-    Returns:
-        Weights (K, F) and biases (K,).
-    """
-    count = torch.bincount(target, minlength=classes).to(x)
-    mean = (
-        torch.zeros(classes, x.shape[1], dtype=x.dtype).index_add_(0, target, x) / count.clamp_min(1)[:, None]
-    )
-    share = 1 / (count * (count > 0).sum())[target]
-    spread = (x - mean[target]) * share.sqrt()[:, None]
-    # Where every class is a single point there is no spread to learn from: any multiple of the identity ranks alike.
-    ridge = SHRINKAGE * (float(spread.square().sum()) / x.shape[1] or 1.0)
-    spread = spread * (1 - SHRINKAGE) ** 0.5
-    if len(x) < x.shape[1]:  # the same by the Woodbury identity: a system of N equations instead of F
-        inner = spread @ spread.T
-        inner.diagonal().add_(ridge)
-        weight = (mean - torch.linalg.solve(inner, spread @ mean.T).T @ spread) / ridge
-    else:
-        covariance = spread.T @ spread
-        covariance.diagonal().add_(ridge)
-        weight = torch.linalg.solve(covariance, mean.T).T
-    bias = -(weight * mean).sum(1) / 2
-    return weight, torch.where(count > 0, bias, -torch.inf)
 
 
 def fit_temperature(logits: Tensor, target: Tensor) -> float:

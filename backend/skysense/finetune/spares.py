@@ -51,12 +51,14 @@ def fit_spares(
     blocks: tuple[Block, ...],
     folds: list[Fold],
     control: JobControl,
+    around: NDArray[np.float32] | None = None,
 ) -> dict[str, Spare]:
     """A spare for each proper part of the sensors in which every class is seen.
 
     Args:
         x, ids, polygons, blocks: (N, F), (N,), (N,): see `collect.collect`.
         folds: one dealing of `judging.repeated_folds`.
+        around: (M, F), see `head.fit_head`.
 
     Returns:
         By the modalities that it needs, joined by "+" in the order of `SENSORS`: "s2", "hr+s1".
@@ -77,7 +79,15 @@ def fit_spares(
             taught = [target, *(target[train] for train, _ in kept)]
             if not all(np.isin(ids, classes).all() for classes in taught):
                 continue
-            head, held_out = fit_head(x[np.ix_(seen, columns)], target, [kept], own)
+            beside = None if around is None else around[:, columns]
+            head, held_out = fit_head(
+                x[np.ix_(seen, columns)],
+                target,
+                [kept],
+                own,
+                polygons=polygons[seen],
+                around=None if beside is None else beside[(beside != 0).any(axis=1)],
+            )
             others = [modality for modality in modalities if modality not in part]
             figures = {"without": others, **overall(target, polygons[seen], held_out)}
             found["+".join(part)] = Spare(head, figures)

@@ -57,7 +57,9 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     tensors = {**head.tensors(), **fitted.tensors}
     if recipe.options.judged and session.periods is None:
         control.progress(0.96, "Fitting heads for scenes that lack a sensor")
-        spares = fit_spares(fitted.x, ids, fitted.polygons, fitted.blocks, fitted.repeats[0], control)
+        spares = fit_spares(
+            fitted.x, ids, fitted.polygons, fitted.blocks, fitted.repeats[0], control, fitted.around
+        )
         report["spares"] = {key: spare.figures for key, spare in spares.items()}
         trained["spares"] = {key: spare.head.header() for key, spare in spares.items()}
         tensors |= spare_tensors(spares)

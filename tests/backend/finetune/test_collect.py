@@ -10,6 +10,7 @@ from skysense.errors import InputError
 from skysense.finetune.collect import PIXELS_PER_CLASS, PIXELS_PER_POLYGON, balanced, collect
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.labels import PixelLabels, read_labels
+from skysense.finetune.surroundings import Surroundings
 from skysense.jobs.control import JobControl
 from skysense.model.presets import seeded_model
 from skysense.raster.layout import plan_layout
@@ -43,9 +44,9 @@ def model():
 
 @pytest.fixture
 def gathered(scene, model, tmp_path):
-    """gathered(shapes, names, seed): features, names of the classes, polygon numbers, notes."""
+    """gathered(shapes, names, seed, around): features, names of the classes, polygon numbers, notes."""
 
-    def gathered(shapes, names, seed=0):
+    def gathered(shapes, names, seed=0, around=None):
         path = tmp_path / f"l{len(list(tmp_path.iterdir()))}.gpkg"
         write(path, shapes, **{"class": np.array(names, object)})
         loaded = load_scene(scene)
@@ -57,7 +58,14 @@ def gathered(scene, model, tmp_path):
             extractor = FeatureExtractor(model, reader, layout, tiling, {}, (), spectral=False)
             labels = PixelLabels(polygons)
             x, ids, groups, _ = collect(
-                extractor, tiling, layout, labels, polygons.source, seed, JobControl(events.append)
+                extractor,
+                tiling,
+                layout,
+                labels,
+                polygons.source,
+                seed,
+                JobControl(events.append),
+                around=around,
             )
         notes = [event["text"] for event in events if event["event"] == "note"]
         return x, [polygons.names[i] for i in ids.tolist()], groups, notes
@@ -131,6 +139,17 @@ def test_a_tiles_draw_does_not_depend_on_labels_elsewhere(gathered):
     below = gathered([square(25, 25, 20, 16), square(30, 50, 9, 9)], ["a", "b"])
     rows = [found[0][found[2] == 0] for found in (above, below)]
     assert len(rows[0]) == PIXELS_PER_POLYGON and (rows[0] == rows[1]).all()
+
+
+def test_pixels_around_come_from_tiles_with_labels_and_change_no_draw(gathered):
+    shapes, names = [square(25, 25, 20, 16), square(2, 2, 3, 3)], ["a", "b"]
+    around = Surroundings(0)
+    alone, beside = gathered(shapes, names), gathered(shapes, names, around=around)
+    assert np.array_equal(alone[0], beside[0]) and np.array_equal(alone[2], beside[2])
+    # Of the 56 x 48 valid pixels of the tile with labels as many as are kept, labelled ones among them.
+    assert around.x.shape == (2_000, 96)
+    labelled = {row.tobytes() for row in beside[0]}
+    assert 0.5 < sum(row.tobytes() in labelled for row in around.x) / len(labelled) < 0.95
 
 
 # -- the draw

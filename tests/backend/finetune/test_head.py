@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from skysense.finetune.discriminants import discriminants, discriminants_among
 from skysense.finetune.features import Block
 from skysense.finetune.head import (
     DEFAULT_TEMPERATURE,
     MODEL_VARIANCE,
-    SHRINKAGE,
     Head,
-    discriminants,
     fit_head,
     held_out_votes,
 )
@@ -106,26 +105,6 @@ def test_header_and_tensors_give_the_head_back():
     assert torch.equal(again.weight, head.weight) and torch.equal(again.bias, head.bias)
 
 
-@pytest.mark.parametrize(("pixels", "dims"), [(60, 20), (30, 50)])  # more equations than unknowns, and fewer
-def test_discriminants_equal_their_equations(pixels, dims):
-    random = np.random.default_rng(3)
-    x, y = random.normal(size=(pixels, dims)), np.arange(pixels) % 3
-    y[:5] = 0  # not equally many of each class
-    weight, bias = discriminants(torch.from_numpy(x), torch.from_numpy(y), 3)
-    means = np.stack([x[y == k].mean(0) for k in range(3)])
-    within = sum(np.cov(x[y == k].T, bias=True) for k in range(3)) / 3
-    shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * np.trace(within) / dims * np.eye(dims)
-    expected = np.linalg.solve(shrunk, means.T).T
-    np.testing.assert_allclose(weight, expected, rtol=1e-9)
-    np.testing.assert_allclose(bias, -(expected * means).sum(1) / 2, rtol=1e-9)
-
-
-def test_a_class_without_a_pixel_is_never_given():
-    x = torch.randn(40, 4, dtype=torch.float64)
-    weight, bias = discriminants(x, torch.arange(40) % 2 * 2, 3)
-    assert torch.isfinite(weight).all() and set((x @ weight.T + bias).argmax(1).tolist()) == {0, 2}
-
-
 def test_single_points_are_told_apart_by_the_nearest():
     x, ids = np.array([[0.0, 0], [4, 0], [0, 4]], np.float32), np.array([1, 2, 3])
     head, _ = fit_head(x, ids, [[]], (Block("s2.series", 2),))
@@ -155,6 +134,54 @@ def test_with_too_few_polygons_to_hold_some_out_the_models_features_weigh_as_muc
     weight, _ = discriminants(scaled * shares, torch.from_numpy(ids - 1), 2)
     expected = weight * shares / torch.from_numpy(x.std(0, ddof=1))
     np.testing.assert_allclose(head.weight, expected, rtol=1e-3)
+
+
+def _few(polygons, random):
+    """Two clouds, around (0, 0) and (6, 6), and 150 pixels of each; polygons of 10 pixels at one side of either."""
+    groups = np.repeat(np.arange(2 * polygons), 10)
+    ids = groups % 2 + 1
+    x = np.where(ids == 1, 2.8, 8.8)[:, None] + random.normal(size=(len(ids), 2)) * 0.3
+    around = 6 * (np.arange(300) % 2)[:, None] + random.normal(size=(300, 2))
+    return x.astype(np.float32), ids, groups, around.astype(np.float32)
+
+
+def test_of_few_polygons_the_pixels_around_take_part():
+    x, ids, groups, around = _few(1, np.random.default_rng(0))
+    blocks, true = (Block("s2.series", 2),), np.arange(300) % 2 + 1
+    alone, _ = fit_head(x, ids, [[]], blocks)
+    beside, held_out = fit_head(x, ids, [[]], blocks, polygons=groups, around=around)
+    assert (_predict(alone, around) == true).mean() < 0.85 < 0.97 < (_predict(beside, around) == true).mean()
+    assert np.isnan(held_out).all()
+    # By the equations, on what is standardised by the pixels around.
+    mean, scale = around.mean(0), around.std(0, ddof=1) * 2**0.5
+    z, u = (torch.from_numpy((part - mean) / scale) for part in (x, around))
+    target, each = torch.from_numpy(ids - 1), torch.ones(2, dtype=torch.int64)
+    weight, bias = discriminants_among(z, target, each, u, alone.temperature)
+    expected = weight.numpy() / scale
+    np.testing.assert_allclose(beside.weight, expected, rtol=1e-3)
+    np.testing.assert_allclose(beside.bias, bias.numpy() - expected @ mean, rtol=1e-3)
+    lead = (u @ (weight[0] - weight[1]) + bias[0] - bias[1]).abs().median()
+    assert beside.temperature == pytest.approx(float(lead), rel=1e-3)
+
+
+def test_more_polygons_make_the_head_surer():
+    x, ids, groups, around = _few(2, np.random.default_rng(0))
+    blocks = (Block("s2.series", 2),)
+    two, _ = fit_head(x, ids, [[]], blocks, polygons=groups, around=around)
+    scores = torch.from_numpy(around) @ two.weight.T + two.bias
+    lead = (scores[:, 0] - scores[:, 1]).abs().median()
+    assert two.temperature == pytest.approx(float(lead) / 2**0.5, rel=1e-3)
+
+
+# Some can be held out; hardly anything is around.
+@pytest.mark.parametrize(("polygons", "pixels"), [(3, 300), (1, 99)])
+def test_else_the_pixels_around_change_nothing(polygons, pixels):
+    x, ids, groups, around = _few(polygons, np.random.default_rng(0))
+    repeats, blocks = [held_out_folds(ids, groups)], (Block("fused", 2),)
+    assert bool(repeats[0]) == (polygons > 1)
+    alone, _ = fit_head(x, ids, repeats, blocks)
+    beside, _ = fit_head(x, ids, repeats, blocks, polygons=groups, around=around[:pixels])
+    assert torch.equal(alone.weight, beside.weight) and torch.equal(alone.bias, beside.bias)
 
 
 def test_trees_take_part_where_classes_are_no_single_clouds():

@@ -119,6 +119,26 @@ def test_too_few_polygons_to_judge_are_enough_to_map():
     assert (scores.argmax(1).numpy() + 1 == ids[few]).mean() > 0.9
 
 
+def test_of_few_polygons_the_pixels_around_that_a_sensor_has_seen_take_part():
+    x, ids, numbers, _ = table()
+    drawn, around = numbers < 3, x.copy()
+    around[:50, columns("hr.bands")] = 0
+    found = fit_spares(x[drawn], ids[drawn], numbers[drawn], BLOCKS, [], QUIET, around)
+    for key, names, seen in (("hr", ("hr.bands",), slice(50, None)), ("s2", ("s2.series",), slice(None))):
+        own = tuple(block for block in BLOCKS if block.name in names)
+        head, _ = fit_head(
+            x[np.ix_(drawn, columns(*names))],
+            ids[drawn],
+            [[]],
+            own,
+            polygons=numbers[drawn],
+            around=around[seen][:, columns(*names)],
+        )
+        alone, _ = fit_head(x[np.ix_(drawn, columns(*names))], ids[drawn], [[]], own)
+        torch.testing.assert_close(found[key].head.weight, head.weight)
+        assert (head.weight - alone.weight).abs().max() > 0.1
+
+
 def test_it_can_be_cancelled():
     control = JobControl(lambda event: None)
     control.cancel()
