@@ -133,10 +133,16 @@ class Driver:
     def _map_and_kill(self) -> None:
         """Kill the worker while it maps: QGIS must live on and say what happened."""
         worker = plugins["skysense_qgis"]._client
-        before = worker.pid
+        before, bar = worker.pid, self._widget("progressBar")
+
+        def kill(done: int) -> None:
+            if done > 0:
+                bar.valueChanged.disconnect(kill)
+                os.kill(before, signal.SIGKILL)
+
+        # At the first sign of progress: a small map is done before one would look at the bar again.
+        bar.valueChanged.connect(kill)
         self._click("mapButton")
-        self._wait(lambda: self._widget("progressBar").value() > 0, "the start of the mapping")
-        os.kill(before, signal.SIGKILL)
         self._wait(lambda: self.report["failures"], "noticing that the worker is gone")
         sentence = self.report["failures"].pop()
         canvas = iface.mapCanvas()
