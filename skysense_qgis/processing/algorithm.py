@@ -23,9 +23,9 @@ from .series import add_series, series_option
 DEVICE, PRECISION, EXTENT = "DEVICE", "PRECISION", "EXTENT"
 #: Of the recipe, with the words for it; the first leaves it to the worker.
 _PRECISIONS = {
-    "": "what suits the device, and the model that maps",
+    "": "what suits the device",
     "float32": "float32: exact",
-    "bfloat16": "bfloat16: faster on a GPU or processor that computes in it, a little coarser",
+    "bfloat16": "bfloat16: faster on most GPUs, a little coarser",
 }
 
 

@@ -141,7 +141,7 @@ class PredictAlgorithm(SkySenseAlgorithm):
         self.add_advanced(
             QgsProcessingParameterString(
                 AT,
-                "Models of labels with dates: the day to map (YYYY-MM-DD, empty = the newest)",
+                "Models of labels with dates: day to map (empty = the newest)",
                 optional=True,
             )
         )

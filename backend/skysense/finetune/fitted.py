@@ -77,15 +77,15 @@ def fit_frozen(
     if session.layout.modalities == ("hr",) and all(block.spectral for block in seen):
         # So that no map computes features for nothing.
         session = replace(session, backbone=replace(session.backbone, weak=("hr",)))
-        kept = columns_of(seen, blocks)
-        x, around.x, blocks = x[:, kept], around.x[:, kept], seen
-    own = x[:, columns_of(seen, blocks)]
+        columns = columns_of(seen, blocks)
+        x, around.x, blocks = x[:, columns], around.x[:, columns], seen
+    columns = columns_of(seen, blocks)
+    own, beside = x[:, columns], around.x[:, columns]
     spectral = tuple(block for block in seen if block.spectral)
     compared = session.recipe.options.judged and any(repeats) and 0 < len(spectral) < len(seen)
     votes = None
     if compared and asks_trees(seen):  # they see the bands alone either way
         votes = held_out_votes(own, ids, repeats, seen)
-    beside = around.x[:, columns_of(seen, blocks)]
     head, held_out = fit_head(own, ids, repeats, seen, votes=votes, polygons=groups, around=beside)
     bands_only = None
     if compared:
