@@ -100,7 +100,7 @@ def layer_path(layer: QgsRasterLayer) -> str:
     """The file that a raster layer shows.
 
     Raises:
-        RowError: it is no file (a web map, a virtual raster of an expression, a part of a container file).
+        RowError: it is no file (a web map, a virtual raster of an expression, a part of a container file other than a zip file).
     """
     provider = layer.dataProvider()
     kind = provider.name() if provider is not None else layer.providerType()
@@ -111,6 +111,8 @@ def layer_path(layer: QgsRasterLayer) -> str:
         )
     parts = QgsProviderRegistry.instance().decodeUri("gdal", layer.source())
     path = str(parts.get("path") or "")
+    if parts.get("vsiPrefix") == "/vsizip/":
+        return f"/vsizip/{path}{parts.get('vsiSuffix') or ''}"
     if not path or parts.get("layerName") or (not path.startswith("/vsi") and not Path(path).exists()):
         raise RowError(
             f"The layer “{layer.name()}” is not a plain raster file. Add the file or product folder that it comes from."

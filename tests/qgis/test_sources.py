@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import pytest
 from qgis.core import QgsLayerTreeModel, QgsProject, QgsRasterLayer
@@ -33,6 +34,15 @@ def test_a_layer_gives_its_file_and_its_date(layer, tmp_path):
     assert (row.date, row.stated, row.layer_id) == ("2021-04-11", {"date"}, layer.id())
 
 
+def test_a_layer_in_a_zip_file_is_taken_as_it_lies_there(tmp_path):
+    make_image(tmp_path / "S2_20210410.tif", 500)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "S2_20210410.tif", "april/S2_20210410.tif")
+    inside = f"/vsizip/{tmp_path}/all.zip/april/S2_20210410.tif"
+    layer = QgsRasterLayer(inside, "zipped", "gdal")
+    assert layer.isValid() and row_from_layer(layer).path == inside
+
+
 def test_a_range_of_a_year_is_no_acquisition_date(layer):
     set_layer_dates(layer, "2021-01-01", "2021-12-31")
     assert layer_date(layer) == ""
@@ -54,13 +64,17 @@ def test_a_scene_file_is_found_and_read(tmp_path):
 
 def test_labels_of_a_scene_file_get_absolute_paths(tmp_path):
     path = tmp_path / "scene.json"
-    path.write_text(json.dumps({"acquisitions": [], "labels": {"path": "l.gpkg", "field": "f"}, "info": "kept"}))
+    path.write_text(
+        json.dumps({"acquisitions": [], "labels": {"path": "l.gpkg", "field": "f"}, "info": "kept"})
+    )
     scene = read_scene_file(path)
     assert scene.labels == {"path": str(tmp_path / "l.gpkg"), "field": "f"}
     assert scene.extra == {"info": "kept"}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"acquisitions": 1}', '{"acquisitions": [{"modality": "s2"}]}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"acquisitions": 1}', '{"acquisitions": [{"modality": "s2"}]}']
+)
 def test_what_is_no_scene_file_is_told(tmp_path, content):
     path = tmp_path / "scene.json"
     path.write_text(content)

@@ -20,7 +20,7 @@ from skysense.errors import InputError
 from skysense.raster import CACHE_IS_OURS, CACHE_MB
 from skysense.raster.crs import crs_text
 from skysense.raster.grid import Grid, Window
-from skysense.scene.remote import address, is_remote, open_dataset
+from skysense.scene.remote import address, exists, is_remote, open_dataset
 
 #: Files that stay open; a series of 24 dates with ten files each stays open, below the usual limit of 1,024.
 _MOST_OPEN = 256
@@ -77,7 +77,7 @@ def open_raster(path: Path, overview: int | None = None) -> DatasetReader:
                 address(path),
                 "Check the address and the connection, or download it",
             ) from None
-        gone = not path.exists()
+        gone = not exists(path)
         raise InputError(
             "does not exist"
             if gone
@@ -147,7 +147,7 @@ def _unreadable(path: Path) -> InputError:
             address(path),
             "Check the connection and try again, or download it",
         )
-    if not path.exists():
+    if not exists(path):
         return InputError("was removed while it was read", str(path), "Put it back, or choose the file again")
     return InputError(
         "a part of the file cannot be read; it is damaged or cut off, or was changed meanwhile",

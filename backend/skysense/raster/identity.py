@@ -10,6 +10,7 @@ from typing import Any
 from skysense.errors import InputError
 from skysense.raster.handles import open_raster
 from skysense.scene.acquisition import Acquisition, Scene
+from skysense.scene.archives import archive_of, gdal_name
 from skysense.scene.remote import is_remote, stamp
 
 #: Bytes at either end of a file that are looked at: headers, tables of tiles, and the newest writing lie there.
@@ -65,15 +66,22 @@ def _identity(path: Path, whole: bool) -> list[Any]:
     with open_raster(path) as dataset:
         files = sorted(Path(name) for name in dataset.files if not name.endswith(".aux.xml"))
         said = repr((dataset.nodatavals, dataset.scales, dataset.offsets, dataset.descriptions))
-    return [said, *([file.name, *_file_identity(file, whole)] for file in files or [path])]
+    return [said, *([_name(file), *_file_identity(file, whole)] for file in files or [path])]
+
+
+def _name(file: Path) -> str:
+    """Of a file in a zip file with its folders there."""
+    archive = archive_of(file)
+    return gdal_name(file).partition(archive.name)[2] if archive else file.name
 
 
 def _file_identity(path: Path, whole: bool) -> tuple[int | str, ...]:
     try:
         if is_remote(path):
             return stamp(path)
-        status = path.stat()
-        with path.open("rb") as file:
+        whole_file = archive_of(path) or path
+        status = whole_file.stat()
+        with whole_file.open("rb") as file:
             if whole:
                 return status.st_size, hashlib.file_digest(file, "sha256").hexdigest()
             digest = hashlib.sha256(file.read(_END))

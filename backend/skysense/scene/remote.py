@@ -13,6 +13,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from skysense.scene.archives import archive_of, gdal_name
+
 _PREFIX = "/vsicurl/"
 _ADDRESS = re.compile(r"(?:/vsicurl/)?(https?:)/+(.*)", re.DOTALL)
 #: Seconds to wait for a server's first word.
@@ -36,9 +38,11 @@ def is_remote(path: Path) -> bool:
 
 
 def open_dataset(path: Path, **options: Any) -> Any:
-    """Open a raster that may be remote, for reading; options and errors are those of `rasterio.open`."""
+    """Open a raster that may be remote or in a zip file, for reading; options and errors are those of `rasterio.open`."""
     import rasterio  # here, as all of the room works, and imports fast, without it
 
+    if archive_of(path):
+        return rasterio.open(gdal_name(path), **options)
     if not is_remote(path):
         return rasterio.open(path, **options)
     # What lies beside it is not looked for: a server has no folders.
@@ -54,13 +58,14 @@ def address(path: Path) -> str:
 
 
 def stamp(path: Path) -> tuple[int | str, int]:
-    """When a file was changed, as its file system (nanoseconds) or server (ETag or date) says, and its bytes (-1 = unknown).
+    """When a file was changed, as its file system (nanoseconds) or server (ETag or date) says, and its bytes (-1 = unknown); of what
+    lies in a zip file, those of that one.
 
     Raises:
         OSError: it is gone or cannot be reached.
     """
     if not is_remote(path):
-        status = path.stat()
+        status = (archive_of(path) or path).stat()
         return status.st_mtime_ns, status.st_size
     return _asked(address(path), int(time.monotonic() / _STAMP_S))
 
@@ -80,5 +85,5 @@ def _asked(url: str, moment: int) -> tuple[str, int]:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file or folder; of a remote one its opening tells."""
-    return is_remote(path) or path.exists()
+    """Whether there is such a file or folder; of a remote one, and of what a zip file holds, its opening tells."""
+    return is_remote(path) or (archive_of(path) or path).exists()

@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 
 from skysense.errors import InputError
 from skysense.scene.acquisition import Acquisition, BandRef, Labels, Scene, Units
+from skysense.scene.archives import archive_of, gdal_name
 from skysense.scene.bands import canonical_band
 from skysense.scene.remote import address, exists, is_remote
 from skysense.scene.sensors import SENSORS, Modality
@@ -325,6 +326,8 @@ def _path(text: str, root: Path) -> Path:
 def _path_text(path: Path, base: Path | None) -> str:
     if is_remote(path):
         return address(path)
+    if archive_of(path):
+        return gdal_name(path)
     if base is None:
         return str(path)
     try:
