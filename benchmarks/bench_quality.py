@@ -61,9 +61,8 @@ def forest_scores(data: Path, scene: str) -> dict[str, float]:
 
 
 def kept_for(scene: LabelledScene, method: str) -> Kept:
-    return {"default": scene.default, "labels alone": scene.default, "features only": scene.model}.get(
-        method, scene.values
-    )
+    kept = {"default": scene.default, "labels alone": scene.default, "features only": scene.model}
+    return kept.get(method, scene.plain if method == "forest" else scene.values)
 
 
 def mapped(scene: LabelledScene, method: str, drawing: Drawing, work: Path) -> Figures:

@@ -1,6 +1,6 @@
 """A head on imagery that it was not trained on: the other HR scene, and series without every second date or one of the sensors.
 
-Beside it a random forest of 300 trees on the bands, given the same interpolated series. Without a sensor the model's spare for the
+Beside it a random forest of 300 trees on the bands, given series with straight lines through their gaps. Without a sensor the model's spare for the
 others maps, and the forest is one of the others' bands alone.
 Run: .venv/bin/python benchmarks/bench_transfer.py [FOLDER OF DATA] (default ../shared/data).
 """
@@ -34,7 +34,7 @@ def row(learned: LabelledScene, mapped: LabelledScene, work: Path) -> dict[str, 
     whole, _ = fit_head(x, ids, repeats, learned.default.blocks)
     found = {}
     for title, scene in (("at home", learned), ("away", mapped)):
-        there, values = scene.drawings[0], learned.all.only(scene.values.blocks.__contains__)
+        there, values = scene.drawings[0], learned.plain.only(scene.plain.blocks.__contains__)
         seen, head = scene.default, whole
         if scene.layout.modalities != learned.layout.modalities:
             spares = fit_spares(x, ids, polygons, learned.default.blocks, repeats[0], QUIET)
@@ -46,8 +46,8 @@ def row(learned: LabelledScene, mapped: LabelledScene, work: Path) -> dict[str, 
         forest = RandomForestClassifier(300, class_weight="balanced", random_state=0, n_jobs=-1)
         forest.fit(learned.table(values, drawing)[0][:, columns], ids)
         found[f"forest {title}"] = scene.miou(
-            scene.values,
-            trees_painter(forest, scene.values, columns),
+            scene.plain,
+            trees_painter(forest, scene.plain, columns),
             head.ids,
             1.0,
             there,

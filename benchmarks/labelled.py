@@ -10,11 +10,13 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 from skysense.finetune.collect import collect, gather
+from skysense.finetune.extraction import learned_anchors
 from skysense.finetune.features import Block, FeatureExtractor, TileFeatures
 from skysense.finetune.labels import LabelledPolygons, PixelLabels, choose_labels, read_labels
 from skysense.finetune.lanes import Lanes
 from skysense.finetune.scores import score_map
-from skysense.finetune.session import hr_bands, series_anchors
+from skysense.finetune.series import Anchors, series_anchors
+from skysense.finetune.session import hr_bands
 from skysense.finetune.surroundings import Surroundings
 from skysense.inference.canvas import TileCanvas, classify
 from skysense.inference.resample import OutputSampler
@@ -99,19 +101,22 @@ class LabelledScene:
         self.layout = plan_layout(self.scene)
         self._tiling = plan_tiles(self.layout)
         reader = SceneReader(self.scene)
-        extractor = FeatureExtractor(
-            backbone.model,
-            reader,
-            self.layout,
-            self._tiling,
-            {m: anchors for m, anchors in series_anchors(whole).items() if m in modalities},
-            hr_bands(whole),
-        )
+
+        def extractor(
+            anchors: dict[Modality, Anchors], encoded: tuple[Modality, ...] | None
+        ) -> FeatureExtractor:
+            own = {m: item for m, item in anchors.items() if m in modalities}
+            return FeatureExtractor(
+                backbone.model, reader, self.layout, self._tiling, own, hr_bands(whole), encoded=encoded
+            )
+
         useful = set(backbone.useful(self.layout.modalities))
-        self.all = Kept(extractor, lambda block: True)
+        self.all = Kept(extractor(learned_anchors(whole), None), lambda block: True)
         #: What `finetune` sees.
         self.default = self.all.only(lambda block: block.spectral or "fused" in block.name or "hr" in useful)
         self.values = self.all.only(lambda block: block.spectral)
+        #: As today's tools have them, straight lines through the gaps of a series.
+        self.plain = Kept(extractor(series_anchors(whole), ()), lambda block: True)
         self.model = self.all.only(lambda block: not block.spectral)
 
     @property

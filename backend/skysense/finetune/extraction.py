@@ -1,16 +1,28 @@
 """The features of a scene as every job gets them: a backbone, the scene's reader, and the store of what is known already."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
 from skysense.finetune.features import FeatureExtractor
-from skysense.finetune.series import Anchors
+from skysense.finetune.gaps import Gaps, learn_gaps
+from skysense.finetune.series import Anchors, seen_series, series_anchors
 from skysense.finetune.store import open_store
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Options
 from skysense.model.backbone import Backbone
+from skysense.raster.identity import scene_identity
+from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
-from skysense.raster.tiles import Tiling
+from skysense.raster.tiles import Tiling, plan_tiles
 from skysense.scene.acquisition import Scene
 from skysense.scene.sensors import Modality
 
+#: Tiles that a series' gaps are learned from, and pixels of all of them.
+_TILES, _PIXELS = 24, 6_000
 #: Bytes of new features from which the user is told of them.
 _MUCH = 1e9
 
@@ -40,6 +52,72 @@ def open_extractor(
     return FeatureExtractor(
         model, reader, tiling.layout, tiling, anchors, hr_bands, stride, encoded, store=store
     )
+
+
+def learned_anchors(scene: Scene) -> dict[Modality, Anchors]:
+    """The columns of a scene's series, and how gaps in them are filled, learned from pixels all over it.
+
+    Raises:
+        InputError: a file of the scene is gone or damaged.
+    """
+    global _learned
+    anchors, known = series_anchors(scene), repr(scene_identity(scene))
+    if _learned is None or _learned[0] != known:
+        gaps = {
+            modality: _learn(scene, modality, item)
+            for modality, item in anchors.items()
+            if len(item.days) > 1
+        }
+        _learned = known, gaps
+    return {modality: replace(item, gaps=_learned[1].get(modality)) for modality, item in anchors.items()}
+
+
+#: The scene that was learned from last, and what: whoever draws and trains again waits for it once.
+_learned: tuple[str, dict[Modality, Gaps]] | None = None
+
+
+def _learn(scene: Scene, modality: Modality, anchors: Anchors) -> Gaps:
+    layout = plan_layout(scene)
+    tiles = list(plan_tiles(layout).over(layout.area))
+    chosen = np.unique(np.linspace(0, len(tiles) - 1, _TILES).round().astype(int))
+    rows, seen = [], []
+    with SceneReader(scene, layout) as reader:
+        for number in chosen:
+            found = seen_series(
+                modality, reader.read(modality, layout.base.grid(tiles[number].window)), anchors
+            )
+            values, valid = (part.reshape(len(part), -1).T for part in found)
+            some = np.flatnonzero(valid.any(axis=1))
+            some = np.random.default_rng((0, number)).permutation(some)[: _PIXELS // len(chosen)]
+            rows.append(values[some])
+            seen.append(valid[some])
+    return learn_gaps(np.concatenate(rows), np.concatenate(seen))
+
+
+def gap_tensors(anchors: Mapping[Modality, Anchors]) -> dict[str, Tensor]:
+    """What a model file holds of them; the bands and days are in its header."""
+    return {
+        name: tensor
+        for modality, item in anchors.items()
+        if item.gaps is not None
+        for name, tensor in item.gaps.tensors(f"series.{modality}.").items()
+    }
+
+
+def load_anchors(
+    series: Mapping[Modality, dict[str, Any]], tensors: dict[str, Tensor]
+) -> dict[Modality, Anchors]:
+    """The columns of a trained model's series.
+
+    Args:
+        series: of its header; tensors: of its file.
+    """
+    return {
+        modality: Anchors(
+            tuple(item["bands"]), tuple(item["days"]), Gaps.load(tensors, f"series.{modality}.")
+        )
+        for modality, item in series.items()
+    }
 
 
 def tell_size(extractor: FeatureExtractor, tiling: Tiling, control: JobControl) -> None:

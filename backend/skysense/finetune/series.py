@@ -2,7 +2,8 @@
 
 Beside the model's features the head sees the normalised spectral values themselves. Its weights need the same
 columns for every scene, whatever was cloudy and whenever the satellite passed; so each pixel's valid
-observations are interpolated linearly in time to the anchor dates of the scene the head was trained on.
+observations are interpolated linearly in time to the anchor dates of the scene the head was trained on,
+and what a cloud hid there is filled from the other dates (see `gaps.py`).
 
 Shape legend: T acquisitions, A anchors, C bands, H x W pixels.
 """
@@ -13,10 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from skysense.finetune.gaps import Gaps
 from skysense.raster.reader import Stack
+from skysense.scene.acquisition import Scene
 from skysense.scene.sensors import SENSORS, Modality
 
 DAYS_A_YEAR = 365.2425
+#: Days up to which an acquisition shows what was there at an anchor, and share of the anchors from which that is asked of it: the
+#: others are then filled from these. In a scene of other dates only lines lead to the anchors. Trained on all dates and mapped with
+#: every third, three crop scenes gain 19, 8 and 11 points of mIoU over lines; with dates between all of the training's 5, 9 and 0.
+_SAME_TIME, _MOSTLY_MET = 4, 0.25
+#: The sensors that come as series.
+SERIES: tuple[Modality, ...] = ("s2", "s1")
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,12 @@ class Anchors:
     Attributes:
         bands: band names that the training scene had.
         days: anchor dates as days since 1970-01-01; a single undated acquisition has the anchor 0.
+        gaps: how the columns, bands of a day side by side, vary together; None: gaps are bridged by straight lines.
     """
 
     bands: tuple[str, ...]
     days: tuple[int, ...]
+    gaps: Gaps | None = None
 
     @property
     def dim(self) -> int:
@@ -51,8 +62,21 @@ def whole_years_between(days: NDArray[np.int64], anchors: NDArray[np.int64]) -> 
 
 
 def series_of(modality: Modality, stack: Stack, anchors: Anchors) -> NDArray[np.float32]:
-    """What a stack (T, C', H, W) of a sensor shows at the anchors, normalised: (A * C, H, W), C the anchors' bands; 0 where a band was
-    never seen."""
+    """What a stack (T, C', H, W) of a sensor shows at the anchors, normalised: (A * C, H, W), C the anchors' bands; 0 where nothing was
+    ever seen, or a band was not and there are no `gaps`."""
+    values, seen = seen_series(modality, stack, anchors)
+    if anchors.gaps is not None:
+        flat, known = values.reshape(len(values), -1), seen.reshape(len(seen), -1)
+        some = np.flatnonzero(known.any(axis=0) & ~known.all(axis=0))
+        if len(some):
+            flat[:, some] = anchors.gaps.fill(flat.take(some, axis=1), known.take(some, axis=1))
+    return values
+
+
+def seen_series(
+    modality: Modality, stack: Stack, anchors: Anchors
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """`series_of` with straight lines alone, and where each column was seen, bool (A * C, H, W)."""
     sensor = SENSORS[modality]
     days = np.array([day_number(date) for date in stack.dates], np.int64)
     targets = np.array(anchors.days, np.int64)
@@ -72,7 +96,32 @@ def series_of(modality: Modality, stack: Stack, anchors: Anchors) -> NDArray[np.
         if len(parts) == 1
         else np.concatenate(parts, 1)[:, np.argsort(np.argsort(kind, kind="stable"))]
     )
-    return out.reshape(-1, *out.shape[2:])
+    present = stack.band_present[:, index, None, None]
+    seen = np.stack([(stack.valid[of, None] & present[of]).any(axis=0) for of in _telling(days, targets)])
+    return out.reshape(-1, *out.shape[2:]), seen.reshape(-1, *seen.shape[2:])
+
+
+def _telling(days: NDArray[np.int64], anchors: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Which acquisitions tell of each anchor: the nearest, two where the granules of a day cover a part each; none where the scene has
+    others of the anchors' dates but not this one."""
+    apart = np.abs(days[None] - anchors[:, None])
+    nearest = apart.min(axis=1)
+    met = nearest <= _SAME_TIME
+    asked = met if met.mean() >= _MOSTLY_MET else np.ones_like(met)
+    return [np.flatnonzero((row == least) & ask) for row, least, ask in zip(apart, nearest, asked)]
+
+
+def series_anchors(scene: Scene) -> dict[Modality, Anchors]:
+    """The columns of each modality's series: the bands and dates that the scene has."""
+    found: dict[Modality, Anchors] = {}
+    for modality in SERIES:
+        acquisitions = scene.modality(modality)
+        if acquisitions:
+            bands = tuple(
+                band for band in SENSORS[modality].bands if any(band in item.bands for item in acquisitions)
+            )
+            found[modality] = Anchors(bands, tuple(sorted({day_number(item.date) for item in acquisitions})))
+    return found
 
 
 def interpolate(

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 import skysense
-from skysense.finetune.extraction import open_extractor
+from skysense.finetune.extraction import gap_tensors, learned_anchors, open_extractor
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.labels import LabelledPolygons, Labels, PixelLabels, choose_labels, label_dates
 from skysense.finetune.moments import Moments, find_moments, open_moment
 from skysense.finetune.periods import Periods, common_anchors, open_pair, split_scene
-from skysense.finetune.series import Anchors, day_number
+from skysense.finetune.series import Anchors, series_anchors
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_recipe
@@ -78,7 +78,7 @@ class Session:
             common = reduce(common_anchors, (series_anchors(one.scene) for one in self.moments.each))
             return {modality: replace(item, days=()) for modality, item in common.items()}
         if self.periods is None:
-            return series_anchors(self.scene)
+            return learned_anchors(self.scene)
         return common_anchors(series_anchors(self.periods.first), series_anchors(self.periods.second))
 
     @cached_property
@@ -185,12 +185,13 @@ class Session:
         }
 
     def save(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
-        """Write the model file, and the recipe beside it.
+        """Write the model file, with how gaps in the series are filled, and the recipe beside it.
 
         Raises:
             StorageError: it cannot be written.
         """
         output = self.recipe.output
+        tensors = tensors | gap_tensors(self.anchors)
         if self.recipe.options.standalone:
             save_standalone(output, header, tensors, self.backbone.model.state_dict())
         else:
@@ -233,20 +234,6 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         recipe.options.precision or usual_precision(device),
         moments,
     )
-
-
-def series_anchors(scene: Scene) -> dict[Modality, Anchors]:
-    """The columns of each modality's series: the bands and dates that the scene has."""
-    found: dict[Modality, Anchors] = {}
-    for modality in ("s2", "s1"):
-        acquisitions = scene.modality(modality)  # type: ignore[arg-type]
-        if acquisitions:
-            bands = tuple(
-                band for band in SENSORS[modality].bands if any(band in item.bands for item in acquisitions)
-            )
-            days = sorted({day_number(item.date) for item in acquisitions})
-            found[modality] = Anchors(bands, tuple(days))  # type: ignore[index]
-    return found
 
 
 def hr_bands(scene: Scene) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.errors import InputError
+from skysense.finetune.extraction import gap_tensors, load_anchors
 from skysense.finetune.features import Block
 from skysense.finetune.head import Head, fit_head
 from skysense.finetune.judging import Fold, overall
@@ -158,5 +159,6 @@ def for_scene(model: ModelFile, scene: Scene, file: str, note: Callable[[str], N
             name.removeprefix(prefix): tensor
             for name, tensor in model.tensors.items()
             if name.startswith(prefix)
-        },
+        }
+        | gap_tensors(load_anchors(inputs["series"], model.tensors)),
     )

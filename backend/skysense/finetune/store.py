@@ -177,7 +177,7 @@ def open_store(
         "precision": precision,
         "fusion_stride": fusion_stride,
         "encoded": encoded,
-        "anchors": {modality: [anchor.bands, anchor.days] for modality, anchor in anchors.items()},
+        "anchors": {m: [a.bands, a.days, a.gaps and a.gaps.digest] for m, a in anchors.items()},
     }
     return FeatureStore(key, cache_folder(), limit)
 

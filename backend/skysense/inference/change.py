@@ -35,8 +35,8 @@ from skysense.finetune.periods import (
     open_pair,
     split_scene,
 )
-from skysense.finetune.series import Anchors
-from skysense.finetune.session import hr_bands, series_anchors
+from skysense.finetune.series import Anchors, series_anchors
+from skysense.finetune.session import hr_bands
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.embedding import Scaling
 from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder, manifest

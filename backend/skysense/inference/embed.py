@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 import skysense
-from skysense.finetune.extraction import open_extractor
+from skysense.finetune.extraction import learned_anchors, open_extractor
 from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
 from skysense.finetune.lanes import Lanes, usual_choice
-from skysense.finetune.session import series_anchors
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder, manifest
 from skysense.inference.lock import RunLock
@@ -91,7 +90,7 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
                 precision,
                 options,
                 layout.modalities,
-                series_anchors(scene),
+                learned_anchors(scene),
                 (),
             )
             if note := match_note(extractor.geo_matches(tiling.over(layout.area))):

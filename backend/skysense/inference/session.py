@@ -14,7 +14,7 @@ import torch
 import skysense
 from skysense.errors import InputError
 from skysense.finetune.deep.weights import adapted
-from skysense.finetune.extraction import open_extractor, tell_size
+from skysense.finetune.extraction import load_anchors, open_extractor, tell_size
 from skysense.finetune.features import Block, FeatureExtractor
 from skysense.finetune.moments import Moment, choose_moment, open_moment
 from skysense.finetune.periods import Periods, open_pair, split_scene
@@ -91,9 +91,7 @@ class Session:
                 tuple(inputs["hr_bands"]),
             )
 
-        anchors: dict[Modality, Anchors] = {
-            m: Anchors(tuple(a["bands"]), tuple(a["days"])) for m, a in inputs["series"].items()
-        }
+        anchors = load_anchors(inputs["series"], self.model.tensors)
         if self.moment is not None:
             return open_moment(make, self.moment, reader, anchors)
         if self.periods is None:

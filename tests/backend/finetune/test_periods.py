@@ -8,8 +8,7 @@ import pytest
 from skysense.errors import InputError
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.periods import common_anchors, matched_anchors, open_pair, split_scene
-from skysense.finetune.series import Anchors, day_number
-from skysense.finetune.session import series_anchors
+from skysense.finetune.series import Anchors, day_number, series_anchors
 from skysense.model.presets import seeded_model
 from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader

@@ -2,7 +2,8 @@ import datetime
 
 import numpy as np
 import pytest
-from skysense.finetune.series import Anchors, interpolate, series_of, whole_years_between
+from skysense.finetune.gaps import learn_gaps
+from skysense.finetune.series import Anchors, interpolate, seen_series, series_of, whole_years_between
 from skysense.raster.reader import Stack
 from skysense.scene.sensors import SENSORS
 
@@ -68,3 +69,45 @@ def test_bands_of_different_dates_keep_their_places_and_are_normalised():
     assert found.shape == (9, 2, 2)
     np.testing.assert_allclose(found[:, 0, 0], [0, 1, 2, 2, 3, 4, 4, 5, 6], atol=1e-3)
     assert (found == found[:, :1, :1]).all()
+
+
+def _stack(days, valid, values=None):
+    """Sentinel-1 of (T,) days and valid (T, N); values (T, N) of both bands, in standard deviations."""
+    s1, valid = SENSORS["s1"], np.array(valid, bool)[:, None]
+    mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (s1.mean, s1.std))
+    shown = np.zeros(valid.shape, np.float32) if values is None else np.array(values, np.float32)[:, None]
+    dates = tuple(datetime.date(1970, 1, 1) + datetime.timedelta(days=day) for day in days)
+    return Stack(shown[:, None] * std + mean, valid, np.ones((len(days), 2), bool), dates)
+
+
+def _seen(days, valid, anchors):
+    _, seen = seen_series("s1", _stack(days, valid), Anchors(("VV", "VH"), anchors))
+    assert (seen[::2] == seen[1::2]).all()
+    return seen[::2, 0].astype(int).tolist()
+
+
+def test_two_granules_of_a_day_show_their_parts_of_it():
+    assert _seen([0, 0, 20], [[1, 0, 0], [0, 1, 0], [1, 1, 1]], (0, 20)) == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_dates_that_a_scene_lacks_are_gaps():
+    assert _seen([0, 22], [[1], [1]], (0, 10, 20, 30)) == [[1], [0], [1], [0]]
+
+
+def test_in_a_scene_of_other_dates_the_nearest_tells_of_an_anchor():
+    assert _seen([8, 28], [[1, 0], [1, 1]], (0, 20)) == [[1, 0], [1, 1]]
+
+
+def test_gaps_are_filled_from_the_other_dates_and_pixels_that_were_never_seen_stay_empty():
+    random = np.random.default_rng(0)
+    # Each date shows the same state of a pixel: a line between its neighbours would not.
+    x = random.normal(size=(500, 1)) * [1, -1, 1] + 0.05 * random.normal(size=(500, 3))
+    gaps = learn_gaps(x.repeat(2, axis=1).astype(np.float32), np.ones((500, 6), bool))
+    stack = _stack([0, 10, 20], [[1, 1, 0], [0, 1, 0], [1, 1, 0]], [[2, 2, 9], [7, -2, 9], [2, 2, 9]])
+    found = series_of("s1", stack, Anchors(("VV", "VH"), (0, 10, 20), gaps))
+    assert found[[0, 1, 4, 5], 0, 0] == pytest.approx(2, abs=1e-3)
+    assert found[2:4, 0, 0] == pytest.approx(-2, abs=0.2)
+    lines = series_of("s1", stack, Anchors(("VV", "VH"), (0, 10, 20)))
+    assert np.array_equal(found[:, 0, 1:], lines[:, 0, 1:])
+    assert lines[2:4, 0, 0] == pytest.approx(2, abs=1e-3)
+    assert (found[:, 0, 2] == 0).all()
