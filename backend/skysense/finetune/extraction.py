@@ -1,10 +1,12 @@
 """The features of a scene as every job gets them: a backbone, the scene's reader, and the store of what is known already."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.finetune.features import FeatureExtractor
@@ -23,6 +25,8 @@ from skysense.scene.sensors import Modality
 
 #: Tiles that a series' gaps are learned from, and pixels of all of them.
 _TILES, _PIXELS = 24, 6_000
+#: Threads that read them: on a server most of the time is waiting.
+_READERS = 4
 #: Bytes of new features from which the user is told of them.
 _MUCH = 1e9
 
@@ -80,18 +84,17 @@ def _learn(scene: Scene, modality: Modality, anchors: Anchors) -> Gaps:
     layout = plan_layout(scene)
     tiles = list(plan_tiles(layout).over(layout.area))
     chosen = np.unique(np.linspace(0, len(tiles) - 1, _TILES).round().astype(int))
-    rows, seen = [], []
-    with SceneReader(scene, layout) as reader:
-        for number in chosen:
-            found = seen_series(
-                modality, reader.read(modality, layout.base.grid(tiles[number].window)), anchors
-            )
-            values, valid = (part.reshape(len(part), -1).T for part in found)
-            some = np.flatnonzero(valid.any(axis=1))
-            some = np.random.default_rng((0, number)).permutation(some)[: _PIXELS // len(chosen)]
-            rows.append(values[some])
-            seen.append(valid[some])
-    return learn_gaps(np.concatenate(rows), np.concatenate(seen))
+
+    def draw(number: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        stack = reader.read(modality, layout.base.grid(tiles[number].window))
+        values, seen = (part.reshape(len(part), -1).T for part in seen_series(modality, stack, anchors))
+        some = np.random.default_rng((0, number)).permutation(np.flatnonzero(seen.any(axis=1)))
+        some = some[: _PIXELS // len(chosen)]
+        return values[some], seen[some]
+
+    with SceneReader(scene, layout) as reader, ThreadPoolExecutor(_READERS, "gaps") as pool:
+        values, seen = zip(*pool.map(draw, chosen))
+    return learn_gaps(np.concatenate(values), np.concatenate(seen))
 
 
 def gap_tensors(anchors: Mapping[Modality, Anchors]) -> dict[str, Tensor]:
