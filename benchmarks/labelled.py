@@ -10,7 +10,7 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 from skysense.finetune.collect import collect, gather
-from skysense.finetune.extraction import learned_anchors
+from skysense.finetune.extraction import learned_gaps, with_gaps
 from skysense.finetune.features import Block, FeatureExtractor, TileFeatures
 from skysense.finetune.labels import LabelledPolygons, PixelLabels, choose_labels, read_labels
 from skysense.finetune.lanes import Lanes
@@ -22,6 +22,7 @@ from skysense.inference.canvas import TileCanvas, classify
 from skysense.inference.resample import OutputSampler
 from skysense.inference.smooth import SmoothProbabilities, grown
 from skysense.jobs.control import JobControl
+from skysense.jobs.recipe import Options
 from skysense.model.backbone import Backbone
 from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
@@ -111,7 +112,10 @@ class LabelledScene:
             )
 
         useful = set(backbone.useful(self.layout.modalities))
-        self.all = Kept(extractor(learned_anchors(whole), None), lambda block: True)
+        self.all = Kept(
+            extractor(with_gaps(series_anchors(whole), learned_gaps(whole, Options(), QUIET)), None),
+            lambda block: True,
+        )
         #: What `finetune` sees.
         self.default = self.all.only(lambda block: block.spectral or "fused" in block.name or "hr" in useful)
         self.values = self.all.only(lambda block: block.spectral)

@@ -111,8 +111,8 @@ def layer_path(layer: QgsRasterLayer) -> str:
         )
     parts = QgsProviderRegistry.instance().decodeUri("gdal", layer.source())
     path = str(parts.get("path") or "")
-    if parts.get("vsiPrefix") == "/vsizip/":
-        return f"/vsizip/{path}{parts.get('vsiSuffix') or ''}"
+    if parts.get("vsiPrefix") == "/vsizip/" and parts.get("vsiSuffix") and not parts.get("layerName"):
+        return f"/vsizip/{path}{parts['vsiSuffix']}"
     if not path or parts.get("layerName") or (not path.startswith("/vsi") and not Path(path).exists()):
         raise RowError(
             f"The layer “{layer.name()}” is not a plain raster file. Add the file or product folder that it comes from."

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,14 @@ from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Options
 from skysense.model.backbone import Backbone
 from skysense.raster.identity import scene_identity
-from skysense.raster.layout import plan_layout
+from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
-from skysense.raster.tiles import Tiling, plan_tiles
+from skysense.raster.tiles import Tile, Tiling, plan_tiles
 from skysense.scene.acquisition import Scene
 from skysense.scene.sensors import Modality
 
-#: Tiles that a series' gaps are learned from, and pixels of all of them.
-_TILES, _PIXELS = 24, 6_000
+#: Pixels that the gaps of a series are learned from, and tiles that hold them: at most, where many show next to nothing.
+_PIXELS, _TILES, _MOST_TILES = 6_000, 24, 96
 #: Threads that read them: on a server most of the time is waiting.
 _READERS = 4
 #: Bytes of new features from which the user is told of them.
@@ -58,43 +57,68 @@ def open_extractor(
     )
 
 
-def learned_anchors(scene: Scene) -> dict[Modality, Anchors]:
-    """The columns of a scene's series, and how gaps in them are filled, learned from pixels all over it.
+def learned_gaps(scene: Scene, options: Options, control: JobControl) -> dict[Modality, Gaps]:
+    """How the dates of each of a scene's series vary together, learned from pixels all over it.
 
     Raises:
-        InputError: a file of the scene is gone or damaged.
+        InputError: a file of the scene is gone or damaged; Cancelled.
     """
     global _learned
-    anchors, known = series_anchors(scene), repr(scene_identity(scene))
-    if _learned is None or _learned[0] != known:
+    series = {modality: item for modality, item in series_anchors(scene).items() if len(item.days) > 1}
+    if not series:
+        return {}
+    known, last = scene_identity(scene, options.verify), _learned
+    if last is not None and last[0] == known:
+        return last[1]
+    control.progress(0.0, "Looking at how the dates go together")
+    layout = plan_layout(scene)
+    with SceneReader(scene, layout) as reader:
         gaps = {
-            modality: _learn(scene, modality, item)
-            for modality, item in anchors.items()
-            if len(item.days) > 1
+            modality: _learn(reader, layout, modality, item, control) for modality, item in series.items()
         }
-        _learned = known, gaps
-    return {modality: replace(item, gaps=_learned[1].get(modality)) for modality, item in anchors.items()}
+    _learned = known, gaps
+    return gaps
 
 
 #: The scene that was learned from last, and what: whoever draws and trains again waits for it once.
 _learned: tuple[str, dict[Modality, Gaps]] | None = None
 
 
-def _learn(scene: Scene, modality: Modality, anchors: Anchors) -> Gaps:
-    layout = plan_layout(scene)
-    tiles = list(plan_tiles(layout).over(layout.area))
-    chosen = np.unique(np.linspace(0, len(tiles) - 1, _TILES).round().astype(int))
+def _learn(
+    reader: SceneReader, layout: Layout, modality: Modality, anchors: Anchors, control: JobControl
+) -> Gaps:
+    tiling = plan_tiles(layout)
+    tiles = tiling.drawn(layout.area, _MOST_TILES)
 
-    def draw(number: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        stack = reader.read(modality, layout.base.grid(tiles[number].window))
+    def draw(tile: Tile) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        control.check()
+        stack = reader.read(modality, layout.base.grid(tile.window))
         values, seen = (part.reshape(len(part), -1).T for part in seen_series(modality, stack, anchors))
-        some = np.random.default_rng((0, number)).permutation(np.flatnonzero(seen.any(axis=1)))
-        some = some[: _PIXELS // len(chosen)]
+        random = np.random.default_rng((tile.row & 0xFFFFFFFF, tile.col & 0xFFFFFFFF))
+        some = random.permutation(np.flatnonzero(seen.any(axis=1)))
+        some = some[: _PIXELS // min(_TILES, len(tiles))]
         return values[some], seen[some]
 
-    with SceneReader(scene, layout) as reader, ThreadPoolExecutor(_READERS, "gaps") as pool:
-        values, seen = zip(*pool.map(draw, chosen))
+    drawn: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
+    with ThreadPoolExecutor(_READERS, "gaps") as pool:
+        while tiles and sum(len(values) for values, _ in drawn) < _PIXELS // 2:
+            drawn += pool.map(draw, tiles[:_TILES])
+            tiles = tiles[_TILES:]
+    values, seen = zip(*drawn)
     return learn_gaps(np.concatenate(values), np.concatenate(seen))
+
+
+def with_gaps(anchors: dict[Modality, Anchors], gaps: Mapping[Modality, Gaps]) -> dict[Modality, Anchors]:
+    """The columns of series, and how gaps in them are filled; without dates on which next to nothing was seen."""
+    found = {}
+    for modality, item in anchors.items():
+        if modality in gaps:
+            told = gaps[modality].told.reshape(len(item.days), -1)
+            shown = np.flatnonzero(told.any(axis=1)) if told.any() else np.arange(len(told))
+            kept = np.isin(np.arange(len(told)), shown).repeat(told.shape[1])
+            item = Anchors(item.bands, tuple(item.days[i] for i in shown), gaps[modality].part(kept))
+        found[modality] = item
+    return found
 
 
 def gap_tensors(anchors: Mapping[Modality, Anchors]) -> dict[str, Tensor]:

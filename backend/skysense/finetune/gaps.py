@@ -6,6 +6,8 @@ factor analysis), fitted to pixels that have gaps themselves (Ghahramani and Jor
 
     x = mean + std * (loadings z + e),  z ~ N(0, I),  e ~ N(0, diag(noise))
 
+A line stays where little is known: where two orbits see two halves of a scene, no pixel has shown how their dates go together.
+
 On three crop scenes, 30 % of all dates of each pixel hidden, a third to two fifths of a line's error is left for Sentinel-2 and three
 fifths for Sentinel-1; half the factors leave up to a fifth more, twice the rounds nothing less.
 
@@ -27,6 +29,10 @@ _FACTORS, _ROUNDS = 24, 8
 _LEAST_NOISE = 0.05
 #: Pixels' worth of belief that a column follows no factor.
 _BELIEF = 10.0
+#: Standard deviations up to which a value counts: undeclared nodata would else outweigh all pixels.
+_FAR = 10.0
+#: Shares of a column's variance, left by what was seen, up to which what is expected counts alone, and from which the line does.
+_KNOWN, _UNKNOWN = 0.6, 0.9
 #: Pixels that have seen a column at least; of fewer nothing is learned.
 _FEWEST = 20
 
@@ -36,7 +42,8 @@ class Gaps:
     """How the columns of a series vary together.
 
     Attributes:
-        mean, std: (D,) float32; loadings: (D, K) float32; noise: (D,) float32, in shares of a column's variance.
+        mean, std: (D,) float32; loadings: (D, K) float32; noise: (D,) float32, in shares of a column's variance, infinite where
+            too little was seen to learn from.
     """
 
     mean: Tensor
@@ -54,6 +61,16 @@ class Gaps:
         return cls(*(tensors[name] for name in names)) if names[0] in tensors else None
 
     @property
+    def told(self) -> NDArray[np.bool_]:
+        """Which columns (D,) something was learned of."""
+        return torch.isfinite(self.noise).numpy()
+
+    def part(self, columns: NDArray[np.bool_]) -> Self:
+        """Of some of the columns, (D,)."""
+        kept = torch.from_numpy(columns)
+        return type(self)(*(tensor[kept] for tensor in vars(self).values()))
+
+    @property
     def digest(self) -> str:
         """Hex SHA-256."""
         return hashlib.sha256(
@@ -62,25 +79,46 @@ class Gaps:
 
     @torch.inference_mode()
     def fill(self, values: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Series (D, N): where they were not `seen` (D, N), their expectation given what was."""
+        """Series (D, N): where they were not `seen` (D, N), what is expected given what was, as far as that is known.
+
+        Args:
+            values: (D, N), of a line where they were not seen: it stays where nothing is known.
+        """
         given, known = torch.from_numpy(values), torch.from_numpy(seen)
-        y = torch.where(known, (given - self.mean[:, None]) / self.std[:, None], 0.0)
+        y = ((given - self.mean[:, None]) / self.std[:, None]).clamp(-_FAR, _FAR)
+        y = torch.where(known, y, 0.0)
         # Clouds are wide: pixels with the same gaps share the costly part.
         patterns = np.packbits(seen, axis=0).T
         _, first, number = np.unique(patterns, axis=0, return_index=True, return_inverse=True)
         spread = _spread(known[:, first].float().T, self.loadings, self.noise)
         weighed = (y / self.noise[:, None]).T @ self.loadings
-        z = torch.bmm(spread[torch.from_numpy(number.reshape(-1))], weighed[..., None])[..., 0]
+        of = torch.from_numpy(number.reshape(-1))
+        z = torch.bmm(spread[of], weighed[..., None])[..., 0]
         expected = self.mean[:, None] + self.std[:, None] * (self.loadings @ z.T)
-        return torch.where(known, given, expected).numpy()
+        noise = self.noise[:, None]
+        left = (_products(self.loadings) @ spread.flatten(1).T + noise) / (
+            self.loadings.square().sum(1, keepdim=True) + noise
+        )
+        share = ((_UNKNOWN - left) / (_UNKNOWN - _KNOWN)).clamp(0, 1).nan_to_num(0.0)[:, of]
+        return torch.where(known, given, given + share * (expected - given)).numpy()
 
 
 @torch.inference_mode()
 def learn_gaps(x: NDArray[np.float32], seen: NDArray[np.bool_]) -> Gaps:
-    """Fit to series (N, D); where they were not `seen` (N, D) their values do not matter."""
+    """Fit to series (N, D); where they were not `seen` (N, D) they are those of lines, from which the search sets out: from nothing
+    it would take the dates of two orbits for things that have nothing to do with each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the last bits depend on it, and what is kept of tiles on them
+    try:
+        return _learned(x, seen)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _learned(x: NDArray[np.float32], seen: NDArray[np.bool_]) -> Gaps:
     known = torch.from_numpy(seen)
     count = known.sum(0)
-    values = torch.where(known, torch.from_numpy(x), 0.0)
+    values = torch.where(known, torch.from_numpy(x), 0.0).clamp(-_FAR, _FAR)
     mean = values.sum(0) / count.clamp_min(1)
     y = torch.where(known, values - mean, 0.0)
     std = (y.square().sum(0) / count.clamp_min(1)).sqrt()
@@ -89,7 +127,8 @@ def learn_gaps(x: NDArray[np.float32], seen: NDArray[np.bool_]) -> Gaps:
     y, w = y / std * told, (known & told).float()
     squares, number = y.square().sum(0), w.sum(0).clamp_min(1)
     factors = min(_FACTORS, y.shape[1] // 2)
-    size, axes = torch.linalg.eigh(y.T @ y / max(len(y), 1))
+    lines = ((torch.from_numpy(x) - mean) / std).clamp(-_FAR, _FAR) * told
+    size, axes = torch.linalg.eigh(lines.T @ lines / max(len(lines), 1))
     loadings = axes[:, -factors:] * size[-factors:].clamp_min(0).sqrt()
     noise = torch.full_like(mean, 0.5)
     for _ in range(_ROUNDS):
@@ -100,12 +139,18 @@ def learn_gaps(x: NDArray[np.float32], seen: NDArray[np.bool_]) -> Gaps:
         follows = y.T @ z
         loadings = torch.linalg.solve(moments, follows[..., None])[..., 0]
         noise = ((squares - (loadings * follows).sum(1)) / number).clamp_min(_LEAST_NOISE)
-    return Gaps(mean, std, loadings, noise)
+    return Gaps(mean, std, loadings, torch.where(told, noise, torch.inf))
 
 
 def _spread(seen: Tensor, loadings: Tensor, noise: Tensor) -> Tensor:
     """Covariance of the factors (P, K, K) given which columns were seen (P, D, 1 or 0)."""
     factors = loadings.shape[1]
-    products = (loadings[:, :, None] * loadings[:, None, :] / noise[:, None, None]).flatten(1)
-    precision = (seen @ products).unflatten(1, (factors, factors)) + torch.eye(factors)
+    precision = (seen @ (_products(loadings) / noise[:, None])).unflatten(1, (factors, factors)) + torch.eye(
+        factors
+    )
     return torch.linalg.inv(precision)
+
+
+def _products(loadings: Tensor) -> Tensor:
+    """Of each column's loadings with each other, (D, K * K)."""
+    return (loadings[:, :, None] * loadings[:, None, :]).flatten(1)

@@ -73,15 +73,22 @@ def series_of(modality: Modality, stack: Stack, anchors: Anchors) -> NDArray[np.
     return values
 
 
+def _places(
+    modality: Modality, stack: Stack, anchors: Anchors
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Days of the acquisitions (T,) and, in the same count, of the anchors (A,), and the numbers of their bands (C,)."""
+    days = np.array([day_number(date) for date in stack.dates], np.int64)
+    targets = np.array(anchors.days, np.int64)
+    index = np.array([SENSORS[modality].bands.index(band) for band in anchors.bands])
+    return days, targets + whole_years_between(days, targets), index
+
+
 def seen_series(
     modality: Modality, stack: Stack, anchors: Anchors
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """`series_of` with straight lines alone, and where each column was seen, bool (A * C, H, W)."""
     sensor = SENSORS[modality]
-    days = np.array([day_number(date) for date in stack.dates], np.int64)
-    targets = np.array(anchors.days, np.int64)
-    targets = targets + whole_years_between(days, targets)
-    index = np.array([sensor.bands.index(band) for band in anchors.bands])
+    days, targets, index = _places(modality, stack, anchors)
     mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (sensor.mean, sensor.std))
     parts = []
     # Bands that share the dates on which they exist are interpolated together.
@@ -102,13 +109,13 @@ def seen_series(
 
 
 def _telling(days: NDArray[np.int64], anchors: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Which acquisitions tell of each anchor: the nearest, two where the granules of a day cover a part each; none where the scene has
-    others of the anchors' dates but not this one."""
+    """Which acquisitions tell of each anchor: those of its time, of several granules or orbits; none where the scene has others of the
+    anchors' dates but not this one; the nearest where it has other dates altogether."""
     apart = np.abs(days[None] - anchors[:, None])
-    nearest = apart.min(axis=1)
-    met = nearest <= _SAME_TIME
-    asked = met if met.mean() >= _MOSTLY_MET else np.ones_like(met)
-    return [np.flatnonzero((row == least) & ask) for row, least, ask in zip(apart, nearest, asked)]
+    near = apart <= _SAME_TIME
+    if near.any(axis=1).mean() < _MOSTLY_MET:
+        near = apart == apart.min(axis=1, keepdims=True)
+    return [np.flatnonzero(row) for row in near]
 
 
 def series_anchors(scene: Scene) -> dict[Modality, Anchors]:

@@ -1,6 +1,7 @@
 """A scene made ready for a training, whatever is trained: its grids, its backbone, its features, and the model file at the end."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 
 import skysense
-from skysense.finetune.extraction import gap_tensors, learned_anchors, open_extractor
+from skysense.finetune.extraction import gap_tensors, learned_gaps, open_extractor, with_gaps
 from skysense.finetune.features import FeatureExtractor
+from skysense.finetune.gaps import Gaps
 from skysense.finetune.labels import LabelledPolygons, Labels, PixelLabels, choose_labels, label_dates
 from skysense.finetune.moments import Moments, find_moments, open_moment
 from skysense.finetune.periods import Periods, common_anchors, open_pair, split_scene
@@ -44,6 +46,7 @@ class Session:
         device: where the model runs.
         backbone: the model, and precision: of its numbers ("float32" or "bfloat16").
         moments: the scene on the labels' dates; None: labels are true on all dates, which are looked at together.
+        gaps: how the dates of its series vary together, where they are looked at together.
     """
 
     recipe: Recipe
@@ -55,6 +58,7 @@ class Session:
     backbone: Backbone
     precision: str
     moments: Moments | None = None
+    gaps: Mapping[Modality, Gaps] = field(default_factory=dict)
 
     @cached_property
     def periods(self) -> Periods | None:
@@ -78,7 +82,7 @@ class Session:
             common = reduce(common_anchors, (series_anchors(one.scene) for one in self.moments.each))
             return {modality: replace(item, days=()) for modality, item in common.items()}
         if self.periods is None:
-            return learned_anchors(self.scene)
+            return with_gaps(series_anchors(self.scene), self.gaps)
         return common_anchors(series_anchors(self.periods.first), series_anchors(self.periods.second))
 
     @cached_property
@@ -223,6 +227,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         scene = moments.scene
     layout = plan_layout(scene)
     device = pick_device(recipe.options.device)
+    together = moments is None and recipe.options.target != "changes"
     return Session(
         recipe,
         scene,
@@ -233,6 +238,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         open_backbone(recipe.model, device),
         recipe.options.precision or usual_precision(device),
         moments,
+        learned_gaps(scene, recipe.options, control) if together else {},
     )
 
 

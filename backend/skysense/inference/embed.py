@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 import skysense
-from skysense.finetune.extraction import learned_anchors, open_extractor
+from skysense.finetune.extraction import learned_gaps, open_extractor, with_gaps
 from skysense.finetune.features import Block, FeatureMap, TileFeatures, over_core
 from skysense.finetune.lanes import Lanes, usual_choice
+from skysense.finetune.series import series_anchors
+from skysense.finetune.store import cache_limit
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder, manifest
 from skysense.inference.lock import RunLock
@@ -65,6 +67,8 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     check(scene)
     device = pick_device(options.device)
     backbone, precision = open_backbone(recipe.model, device), options.precision or usual_precision(device)
+    # The same features as a training's, so that either finds what the other has kept.
+    gaps = learned_gaps(scene, options, control) if cache_limit() else {}
     layout = plan_layout(scene, area=options.area, area_crs=options.area_crs)
     if warning := backbone.warning_for(layout.modalities):
         control.note(warning)
@@ -81,7 +85,6 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     with RunLock(parts, recipe.output, backbone.weights) as lock:
         chosen = begin(parts, manifest(scene, settings), usual_choice(device))
         with SceneReader(scene) as reader:
-            # The same features as a training's, so that either finds what the other has kept.
             extractor = open_extractor(
                 scene,
                 reader,
@@ -90,7 +93,7 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
                 precision,
                 options,
                 layout.modalities,
-                learned_anchors(scene),
+                with_gaps(series_anchors(scene), gaps),
                 (),
             )
             if note := match_note(extractor.geo_matches(tiling.over(layout.area))):

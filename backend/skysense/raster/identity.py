@@ -3,14 +3,14 @@
 import hashlib
 import json
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from skysense.errors import InputError
 from skysense.raster.handles import open_raster
 from skysense.scene.acquisition import Acquisition, Scene
-from skysense.scene.archives import archive_of, gdal_name
+from skysense.scene.archives import archive_of, member_of
 from skysense.scene.remote import is_remote, stamp
 
 #: Bytes at either end of a file that are looked at: headers, tables of tiles, and the newest writing lie there.
@@ -71,8 +71,13 @@ def _identity(path: Path, whole: bool) -> list[Any]:
 
 def _name(file: Path) -> str:
     """Of a file in a zip file with its folders there."""
-    archive = archive_of(file)
-    return gdal_name(file).partition(archive.name)[2] if archive else file.name
+    return member_of(file) if archive_of(file) else file.name
+
+
+@lru_cache(maxsize=4096)  # a zip file holds many images
+def _whole(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _file_identity(path: Path, whole: bool) -> tuple[int | str, ...]:
@@ -83,7 +88,7 @@ def _file_identity(path: Path, whole: bool) -> tuple[int | str, ...]:
         status = whole_file.stat()
         with whole_file.open("rb") as file:
             if whole:
-                return status.st_size, hashlib.file_digest(file, "sha256").hexdigest()
+                return status.st_size, _whole(whole_file, status.st_size, status.st_mtime_ns)
             digest = hashlib.sha256(file.read(_END))
             if status.st_size > _END:
                 file.seek(max(status.st_size - _END, _END))

@@ -8,6 +8,8 @@ pixels right and below of it, by which measurements tell whether seams show).
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from skysense.raster.grid import Grid, Window
 from skysense.raster.layout import Layout
 
@@ -77,10 +79,24 @@ class Tiling:
 
     def over(self, area: Window) -> Iterator[Tile]:
         """The tiles whose cores meet an area of compute pixels, row by row."""
-        area = area.shift(-self.shift * self.scale, -self.shift * self.scale)
-        for row in range(area.row // self.core, -(-(area.row + area.height) // self.core)):
-            for col in range(area.col // self.core, -(-(area.col + area.width) // self.core)):
+        rows, cols = self._places(area)
+        for row in rows:
+            for col in cols:
                 yield self.tile(row, col)
+
+    def drawn(self, area: Window, most: int) -> list[Tile]:
+        """Some of them at random, the same ones each time, all where there are no more."""
+        rows, cols = self._places(area)
+        count = len(rows) * len(cols)
+        numbers = np.random.default_rng(0).choice(count, min(most, count), replace=False).tolist()
+        return [self.tile(rows[number // len(cols)], cols[number % len(cols)]) for number in numbers]
+
+    def _places(self, area: Window) -> tuple[range, range]:
+        area = area.shift(-self.shift * self.scale, -self.shift * self.scale)
+        return (
+            range(area.row // self.core, -(-(area.row + area.height) // self.core)),
+            range(area.col // self.core, -(-(area.col + area.width) // self.core)),
+        )
 
 
 def plan_tiles(layout: Layout, blend: bool = False) -> Tiling:

@@ -6,21 +6,41 @@ Such a file is a `Path` like any other; that pathlib makes one slash of two is m
 import re
 from pathlib import Path
 
-_INSIDE = re.compile(r"/vsizip/+(?:\{(.+?)\}|(.+?\.zip))(/.*)?", re.IGNORECASE | re.DOTALL)
+_INSIDE = re.compile(r"/vsizip/+(.*)", re.DOTALL)
+_ENDING = re.compile(r"\.zip\}?(?=/|$)", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:/")
 
 
 def archive_of(path: Path) -> Path | None:
     """The zip file that holds a file; None: none does."""
-    found = _INSIDE.fullmatch(path.as_posix())
-    if found is None:
-        return None
-    text = found[1] or found[2]
-    return Path(text if text.startswith("/") or _DRIVE.match(text) else f"/{text}")
+    found = _parts(path)
+    return found and found[0]
 
 
 def gdal_name(path: Path) -> str:
     """What GDAL calls a file that a zip file holds."""
-    found, archive = _INSIDE.fullmatch(path.as_posix()), archive_of(path)
-    assert found is not None and archive is not None
-    return f"/vsizip/{archive.as_posix()}{found[3] or ''}"
+    return f"/vsizip/{_known(path)[0].as_posix()}{member_of(path)}"
+
+
+def member_of(path: Path) -> str:
+    """Where a file lies in the zip file that holds it: "/folder/image.tif"."""
+    return _known(path)[1]
+
+
+def _known(path: Path) -> tuple[Path, str]:
+    found = _parts(path)
+    assert found is not None
+    return found
+
+
+def _parts(path: Path) -> tuple[Path, str] | None:
+    """The zip file, and what follows; GDAL's braces around the former are taken off."""
+    found = _INSIDE.fullmatch(path.as_posix())
+    if found is None:
+        return None
+    text = found[1].removeprefix("{").lstrip("/")
+    text = text if _DRIVE.match(text) else f"/{text}"
+    ends = [match.end() for match in _ENDING.finditer(text)]
+    parts = [(Path(text[:end].removesuffix("}")), text[end:]) for end in ends]
+    # A folder may end in ".zip", too.
+    return next((part for part in parts if part[0].is_file()), parts[0] if parts else None)

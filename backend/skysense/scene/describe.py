@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from skysense.errors import InputError
 from skysense.scene.acquisition import Acquisition, Units
+from skysense.scene.archives import archive_of, gdal_name
 from skysense.scene.bands import BAND_ORDER
 from skysense.scene.dates import acquisition_date
 from skysense.scene.header import (
@@ -93,7 +94,7 @@ class Description:
         nodata = self.nodata
         return {
             **vars(self),
-            "path": str(self.path),
+            "path": gdal_name(self.path) if archive_of(self.path) else str(self.path),
             "ok": self.ok,
             "bands": dict(self.bands),
             "date": self.date.isoformat() if self.date else None,

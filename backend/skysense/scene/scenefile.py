@@ -320,7 +320,8 @@ def _text(row: dict[str, Any], key: str, where: str) -> str | None:
 
 
 def _path(text: str, root: Path) -> Path:
-    return Path(text) if is_remote(Path(text)) else root / text
+    path = Path(text)
+    return path if is_remote(path) or archive_of(path) else root / path
 
 
 def _path_text(path: Path, base: Path | None) -> str:

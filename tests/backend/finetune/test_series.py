@@ -107,6 +107,8 @@ def test_gaps_are_filled_from_the_other_dates_and_pixels_that_were_never_seen_st
     found = series_of("s1", stack, Anchors(("VV", "VH"), (0, 10, 20), gaps))
     assert found[[0, 1, 4, 5], 0, 0] == pytest.approx(2, abs=1e-3)
     assert found[2:4, 0, 0] == pytest.approx(-2, abs=0.2)
+    stack.values[~np.broadcast_to(stack.valid[:, None], stack.values.shape)] = np.nan
+    assert np.array_equal(series_of("s1", stack, Anchors(("VV", "VH"), (0, 10, 20), gaps)), found)
     lines = series_of("s1", stack, Anchors(("VV", "VH"), (0, 10, 20)))
     assert np.array_equal(found[:, 0, 1:], lines[:, 0, 1:])
     assert lines[2:4, 0, 0] == pytest.approx(2, abs=1e-3)

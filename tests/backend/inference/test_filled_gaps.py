@@ -1,12 +1,18 @@
 """What a training has learned of a scene's series fills the gaps of the scenes that are mapped, on a small synthetic landscape."""
 
 import pytest
+import torch
 from scene_files import job, part
-from skysense.finetune.extraction import learned_anchors
+from skysense.errors import Cancelled
+from skysense.finetune.extraction import learned_gaps
 from skysense.finetune.scores import score_map
+from skysense.jobs.control import JobControl
+from skysense.jobs.recipe import Options
 from skysense.model.modelfile import load_model, save_model
 from skysense.scene.scenefile import load_scene
 from skysense.synthetic.landscape import make_landscape
+
+QUIET = JobControl(lambda event: None)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +69,32 @@ def test_a_scene_that_lacks_dates_is_mapped_better_than_with_lines_between_them(
 
 
 def test_it_is_learned_once_and_anew_for_another_scene(whole, rare):
-    first = {m: anchors.gaps.digest for m, anchors in learned_anchors(load_scene(whole)).items()}
-    again = learned_anchors(load_scene(whole))
-    other = learned_anchors(load_scene(rare))
-    assert {m: anchors.gaps.digest for m, anchors in again.items()} == first
-    assert all(other[m].gaps.digest != digest for m, digest in first.items())
+    first, again, other = (
+        learned_gaps(load_scene(scene), Options(), QUIET) for scene in (whole, whole, rare)
+    )
+    assert again is first
+    assert first.keys() == other.keys() == {"s2", "s1"}
+    assert all(other[m].digest != gaps.digest for m, gaps in first.items())
+
+
+def test_it_is_the_same_with_any_number_of_threads(whole, rare):
+    first = learned_gaps(load_scene(whole), Options(), QUIET)
+    learned_gaps(load_scene(rare), Options(), QUIET)
+    usual = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        again = learned_gaps(load_scene(whole), Options(), QUIET)
+    finally:
+        torch.set_num_threads(usual)
+    assert {m: gaps.digest for m, gaps in again.items()} == {m: gaps.digest for m, gaps in first.items()}
+
+
+def test_it_can_be_cancelled(rare, whole):
+    control = JobControl(lambda event: None)
+    control.cancel()
+    learned_gaps(load_scene(rare), Options(), QUIET)
+    with pytest.raises(Cancelled):
+        learned_gaps(load_scene(whole), Options(), control)
 
 
 def test_of_a_single_date_there_is_nothing_to_learn(landscape, tmp_path):
@@ -77,4 +104,4 @@ def test_of_a_single_date_there_is_nothing_to_learn(landscape, tmp_path):
         return row["modality"] == "s2" and not seen and not seen.add(1)
 
     scene = load_scene(part(landscape, tmp_path / "one", first))
-    assert learned_anchors(scene)["s2"].gaps is None
+    assert learned_gaps(scene, Options(), QUIET) == {}

@@ -46,3 +46,14 @@ def test_the_core_lies_in_the_middle_of_what_is_read(modalities, factor, area):
     assert chunk_size(tiling) % tiling.core == 0
     # The ViTs' patches and Swin's windows start where the tile starts.
     assert tiling.side % 4 == 0 and tiling.margin % 4 == 0
+
+
+def test_drawn_tiles_are_of_the_area_each_once_and_all_over_it():
+    area = Window(0, 0, 23 * 56, 23 * 56)
+    tiling = plan_tiles(_layout(("s2", "s1"), 0, area))
+    every = {(tile.row, tile.col) for tile in tiling.over(area)}
+    drawn = [(tile.row, tile.col) for tile in tiling.drawn(area, 24)]
+    assert len(drawn) == len(set(drawn)) == 24 and set(drawn) <= every
+    assert len({row for row, _ in drawn}) > 10 and len({col for _, col in drawn}) > 10
+    assert drawn == [(tile.row, tile.col) for tile in tiling.drawn(area, 24)]
+    assert {(tile.row, tile.col) for tile in tiling.drawn(area, 10_000)} == every

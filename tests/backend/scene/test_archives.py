@@ -36,7 +36,8 @@ def inside(s2: Writer, tmp_path: Path) -> str:
     ("path", "archive", "name"),
     [
         ("/vsizip//data/a.zip/b/c.tif", "/data/a.zip", "/vsizip//data/a.zip/b/c.tif"),
-        ("/vsizip/{/data/a.kmz}/c.tif", "/data/a.kmz", "/vsizip//data/a.kmz/c.tif"),
+        ("/vsizip/{/data/a.zip}/c.tif", "/data/a.zip", "/vsizip//data/a.zip/c.tif"),
+        ("/vsizip//data/a.zip.d/b.ZIP/c.tif", "/data/a.zip.d/b.ZIP", "/vsizip//data/a.zip.d/b.ZIP/c.tif"),
         ("/vsizip/C:/data/a.zip/c.tif", "C:/data/a.zip", "/vsizip/C:/data/a.zip/c.tif"),
         ("/vsizip//data/a.zip", "/data/a.zip", "/vsizip//data/a.zip"),
         ("/data/a.zip/c.tif", None, None),
@@ -67,6 +68,13 @@ def test_two_of_one_name_are_told_apart_and_so_is_a_change(inside: str, tmp_path
     with zipfile.ZipFile(tmp_path / "Data.ZIP", "a") as archive:
         archive.writestr("note.txt", "more")
     assert scene_identity(scene_of(inside, tmp_path)) not in known
+
+
+def test_a_folder_that_is_named_like_one(inside: str, tmp_path: Path) -> None:
+    (tmp_path / "fold.zip").mkdir()
+    (tmp_path / "Data.ZIP").rename(tmp_path / "fold.zip" / "Data.ZIP")
+    moved = scene_of(inside.replace("Data", "fold.zip/Data"), tmp_path)
+    assert validate(moved, labels=False).errors == [] and scene_identity(moved)
 
 
 def test_what_is_not_there(inside: str, tmp_path: Path) -> None:
