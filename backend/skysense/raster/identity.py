@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import fields
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from skysense.scene.remote import is_remote, stamp
 
 #: Bytes at either end of a file that are looked at: headers, tables of tiles, and the newest writing lie there.
 _END = 64 * 1024
+#: Gives the SHA-256 of a whole file; None: its ends and time tell it.
+_Whole = Callable[[Path], str] | None
 
 
 def file_identities(scene: Scene) -> dict[Path, list[Any]]:
@@ -25,7 +28,7 @@ def file_identities(scene: Scene) -> dict[Path, list[Any]]:
     """
     paths = {band.path for item in scene.acquisitions for band in item.bands.values()}
     paths |= {item.mask for item in scene.acquisitions if item.mask is not None}
-    return {path: _identity(path, False) for path in sorted(paths)}
+    return {path: _identity(path, None) for path in sorted(paths)}
 
 
 def scene_identity(scene: Scene, whole: bool = False) -> str:
@@ -42,9 +45,11 @@ def scene_identity(scene: Scene, whole: bool = False) -> str:
         InputError: a file is gone or cannot be opened.
     """
 
+    read = cache(_digest) if whole else None  # a zip file holds many images
+
     @cache
     def identity(path: Path) -> list[Any]:
-        return _identity(path, whole)
+        return _identity(path, read)
 
     entries = [_entry(item, identity) for item in scene.acquisitions]
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
@@ -61,7 +66,7 @@ def _entry(item: Acquisition, identity: Any) -> dict[str, Any]:
     return entry
 
 
-def _identity(path: Path, whole: bool) -> list[Any]:
+def _identity(path: Path, whole: _Whole) -> list[Any]:
     """Of a raster and of the files that it draws on."""
     with open_raster(path) as dataset:
         files = sorted(Path(name) for name in dataset.files if not name.endswith(".aux.xml"))
@@ -74,13 +79,12 @@ def _name(file: Path) -> str:
     return member_of(file) if archive_of(file) else file.name
 
 
-@lru_cache(maxsize=4096)  # a zip file holds many images
-def _whole(path: Path, size: int, changed: int) -> str:
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _file_identity(path: Path, whole: bool) -> tuple[int | str, ...]:
+def _file_identity(path: Path, whole: _Whole) -> tuple[int | str, ...]:
     try:
         if is_remote(path):
             return stamp(path)
@@ -88,7 +92,7 @@ def _file_identity(path: Path, whole: bool) -> tuple[int | str, ...]:
         status = whole_file.stat()
         with whole_file.open("rb") as file:
             if whole:
-                return status.st_size, _whole(whole_file, status.st_size, status.st_mtime_ns)
+                return status.st_size, whole(whole_file)
             digest = hashlib.sha256(file.read(_END))
             if status.st_size > _END:
                 file.seek(max(status.st_size - _END, _END))
