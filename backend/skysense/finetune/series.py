@@ -22,7 +22,7 @@ from skysense.scene.sensors import SENSORS, Modality
 DAYS_A_YEAR = 365.2425
 #: Days up to which an acquisition shows what was there at an anchor, and share of the anchors from which that is asked of it: the
 #: others are then filled from these. In a scene of other dates only lines lead to the anchors. Trained on all dates and mapped with
-#: every third, three crop scenes gain 19, 8 and 11 points of mIoU over lines; with dates between all of the training's 5, 9 and 0.
+#: every second, three crop scenes have a mIoU of 0.809, 0.672 and 0.686, with lines alone 0.727, 0.644 and 0.567.
 _SAME_TIME, _MOSTLY_MET = 4, 0.25
 #: The sensors that come as series.
 SERIES: tuple[Modality, ...] = ("s2", "s1")
