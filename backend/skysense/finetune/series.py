@@ -73,22 +73,15 @@ def series_of(modality: Modality, stack: Stack, anchors: Anchors) -> NDArray[np.
     return values
 
 
-def _places(
-    modality: Modality, stack: Stack, anchors: Anchors
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Days of the acquisitions (T,) and, in the same count, of the anchors (A,), and the numbers of their bands (C,)."""
-    days = np.array([day_number(date) for date in stack.dates], np.int64)
-    targets = np.array(anchors.days, np.int64)
-    index = np.array([SENSORS[modality].bands.index(band) for band in anchors.bands])
-    return days, targets + whole_years_between(days, targets), index
-
-
 def seen_series(
     modality: Modality, stack: Stack, anchors: Anchors
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """`series_of` with straight lines alone, and where each column was seen, bool (A * C, H, W)."""
     sensor = SENSORS[modality]
-    days, targets, index = _places(modality, stack, anchors)
+    days = np.array([day_number(date) for date in stack.dates], np.int64)
+    targets = np.array(anchors.days, np.int64)
+    targets = targets + whole_years_between(days, targets)
+    index = np.array([sensor.bands.index(band) for band in anchors.bands])
     mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (sensor.mean, sensor.std))
     parts = []
     # Bands that share the dates on which they exist are interpolated together.
