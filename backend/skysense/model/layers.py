@@ -37,15 +37,13 @@ class DropPath(nn.Module):
 class FeedForward(nn.Module):
     """Linear, exact GELU, Linear; keys `layers.0.0.*` and `layers.1.*`. The caller adds the residual.
 
-    The fast path on a CPU goes by blocks of rows, so that what lies between the two maps stays in the cache.
-
-    Args:
-        packed: keep packed copies of the weights (`packed`): for modules that are called with few rows.
+    The fast path on a CPU goes by blocks of rows, so that what lies between the two maps stays in the cache, and keeps packed
+    copies of the weights.
     """
 
-    def __init__(self, dim: int, hidden: int, packed: bool = False) -> None:
+    def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fast, self.packed = True, packed
+        self.fast = True
         self.layers = nn.Sequential(nn.Sequential(nn.Linear(dim, hidden), nn.GELU()), nn.Linear(hidden, dim))
         self._caches = (WeightCache(), WeightCache())
 
@@ -59,27 +57,19 @@ class FeedForward(nn.Module):
         if not (self.fast and cpu_inference(x)):
             out: Tensor = self.layers(x)
             return out
-        blocks = [self._second(self._hidden(rows)) for rows in x.flatten(0, -2).split(_ROWS)]
+        blocks = [self._block(rows) for rows in x.flatten(0, -2).split(_ROWS)]
         return (blocks[0] if len(blocks) == 1 else torch.cat(blocks)).view_as(x)
 
     def add_to(self, x: Tensor, norm: nn.Module) -> None:
         """x + FFN(norm(x)), written into x (..., D), which must be contiguous; on a CPU, without gradients."""
-        second = cast(nn.Linear, self.layers[1])
         for rows in x.view(-1, x.shape[-1]).split(_ROWS):
-            rows.addmm_(self._hidden(norm(rows)), second.weight.T).add_(second.bias)
+            rows.copy_(self._block(norm(rows), rows))
 
-    def _hidden(self, x: Tensor) -> Tensor:
+    def _block(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         first = cast(nn.Linear, cast(nn.Sequential, self.layers[0])[0])
-        if self.packed:
-            return packed_linear(x, first.weight, first.bias, self._caches[0], "gelu")
-        return F.gelu(first(x))
-
-    def _second(self, hidden: Tensor) -> Tensor:
         second = cast(nn.Linear, self.layers[1])
-        if self.packed:
-            return packed_linear(hidden, second.weight, second.bias, self._caches[1])
-        out: Tensor = second(hidden)
-        return out
+        hidden = packed_linear(x, first.weight, first.bias, self._caches[0], "gelu")
+        return packed_linear(hidden, second.weight, second.bias, self._caches[1], residual=residual)
 
 
 class SelfAttention(nn.Module):
@@ -94,7 +84,13 @@ class SelfAttention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
+        self._parts, self._out = tuple(WeightCache() for _ in range(3)), WeightCache()
         nn.init.trunc_normal_(self.in_proj_weight, std=0.02)
+
+    def train(self, mode: bool = True) -> "SelfAttention":
+        for cache in (*self._parts, self._out):
+            cache.reset(keep=not mode)
+        return super().train(mode)
 
     def forward(self, x_NLD: Tensor, mask: Tensor | None = None, queries: int | None = None) -> Tensor:
         """(N, L, D) -> (N, queries or L, D).
@@ -107,6 +103,13 @@ class SelfAttention(nn.Module):
             assert queries is None
             return self._official(x_NLD, mask)
         dim = x_NLD.shape[-1]
+        if not self.training and cpu_inference(x_NLD):
+            asking = x_NLD if queries is None else x_NLD[:, :queries].contiguous()
+            q, k, v = (
+                part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                for part in self._projected(asking, x_NLD, x_NLD)
+            )
+            return self.projected_out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
         if queries is None:
             qkv = F.linear(x_NLD, self.in_proj_weight, self.in_proj_bias).unflatten(-1, (3, self.heads, -1))
             q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -132,13 +135,27 @@ class SelfAttention(nn.Module):
         """
         length, batch, dim = x_LND.shape
         q, k, v = (
-            F.linear(x_LND.view(-1, dim), weight, bias).view(length, batch * self.heads, -1).transpose(0, 1)
-            for weight, bias in zip(self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+            part.view(length, batch * self.heads, -1).transpose(0, 1)
+            for part in self._projected(x_LND, x_LND, x_LND)
         )
         scores = torch.baddbmm(q.new_empty(()), q, k.mT, beta=0, alpha=q.shape[-1] ** -0.5)
         if mask is not None:
             scores.unflatten(0, (batch, -1)).masked_fill_(~mask, float("-inf"))
         return (scores.softmax(-1) @ v).transpose(0, 1).reshape(-1, dim)
+
+    def projected_out(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """What the heads found, (..., D), through the output projection, on a CPU; with `residual` (..., D) added."""
+        return packed_linear(x, self.out_proj.weight, self.out_proj.bias, self._out, residual=residual)
+
+    def _projected(self, *of: Tensor) -> list[Tensor]:
+        """Queries, keys and values of three tensors (..., D), on a CPU."""
+        dim = self.out_proj.in_features
+        return [
+            packed_linear(
+                x, self.in_proj_weight, self.in_proj_bias, cache, part=slice(i * dim, (i + 1) * dim)
+            )
+            for i, (x, cache) in enumerate(zip(of, self._parts, strict=True))
+        ]
 
     def _official(self, x_NLD: Tensor, mask: Tensor | None) -> Tensor:
         """The plain twin: `nn.MultiheadAttention` as the official code calls it, sequence first, with weights."""
@@ -195,8 +212,8 @@ class EncoderLayer(nn.Module):
     def apply_short(self, x_LND: Tensor, mask: Tensor | None) -> None:
         """The layer written into x (L, N, D) itself, contiguous; for few tokens on a CPU, without gradients."""
         attention = cast(SelfAttention, self.attn["attn"])
-        rows, out = x_LND.view(-1, x_LND.shape[-1]), attention.out_proj
-        rows.addmm_(attention.short(self.ln1(x_LND), mask), out.weight.T).add_(out.bias)
+        rows = x_LND.view(-1, x_LND.shape[-1])
+        rows.copy_(attention.projected_out(attention.short(self.ln1(x_LND), mask), rows))
         self.ffn.add_to(rows, self.ln2)
 
 

@@ -28,8 +28,8 @@ class Memory:
     """Bytes, on a CPU in float32.
 
     Attributes:
-        derived: what is computed from the weights once and kept: Swin's weights in the matrix kernel's layout, its
-            attention biases, and UPHead with the input projection as one map.
+        derived: what is computed from the weights once and kept: weights in the matrix kernel's layout, Swin's attention
+            biases, and UPHead with the input projection as one map.
         hr_tile: work of one HR tile that stands alone.
         fused_tile: work of one tile of 10 m pixels, by fusion stride.
     """
@@ -52,6 +52,7 @@ def memory(config: ModelConfig, *, hr_side: int, tile: int, core: int, n_s2: int
 def derived_bytes(config: ModelConfig) -> int:
     """What is kept beside the weights, at fusion stride 1."""
     floats = sum(PATCH**2 * config.fusion.dim * vit.dim for vit in (config.s2, config.s1))
+    floats += sum(layers.layers * 12 * layers.dim**2 for layers in (config.s2, config.s1, config.fusion))
     for stage, depth in enumerate(config.hr.depths):
         dim, biases = config.hr.dim * 2**stage, config.hr.heads[stage] * config.hr.window**4
         floats += depth * 12 * dim**2 + (depth - depth // 2) * biases + depth // 2 * 4 * biases

@@ -109,7 +109,7 @@ class SwinBlock(nn.Module):
         super().__init__()
         self.attn = ShiftedWindowAttention(dim, heads, window, shift, pad_small_map)
         self.norm1 = nn.LayerNorm(dim, eps=EPS)
-        self.ffn = FeedForward(dim, 4 * dim, packed=True)
+        self.ffn = FeedForward(dim, 4 * dim)
         self.norm2 = nn.LayerNorm(dim, eps=EPS)
         self.norm3 = nn.LayerNorm(dim, eps=EPS) if extra_norm else None
         self.drop_path = DropPath(drop_path)
