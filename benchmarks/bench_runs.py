@@ -72,7 +72,7 @@ class Clock(JobControl):
 
 def after_loading(scene: Path, model: Path, out: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Figures of a map's computing, from when the model is in memory."""
-    session = open_session(recipe("predict", scene, out, model=str(model), options=options), QUIET)
+    session = open_session(recipe("predict", scene, out, model=str(model), options=options), QUIET, ahead=True)
     clock, folder = Clock(), journal_folder(out)
     with RunLock(folder, out, model.name) as lock:
         _compute(session, folder, lock, clock)

@@ -28,7 +28,6 @@ from skysense.jobs.control import JobControl
 from skysense.model.regions import RegionMatch
 from skysense.raster.chunks import Chunk
 from skysense.raster.maps import MapClass
-from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tile
 
 Painter = Callable[[TileFeatures, int], Tensor]
@@ -52,7 +51,7 @@ class Making:
         self.session = session
         layout, tiling, model, output = session.layout, session.tiling, session.model, session.recipe.output
         self._open = ExitStack()
-        reader = self._open.enter_context(SceneReader(session.scene, layout))
+        reader = self._open.enter_context(session.reader())
         extractor = session.extractor(reader)
         extractor.compute_as(**chosen)
         self.matches: list[RegionMatch] = session.matches(extractor, control)

@@ -58,7 +58,16 @@ def make_map(recipe: Recipe, control: JobControl) -> Made:
         StorageError: the map cannot be written; Cancelled: the finished chunks stay for the next run.
     """
     started = time.monotonic()
-    session = open_session(recipe, control)
+    alone = recipe.options.scheduler is None and recipe.options.workers == 1
+    session = open_session(recipe, control, ahead=alone)
+    try:
+        return _make(session, started, control)
+    finally:
+        session.close()
+
+
+def _make(session: Session, started: float, control: JobControl) -> Made:
+    recipe = session.recipe
     folder, before = journal_folder(recipe.output), file_identities(session.scene)
     with RunLock(folder, recipe.output, session.path.name) as lock:
         layers, chunks, matches = _compute(session, folder, lock, control)

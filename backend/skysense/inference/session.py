@@ -4,7 +4,8 @@ import math
 import platform
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from skysense.finetune.spares import for_scene
 from skysense.inference.journal import manifest
 from skysense.inference.within import Within, read_within
 from skysense.jobs.control import JobControl
-from skysense.jobs.recipe import Recipe
+from skysense.jobs.recipe import Options, Recipe
 from skysense.jobs.sidecar import write_json, write_recipe
 from skysense.model.backbone import Backbone, backbone_of
 from skysense.model.bands import BANDS_TOLD
@@ -36,7 +37,7 @@ from skysense.raster.crs import read_crs, transformer
 from skysense.raster.grid import Bounds
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
-from skysense.raster.tiles import Tiling, plan_tiles
+from skysense.raster.tiles import Tile, Tiling, plan_tiles
 from skysense.scene.acquisition import Scene
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
@@ -55,6 +56,7 @@ class Session:
         backbone: the one that it names; device: where it runs; precision: of its numbers.
         layout, tiling: of the modalities that the model sees.
         within: polygons in the output's CRS that the map is made inside of; None: everywhere.
+        ahead: readers of the scene that have looked ahead and are free to be used.
     """
 
     recipe: Recipe
@@ -67,6 +69,16 @@ class Session:
     layout: Layout
     tiling: Tiling
     within: Within | None = None
+    ahead: list[SceneReader] = field(default_factory=list, compare=False, repr=False)
+
+    def reader(self) -> SceneReader:
+        """A reader of the scene, which its user closes."""
+        return self.ahead.pop() if self.ahead else SceneReader(self.scene, self.layout)
+
+    def close(self) -> None:
+        """Close the readers that nobody has taken."""
+        while self.ahead:
+            self.ahead.pop().close()
 
     @property
     def modalities(self) -> list[Modality]:
@@ -175,11 +187,7 @@ class Session:
     @property
     def start(self) -> tuple[float, float] | None:
         """Where the map begins, in the output's CRS."""
-        start, crs = self.recipe.options.start, self.recipe.options.area_crs
-        if start is None or crs is None:
-            return start
-        x, y = transformer(read_crs(crs, "area_crs"), self.layout.output.crs).transform(*start)
-        return (float(x), float(y)) if math.isfinite(x) and math.isfinite(y) else None
+        return _start(self.recipe.options, self.layout.output.crs)
 
     def metadata(self) -> dict[str, str]:
         """What a result says of itself: functions of the recipe and the model only."""
@@ -232,8 +240,11 @@ class Session:
         return path
 
 
-def open_session(recipe: Recipe, control: JobControl) -> Session:
+def open_session(recipe: Recipe, control: JobControl, ahead: bool = False) -> Session:
     """Check the scene against the model, and open the model's backbone.
+
+    Args:
+        ahead: have the files opened where the map begins, while the backbone is loaded; the session is to be closed then.
 
     Raises:
         InputError: the scene does not fit the model, or one of them cannot be used.
@@ -246,11 +257,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
     check(scene)
     model = for_scene(whole, scene, recipe.model.name, control.note)
     device = pick_device(recipe.options.device, recipe.options.memory_gb)
-    backbone = backbone_of(model.header, recipe.model, device)
-    backbone = adapted(backbone, model.header, model.tensors, recipe.model.name)
     inputs = model.header["inputs"]
-    if model is whole and (warning := backbone.warning_for(inputs["modalities"])):
-        control.note(warning)
     kept = tuple(item for item in scene.acquisitions if item.modality in inputs["modalities"])
     used = replace(scene, acquisitions=kept)
     layout = plan_layout(used, area=recipe.options.area, area_crs=recipe.options.area_crs)
@@ -260,6 +267,18 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
             layout.output.crs
         )
         layout = plan_layout(used, area=_shared(layout, within), area_crs=layout.output.crs)
+    tiling = plan_tiles(layout, recipe.options.blend)
+    readers: list[SceneReader] = []
+    looking: AbstractContextManager[None] = nullcontext()
+    if ahead and not inputs.get("moment"):  # of a moment few of the dates are read
+        readers.append(SceneReader(scene, layout))
+        first = _first_tile(layout, tiling, _start(recipe.options, layout.output.crs))
+        looking = readers[0].looking_ahead(layout.base.grid(first.window))
+    with looking:
+        backbone = backbone_of(model.header, recipe.model, device)
+        backbone = adapted(backbone, model.header, model.tensors, recipe.model.name)
+    if model is whole and (warning := backbone.warning_for(inputs["modalities"])):
+        control.note(warning)
     return Session(
         recipe,
         scene,
@@ -269,9 +288,29 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         device,
         recipe.options.precision or _precision(str(inputs.get("precision", "float32")), device, control),
         layout,
-        plan_tiles(layout, recipe.options.blend),
+        tiling,
         within,
+        readers,
     )
+
+
+def _start(options: Options, crs: str) -> tuple[float, float] | None:
+    """Where a map begins, in its CRS; None: nowhere in particular."""
+    if options.start is None or options.area_crs is None:
+        return options.start
+    x, y = transformer(read_crs(options.area_crs, "area_crs"), crs).transform(*options.start)
+    return (float(x), float(y)) if math.isfinite(x) and math.isfinite(y) else None
+
+
+def _first_tile(layout: Layout, tiling: Tiling, start: tuple[float, float] | None) -> Tile:
+    """About where a map begins."""
+    area = layout.area
+    if start is not None:
+        x, y = transformer(layout.output.crs, layout.compute.crs).transform(*start)
+        if math.isfinite(x) and math.isfinite(y):
+            side = layout.compute.gsd
+            area = layout.compute.window_of((x, y - side, x + side, y)).intersect(area) or area
+    return next(iter(tiling.over(area)))
 
 
 def _precision(trained: str, device: torch.device, control: JobControl) -> str:

@@ -10,6 +10,8 @@ import copy
 import datetime
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from skysense.errors import InputError
 from skysense.raster.clouds import is_classification, mask_invalid, series_clouds
 from skysense.raster.grid import Grid, Lattice, Window
 from skysense.raster.handles import (
@@ -116,6 +119,7 @@ class SceneReader:
         self._handles = Handles()
         self._sources: dict[tuple[Modality, int], _Source] = {}
         self._samplers: dict[tuple[Grid, Lattice], Sampler] = {}
+        self._looked: dict[tuple[Sampler, Window], Spots | None] = {}  # see `looking_ahead`
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -136,6 +140,42 @@ class SceneReader:
         other._items = {modality: scene.modality(modality) for modality in self._layout.modalities}
         other._sources = {}
         return other
+
+    @contextmanager
+    def looking_ahead(self, grid: Grid) -> Iterator[None]:
+        """While something else is done: open the files of the series and decode the blocks that a window lies in, which is most of
+        the time of a first `read`. It ends with the `with` block, done or not; an error in there closes the reader. What is wrong
+        with a file `read` will tell.
+
+        Args:
+            grid: of the window, as of `read`.
+        """
+        stop = threading.Event()
+
+        def look() -> None:
+            lattice, window = self._place(grid)
+            for modality in [
+                name for name in self._items if name != "hr"
+            ]:  # of a picture a tile meets one file
+                values = np.zeros((len(self._bands[modality]), *grid.shape), np.float32)
+                for number in range(len(self._items[modality])):
+                    if stop.is_set():
+                        return
+                    with suppress(InputError):
+                        source, valid = self._source(modality, number), np.zeros(grid.shape, bool)
+                        self._read_source(source, lattice, window, self._looked, values, valid)
+
+        thread = threading.Thread(target=look, name="look ahead", daemon=True)
+        thread.start()
+        try:
+            yield
+        except BaseException:
+            stop.set()
+            thread.join()
+            self.close()
+            raise
+        stop.set()
+        thread.join()
 
     @property
     def days(self) -> dict[Modality, tuple[int, ...]]:
@@ -172,7 +212,7 @@ class SceneReader:
             tuple(source.item.date for source in sources),
         )
         # Dates of a series mostly share a grid; of a mosaic no two files do.
-        known: _Known = {} if modality != "hr" else None
+        known: _Known = dict(self._looked) if modality != "hr" else None
         for number, source in enumerate(sources):
             self._read_source(source, lattice, window, known, stack.values[number], stack.valid[number])
         if modality == "s2":

@@ -11,10 +11,14 @@ from skysense.jobs.runner import run
 def job(task, scene, output, control=None, **more):
     """Run one recipe; the events go to the result's "events"."""
     events = []
+    result = run(recipe_of(task, scene, output, **more), control or JobControl(events.append))
+    return {**result, "events": events}
+
+
+def recipe_of(task, scene, output, **more):
     data = {"skysense": 1, "task": task, "scene": str(scene), "output": str(output), **more}
     data["options"] = {"device": "cpu", **data.get("options", {})}
-    result = run(parse_recipe(data, Path.cwd()), control or JobControl(events.append))
-    return {**result, "events": events}
+    return parse_recipe(data, Path.cwd())
 
 
 def part(scene: Path, folder: Path, keep) -> Path:
