@@ -62,7 +62,8 @@ class SkySensePlugin:
             self._iface.removeDockWidget(self.dock)
             self.dock.deleteLater()
             self.dock = None
-        self._restart_worker()
+        if self._client is not None:
+            self._client.shutdown()
         self._client = None
         if self._options is not None:
             self._iface.unregisterOptionsWidgetFactory(self._options)
@@ -105,6 +106,8 @@ class SkySensePlugin:
         self._action.blockSignals(False)
 
     def _restart_worker(self) -> None:
-        """End the worker; the next request starts one with the present options."""
+        """The next request starts a worker with the present options."""
         if self._client is not None:
-            self._client.shutdown()
+            self._client.restart()
+        if self.dock is not None:
+            self.dock.checker.ask_again()

@@ -73,6 +73,13 @@ class SceneChecker(QObject):
             for start in range(0, len(rows), _BATCH):
                 self._ask(modality, rows[start : start + _BATCH])
 
+    def ask_again(self) -> None:
+        """Ask anew for the rows for which the worker could not be asked."""
+        for row in self._model.rows:
+            if row.failed:
+                row.described, row.found = False, {}
+        self.describe()
+
     def _ask(self, modality: str | None, rows: list[Row]) -> None:
         self._asked.extend(rows)
 
@@ -93,7 +100,7 @@ class SceneChecker(QObject):
         def fail(failure: Failure) -> None:
             for row in rows:
                 self._release(row)
-                self._model.describe_row(row, {"status": "red", "reason": failure.sentence})
+                self._model.describe_row(row, {"status": "red", "reason": failure.sentence, "failed": True})
             self.touch()
             self.failed.emit(failure.sentence)
 

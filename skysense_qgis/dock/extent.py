@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from qgis.core import QgsVectorLayer
+from qgis.core import QgsMapLayer, QgsVectorLayer
 from qgis.gui import QgsMapCanvas, QgsMapLayerComboBox
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QWidget
@@ -43,8 +43,29 @@ class ExtentChoice(QWidget):
         line.addWidget(self.kind, 1)
         line.addWidget(self.polygons, 1)
         self.kind.currentTextChanged.connect(self._update)
-        self.polygons.layerChanged.connect(lambda _: self.changed.emit())
+        self._watched: QgsVectorLayer | None = None
+        self.polygons.layerChanged.connect(self._watch)
+        self._watch(self.polygons.currentLayer())
         self.offer(TARGETS[""].places)
+
+    def _watch(self, layer: QgsMapLayer | None) -> None:
+        """Follow the polygons of the chosen layer: without any there is nothing to map."""
+        if self._watched is not None:
+            self._watched.featureAdded.disconnect(self._drawn)
+            self._watched.featureDeleted.disconnect(self._drawn)
+            self._watched.willBeDeleted.disconnect(self._unwatch)
+        self._watched = layer if isinstance(layer, QgsVectorLayer) else None
+        if self._watched is not None:
+            self._watched.featureAdded.connect(self._drawn)
+            self._watched.featureDeleted.connect(self._drawn)
+            self._watched.willBeDeleted.connect(self._unwatch)
+        self.changed.emit()
+
+    def _drawn(self, *_: object) -> None:
+        self.changed.emit()
+
+    def _unwatch(self) -> None:
+        self._watched = None
 
     def offer(self, places: tuple[str, ...]) -> None:
         """What there is to choose from; what was chosen stays, if it is among it."""

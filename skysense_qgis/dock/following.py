@@ -88,6 +88,7 @@ class Following(QObject):
         self._mapped = QgsRectangle()
         self._number = 0
         self._folder: Path | None = None
+        self._outdated: list[Path] = []  # folders of models before, and of the map that is still shown
         self._clock = QElapsedTimer()
         self.map = LookLayer(QgsProject.instance())
         self._timer = QTimer(self)
@@ -138,7 +139,7 @@ class Following(QObject):
         """Stop, and take away all that was shown."""
         self.switch(False)
         self.map.close()
-        folder, self._folder = self._folder, None
+        folder, self._folder, self._outdated = self._folder, None, []
         if folder is not None:
             shutil.rmtree(str(folder), ignore_errors=True)
 
@@ -189,7 +190,7 @@ class Following(QObject):
         def learned(model: dict[str, Any]) -> None:
             self._job = 0
             if self._model is not None:
-                shutil.rmtree(str(Path(self._model["model"]).parent), ignore_errors=True)
+                self._outdated.append(Path(self._model["model"]).parent)  # the map that is shown lies there
             self._model, self._learned = model, edit
             if self._again or not self._on:
                 self._end("")
@@ -202,6 +203,10 @@ class Following(QObject):
         assert self._model is not None
         area = self._area(any(item["modality"] == "hr" for item in task.scene["acquisitions"]))
         crs = self._canvas.mapSettings().destinationCrs()
+        if not crs.isValid() or area.isEmpty():
+            raise RowError(
+                "There is no view to map: zoom to the imagery, in a project with a coordinate system."
+            )
         model = self._model
         options = {
             "area": [area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum()],
@@ -220,6 +225,8 @@ class Following(QObject):
                 return
             self._mapped = area
             self.map.show(str(result["map"]), model["classes"], task.title)
+            while self._outdated:
+                shutil.rmtree(str(self._outdated.pop()), ignore_errors=True)
             self.shown.emit(result)
             self._end(f"Repainted in {self._clock.elapsed() / 1000:.1f} s.")
 

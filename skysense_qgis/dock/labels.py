@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from qgis.core import QgsFieldProxyModel, QgsMapLayer, QgsProject, QgsProviderRegistry, QgsVectorLayer
@@ -131,7 +132,11 @@ class LabelsSection(QWidget):
     def open_file(self, path: str, layer_name: str, field: str) -> bool:
         """Select a label file, loading it into the project if it is not there; False = it cannot be opened."""
         for present in QgsProject.instance().mapLayers().values():
-            if isinstance(present, QgsVectorLayer) and present.source().split("|")[0] == path:
+            if not isinstance(present, QgsVectorLayer) or present.providerType() != "ogr":
+                continue
+            parts = QgsProviderRegistry.instance().decodeUri("ogr", present.source())
+            same = Path(str(parts.get("path") or "")) == Path(path)
+            if same and (not layer_name or parts.get("layerName") in (None, "", layer_name)):
                 self.choose(present, field)
                 return True
         uri = f"{path}|layername={layer_name}" if layer_name else path

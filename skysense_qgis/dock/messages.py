@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qgis.core import Qgis
-from qgis.gui import QgsMessageBar
+from qgis.gui import QgsMessageBar, QgsMessageBarItem
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
@@ -24,6 +24,7 @@ class PanelMessages(QgsMessageBar):
         self.setObjectName("skysenseMessages")
         self.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Minimum)
         self._told: set[str] = set()
+        self._resumable: QgsMessageBarItem | None = None
 
     def note(self, text: str) -> None:
         """Say something once a session; it stays until it is closed."""
@@ -49,7 +50,15 @@ class PanelMessages(QgsMessageBar):
             button.clicked.connect(self._resume)
             line.addWidget(button)
         content.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-        self.pushWidget(content, level, seconds)
+        item = self.pushWidget(content, level, seconds)
+        if resume:
+            self._resumable = item
+
+    def drop_resume(self) -> None:
+        """Take away the button Resume and its message: what it would resume is not the newest any more."""
+        item, self._resumable = self._resumable, None
+        if item is not None and item in self.items():
+            self.popWidget(item)
 
     def _resume(self, *_: bool) -> None:
         self.clearWidgets()

@@ -53,14 +53,21 @@ class Row:
         return self.layer_name or Path(self.path).name
 
     def take_description(self, found: dict[str, Any]) -> None:
-        """Fill what was not stated from the worker's description."""
+        """Fill what was not stated from the worker's description; one that tells of no image but of a failure fills nothing."""
         self.found, self.described = found, True
+        if self.failed:
+            return
         if "modality" not in self.stated:
             self.modality = found.get("modality")
         if "date" not in self.stated:
             self.date = found.get("date") or ""
         if "bands" not in self.stated:
             self.bands = dict(found.get("bands") or {})
+
+    @property
+    def failed(self) -> bool:
+        """The worker could not be asked."""
+        return bool(self.found.get("failed"))
 
     @property
     def verdict(self) -> tuple[str, str]:
@@ -71,7 +78,7 @@ class Row:
             return RED, str(error)
         if not self.described:
             return WAITING, "Looking at the file…"
-        if self.modality is None:
+        if self.modality is None or self.failed:
             return RED, self._plain(str(self.found.get("reason") or "")) or "Choose the sensor."
         if self.checked is not None:  # it knows what the user stated; the description of the file does not
             return self.checked[0], self._plain(self.checked[1])
@@ -106,10 +113,12 @@ def row_from_scene(entry: dict[str, Any], root: Path) -> Row:
         raise RowError("The scene file has an acquisition without a path.")
     known = ("modality", "path", "date", "bands")
     extra = {key: value for key, value in entry.items() if key not in known}
+    if not isinstance(entry.get("bands") or {}, dict):
+        raise RowError(f"The scene file gives {entry['path']} bands that are no list of name and number.")
     if isinstance(extra.get("mask"), str):
-        extra["mask"] = str(root / extra["mask"])
+        extra["mask"] = absolute(extra["mask"], root)
     return Row(
-        path=str(root / entry["path"]),
+        path=absolute(entry["path"], root),
         modality=entry.get("modality"),
         date=str(entry.get("date") or ""),
         bands=dict(entry.get("bands") or {}),
@@ -118,6 +127,13 @@ def row_from_scene(entry: dict[str, Any], root: Path) -> Row:
             key for key in ("modality", "date", "bands") if key in entry and (key == "date" or entry[key])
         },
     )
+
+
+def absolute(path: str, root: Path) -> str:
+    """A path of a scene file, as GDAL opens it: what lies on a server or in a zip file has no folder here."""
+    if path.startswith(("http://", "https://")):
+        return f"/vsicurl/{path}"
+    return path if path.startswith("/vsi") else str(root / path)
 
 
 def parse_date(text: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ class Runs(QObject):
         self._section, self._messages, self._adaptation = section, messages, adaptation
         self._dates: list[str] = []  # of the images of the newest run
         self._map = ""  # the newest finished one
-        self._left = False  # the project of the run was closed: its results are told of, and not shown in another one
+        self._stopped: dict[str, Any] = {}  # the recipe of the run that can go on
+        self._left = (
+            False  # the project of the run was closed: its results are told of, and not shown in another one
+        )
         self.results = ResultDisplay(QgsProject.instance(), self)
         jobs.paused.connect(section.set_paused)
         jobs.progressed.connect(section.set_progress)
@@ -85,6 +89,7 @@ class Runs(QObject):
         """
         if dates is not None:
             self._dates = dates
+        self._messages.drop_resume()
         self._left = False
         self.starting.emit()
         self._section.set_busy("Starting…")
@@ -95,7 +100,7 @@ class Runs(QObject):
         """Go on with the map or adaptation that was stopped."""
         if self._jobs.busy:
             return
-        before = self._jobs.recipe
+        before = self._stopped
         self.start({**before, "options": {**before["options"], "resume": True}})
 
     def suggest(self) -> None:
@@ -104,11 +109,20 @@ class Runs(QObject):
         self._section.set_idle("Looking for places where the map is unsure…")
         out = str(Path(self._map).with_name("suggestions.gpkg"))
         self.results.forget_places(out)  # so that the file can be written anew
-        self._client.request("suggest", {"map": self._map, "out": out}, self._suggested, self._not_suggested)
+        asked = self._map
+
+        def here(then: Callable[[Any], None]) -> Callable[[Any], None]:
+            """Nothing is told in another project, or of a map that is not the newest any more."""
+            return lambda answer: then(answer) if self._map == asked else None
+
+        self._client.request(
+            "suggest", {"map": asked, "out": out}, here(self._suggested), here(self._not_suggested)
+        )
 
     def clear(self) -> None:
         """Another project: let go of what is shown of this one."""
         self.results.drop()
+        self._messages.drop_resume()
         self._map = ""
         self._left = self._jobs.busy
 
@@ -176,6 +190,7 @@ class Runs(QObject):
         self.results.drop()
         self._section.set_idle("Cancelled." if failure.cancelled else failure.sentence)
         resume = not self._left and _keeps(self._jobs.recipe) and failure.kind in ("cancelled", "crashed")
+        self._stopped = self._jobs.recipe
         self._adaptation.failed(failure, resume)
         if failure.cancelled and resume:
             self._messages.push(

@@ -11,7 +11,7 @@ from qgis.core import QgsDateTimeRange, QgsProviderRegistry, QgsRasterLayer
 from qgis.PyQt.QtCore import QDateTime, Qt
 
 from ..compat import FIXED_RANGE
-from .row import Row, RowError, row_from_scene
+from .row import Row, RowError, absolute, row_from_scene
 
 _IMAGE_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".img")
 _LONGEST_DAYS = 31  # a layer's range longer than a month is no acquisition date
@@ -67,7 +67,7 @@ def read_scene_file(path: Path) -> SceneFile:
     root = path.absolute().parent
     labels = data.get("labels")
     if isinstance(labels, dict) and isinstance(labels.get("path"), str):
-        labels = {**labels, "path": str(root / labels["path"])}
+        labels = {**labels, "path": absolute(labels["path"], root)}
     else:
         labels = None
     known = ("version", "name", "acquisitions", "labels")

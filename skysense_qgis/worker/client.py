@@ -110,6 +110,14 @@ class WorkerClient(QObject):
             process.waitForFinished(_LAST_WORDS_MS)
         process.deleteLater()
 
+    def restart(self) -> None:
+        """End the worker, whose options have changed; open requests are told that they were cancelled, the next one starts another."""
+        waiting = list(self._pending.values())
+        self.shutdown()
+        for pending in waiting:
+            if pending.on_error is not None:
+                pending.on_error(Failure("cancelled", "Cancelled: the options were changed."))
+
     def _start(self) -> None:
         found = self._find()
         self._found = found
@@ -181,8 +189,14 @@ class WorkerClient(QObject):
             self._log.feed(bytes(self._process.readAllStandardError()))
 
     def _error(self, error: QProcess.ProcessError) -> None:
-        if error == QProcess.ProcessError.FailedToStart and self._found is not None:
-            self._end(start_failure(self._found.program))
+        process = self._process
+
+        def tell() -> None:
+            if process is not None and process is self._process and self._found is not None:
+                self._end(start_failure(self._found.program))
+
+        if error == QProcess.ProcessError.FailedToStart:
+            QTimer.singleShot(0, tell)  # on some systems Qt tells of it before `request` has returned
 
     def _finished(self, code: int, status: QProcess.ExitStatus) -> None:
         if self._process is None or self._found is None:

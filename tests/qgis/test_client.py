@@ -102,7 +102,7 @@ def test_a_program_that_cannot_start_is_named(tmp_path, wait):
 
 
 def test_another_protocol_is_refused(wait):
-    script = "import sys; input(); print('{\"id\":2,\"result\":{\"protocol\":99}}', flush=True); input()"
+    script = 'import sys; input(); print(\'{"id":2,"result":{"protocol":99}}\', flush=True); input()'
     client = WorkerClient(find=lambda: Found("/usr/bin/env", ("python3", "-c", script), ""))
     outcome = []
     client.request("describe", {"paths": []}, outcome.append, outcome.append)
@@ -116,3 +116,25 @@ def test_shutdown_ends_the_process(client, ask):
     client.shutdown()
     with pytest.raises(OSError):
         os.kill(pid, 0)
+
+
+def test_other_options_end_the_worker_and_whoever_waits_is_told(client, ask, recipe, wait):
+    pid = ask("hello", {})["pid"]
+    _job, outcome, events = run(client, recipe)
+    wait(lambda: events)
+    client.restart()
+    assert len(outcome) == 1 and outcome[0].cancelled
+    again = ask("hello", {})
+    assert again["pid"] not in (0, pid)
+
+
+def test_a_callback_never_comes_before_the_request_has_returned(tmp_path, wait):
+    program = tmp_path / "python"
+    program.write_text("no program")  # it may be called, and is none
+    program.chmod(0o755)
+    client = WorkerClient(find=lambda: Found(str(program), (), ""))
+    outcome = []
+    client.request("hello", {}, outcome.append, outcome.append)
+    assert not outcome
+    wait(lambda: outcome)
+    assert len(outcome) == 1

@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 from qgis.core import (
     QgsCoordinateReferenceSystem,
+    QgsFeature,
+    QgsGeometry,
     QgsPalettedRasterRenderer,
     QgsProject,
     QgsRasterLayer,
     QgsRectangle,
+    QgsVectorLayer,
 )
 from qgis.PyQt.QtCore import QUrl
 from qgis.PyQt.QtWidgets import QLabel, QPushButton, QWidget
@@ -17,6 +20,7 @@ from small_scene import DATES, make_images, make_labels, make_scene
 from skysense_qgis.dock.sources import layer_date
 from skysense_qgis.dock.target import INSIDE, VIEW
 from skysense_qgis.duration import duration
+from skysense_qgis.environment.find import Found
 from skysense_qgis.forms import TallScroll
 
 
@@ -25,6 +29,15 @@ def listen(dock):
     for name, found in said.items():
         getattr(dock, name).connect(found.append)
     return said
+
+
+def made_ready(dock, tmp_path, wait):
+    """A scene, labels and a folder for results; gives what is said from then on."""
+    dock.add_paths([str(make_scene(tmp_path))])
+    with_labels(dock)
+    dock.run.folder.setFilePath(str(tmp_path / "out"))
+    wait(lambda: dock.ready)
+    return listen(dock)
 
 
 def with_labels(dock):
@@ -190,11 +203,7 @@ def test_a_small_panel_cuts_nothing_off_and_keeps_its_buttons_in_sight(dock, tmp
 
 
 def test_a_killed_worker_leaves_a_sentence_and_a_working_panel(dock, client, tmp_path, wait):
-    dock.add_paths([str(make_scene(tmp_path))])
-    with_labels(dock)
-    dock.run.folder.setFilePath(str(tmp_path / "out"))
-    wait(lambda: dock.ready)
-    said = listen(dock)
+    said = made_ready(dock, tmp_path, wait)
     dock.train()
     wait(lambda: dock.run.bar.isEnabled() and client.running)
     os.kill(client.pid, signal.SIGKILL)
@@ -274,3 +283,55 @@ def test_a_real_scene_fills_table_and_labels(dock, shared, wait):
 )
 def test_durations_are_said_as_people_do(seconds, text):
     assert duration(seconds) == text
+
+
+def test_rows_that_could_not_be_looked_at_are_asked_for_again(dock, client, tmp_path, wait):
+    scene = make_scene(tmp_path)
+    found, client._find = client._find, lambda: Found("", (), "There is no Python.")
+    dock.add_paths([str(scene)])
+    rows = dock.imagery.model.rows
+    wait(lambda: all(row.described for row in rows))
+    assert {row.verdict for row in rows} == {("red", "There is no Python.")}
+    kept = [(row.modality, row.date, row.bands) for row in rows]
+    client._find = found
+    client.restart()
+    dock.checker.ask_again()
+    wait(lambda: dock.checker.settled)
+    assert all(row.verdict[0] == "green" for row in rows)
+    assert all(before[:2] == (row.modality, row.date) for before, row in zip(kept, rows))
+
+
+def test_resume_goes_away_with_the_next_run_and_with_the_project(dock, tmp_path, wait):
+    said = made_ready(dock, tmp_path, wait)
+    dock.train()
+    wait(lambda: said["trained"], 60)
+    dock.run.map_button.click()
+    dock.run.cancel_button.click()
+    wait(lambda: said["failed"], 60)
+    assert dock.messages._resumable is not None
+    dock.train()
+    assert dock.messages._resumable is None
+    wait(lambda: len(said["trained"]) == 2, 60)
+    dock.run.map_button.click()
+    dock.run.cancel_button.click()
+    wait(lambda: len(said["failed"]) == 2, 60)
+    assert dock.runs._stopped["task"] == "predict" and dock.messages._resumable is not None
+    dock.runs.clear()
+    assert dock.messages._resumable is None
+
+
+def test_map_waits_for_polygons_to_map_inside_of(dock):
+    layer = QgsVectorLayer("Polygon?crs=EPSG:32632", "inside", "memory")
+    QgsProject.instance().addMapLayer(layer)
+    extent = dock.run.extent
+    extent.kind.setCurrentText(INSIDE)
+    extent.polygons.setLayer(layer)
+    told = []
+    extent.changed.connect(lambda: told.append(extent.missing))
+    assert "Draw polygons in" in extent.missing
+    layer.startEditing()
+    feature = QgsFeature(layer.fields())
+    feature.setGeometry(QgsGeometry.fromRect(QgsRectangle(500_000, 5_400_000, 500_100, 5_400_100)))
+    layer.addFeature(feature)
+    assert told and told[-1] == ""
+    QgsProject.instance().removeAllMapLayers()

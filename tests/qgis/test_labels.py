@@ -119,3 +119,22 @@ def test_the_colours_that_the_user_has_given_the_classes():
     layer.setRenderer(QgsCategorizedSymbolRenderer("class", [water, rest]))
     assert class_colors(layer, "class") == {"water": "#0102ff"}
     assert class_colors(layer, "kind") == {}
+
+
+def test_the_layer_that_a_scene_names_is_taken_among_those_of_its_file(tmp_path):
+    path = tmp_path / "labels.gpkg"
+    export_labels(make_labels(), path)
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.layerName = "roads"
+    options.actionOnExistingFile = QgsVectorFileWriter.CreateOrOverwriteLayer
+    context = QgsProject.instance().transformContext()
+    QgsVectorFileWriter.writeAsVectorFormatV3(make_labels(), str(path), context, options)
+    other = QgsVectorLayer(f"{path}|layername=roads", "roads", "ogr")
+    assert other.isValid()
+    QgsProject.instance().addMapLayer(other)
+    section = LabelsSection()
+    assert section.open_file(str(path), LAYER_NAME, "class")
+    assert section.layer is not other and section.as_file()["layer"] == LAYER_NAME
+    assert section.open_file(str(path), "roads", "class") and section.layer is other
+    assert len(QgsProject.instance().mapLayers()) == 2
+    QgsProject.instance().removeAllMapLayers()

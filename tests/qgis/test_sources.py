@@ -97,3 +97,27 @@ def test_drops_from_the_layer_tree_and_from_a_file_manager(layer, tmp_path):
     files = QMimeData()
     files.setUrls([QUrl.fromLocalFile(str(tmp_path / "x.tif")), QUrl("https://example.org/y.tif")])
     assert dropped(files) == ([], [str(tmp_path / "x.tif")])
+
+
+def test_images_on_servers_and_in_zip_files_have_no_folder(tmp_path):
+    rows = [
+        {"modality": "s2", "path": "https://host/a.tif", "mask": "/vsicurl/https://host/m.tif"},
+        {"modality": "s2", "path": "/vsizip//data/a.zip/b.tif"},
+        {"modality": "s2", "path": "c.tif"},
+    ]
+    path = tmp_path / "scene.json"
+    path.write_text(json.dumps({"acquisitions": rows}))
+    scene = read_scene_file(path)
+    assert [row.path for row in scene.rows] == [
+        "/vsicurl/https://host/a.tif",
+        "/vsizip//data/a.zip/b.tif",
+        str(tmp_path / "c.tif"),
+    ]
+    assert scene.rows[0].extra["mask"] == "/vsicurl/https://host/m.tif"
+
+
+def test_bands_that_are_a_list_are_told(tmp_path):
+    path = tmp_path / "scene.json"
+    path.write_text(json.dumps({"acquisitions": [{"modality": "hr", "path": "a.tif", "bands": ["R", "G"]}]}))
+    with pytest.raises(RowError, match="no list of name and number"):
+        read_scene_file(path)
