@@ -181,8 +181,8 @@ class ChangePainter:
     def __init__(self, lanes: Lanes, tiling: Tiling, control: JobControl) -> None:
         blocks = [block for block in lanes.extractor.blocks if block.name.startswith((BEFORE, AFTER))]
         self.names = [b.name.removeprefix(BEFORE) for b in blocks if b.name.startswith(BEFORE)]
-        tiles = list(tiling.over(tiling.layout.area))
-        chosen = [tiles[i] for i in np.unique(np.linspace(0, len(tiles) - 1, _TILES).round().astype(int))]
+        # Evenly spaced ones would all lie at the scene's edges where their number is a multiple of its width.
+        chosen = tiling.drawn(tiling.layout.area, _TILES)
         rows = []
         for _, number, features in lanes.features((tile, number) for number, tile in enumerate(chosen)):
             control.progress(number / len(chosen), "Looking at the features")

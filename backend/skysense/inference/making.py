@@ -48,9 +48,16 @@ class Making:
     """
 
     def __init__(self, session: Session, chosen: dict[str, int], control: JobControl, share: int = 1) -> None:
-        self.session = session
+        self.session, self._open = session, ExitStack()
+        try:
+            self._prepare(chosen, control, share)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _prepare(self, chosen: dict[str, int], control: JobControl, share: int) -> None:
+        session = self.session
         layout, tiling, model, output = session.layout, session.tiling, session.model, session.recipe.output
-        self._open = ExitStack()
         reader = self._open.enter_context(session.reader())
         extractor = session.extractor(reader)
         extractor.compute_as(**chosen)

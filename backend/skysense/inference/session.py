@@ -4,7 +4,7 @@ import math
 import platform
 import time
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,7 @@ from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import Tile, Tiling, plan_tiles
 from skysense.scene.acquisition import Scene
+from skysense.scene.remote import is_remote, stamp
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
 
@@ -56,7 +57,7 @@ class Session:
         backbone: the one that it names; device: where it runs; precision: of its numbers.
         layout, tiling: of the modalities that the model sees.
         within: polygons in the output's CRS that the map is made inside of; None: everywhere.
-        ahead: readers of the scene that have looked ahead and are free to be used.
+        ahead: readers of the scene that have looked ahead and are free to be used, and stamps: of its files before that.
     """
 
     recipe: Recipe
@@ -70,9 +71,12 @@ class Session:
     tiling: Tiling
     within: Within | None = None
     ahead: list[SceneReader] = field(default_factory=list, compare=False, repr=False)
+    stamps: tuple[tuple[int | str, int], ...] = ()
 
     def reader(self) -> SceneReader:
         """A reader of the scene, which its user closes."""
+        if self.ahead and _stamps(self.scene) != self.stamps:
+            self.close()  # it holds files open that are no longer those of their names
         return self.ahead.pop() if self.ahead else SceneReader(self.scene, self.layout)
 
     def close(self) -> None:
@@ -269,8 +273,13 @@ def open_session(recipe: Recipe, control: JobControl, ahead: bool = False) -> Se
         layout = plan_layout(used, area=_shared(layout, within), area_crs=layout.output.crs)
     tiling = plan_tiles(layout, recipe.options.blend)
     readers: list[SceneReader] = []
+    stamps: tuple[tuple[int | str, int], ...] = ()
     looking: AbstractContextManager[None] = nullcontext()
-    if ahead and not inputs.get("moment"):  # of a moment few of the dates are read
+    # Of moments few of the dates are read, and of periods by readers of their own; a server that does not answer would be waited
+    # for here, where nobody can cancel.
+    whole_series = not inputs.get("moment") and model.header.get("target") != "changes"
+    if ahead and whole_series and not any(is_remote(item.path) for item in scene.acquisitions):
+        stamps = _stamps(scene)
         readers.append(SceneReader(scene, layout))
         first = _first_tile(layout, tiling, _start(recipe.options, layout.output.crs))
         looking = readers[0].looking_ahead(layout.base.grid(first.window))
@@ -291,7 +300,17 @@ def open_session(recipe: Recipe, control: JobControl, ahead: bool = False) -> Se
         tiling,
         within,
         readers,
+        stamps,
     )
+
+
+def _stamps(scene: Scene) -> tuple[tuple[int | str, int], ...]:
+    """When the scene's images were changed, and their sizes; nothing of those that are gone, of which reading tells."""
+    found = []
+    for path in dict.fromkeys(band.path for item in scene.acquisitions for band in item.bands.values()):
+        with suppress(OSError):
+            found.append(stamp(path))
+    return tuple(found)
 
 
 def _start(options: Options, crs: str) -> tuple[float, float] | None:

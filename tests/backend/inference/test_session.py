@@ -1,5 +1,7 @@
 """While the model is loaded, files are opened where the map begins; they are closed where no map is made."""
 
+import os
+
 import pytest
 import rasterio
 from scene_files import recipe_of
@@ -55,3 +57,27 @@ def test_a_refused_run_leaves_no_file_open(scene, model, tmp_path, monkeypatch):
 def test_nothing_is_opened_unasked(scene, model, tmp_path):
     recipe = recipe_of("predict", scene, tmp_path / "m.tif", model=model)
     assert open_session(recipe, QUIET).ahead == []
+
+
+def test_a_file_that_is_replaced_meanwhile_is_opened_anew(scene, model, tmp_path):
+    """A reader that holds the old one would make a map of it, and keep features of it as those of the new one."""
+    recipe = recipe_of("predict", scene, tmp_path / "m.tif", model=model)
+    session = open_session(recipe, QUIET, ahead=True)
+    (looked,) = session.ahead
+    path = next(iter(session.scene.acquisitions[0].bands.values())).path
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
+    try:
+        with session.reader() as reader:
+            assert reader is not looked and not looked._handles._idle
+    finally:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_map_that_cannot_be_begun_leaves_no_file_open(scene, model, tmp_path, monkeypatch):
+    session = open_session(recipe_of("predict", scene, tmp_path / "m.tif", model=model), QUIET, ahead=True)
+    (reader,) = session.ahead
+    monkeypatch.setattr("skysense.inference.making.plan_map", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Making(session, usual_choice(session.device), QUIET)
+    assert not reader._handles._idle and not reader._handles._needed
