@@ -54,5 +54,5 @@ bench-pretrain: env ## what each part of the pretraining brings, on the labelled
 parity: env ## numerical parity with the fixtures in GOLDENS=dir
 	@$(PY) tools/parity/run.py --goldens "$(GOLDENS)"
 
-bench: env ## benchmarks into benchmarks/results; QUICK=1 for small ones
+bench: env system ## benchmarks into benchmarks/results; QUICK=1 for small ones
 	@for script in benchmarks/bench_*.py; do QUICK=$(QUICK) $(PY) $$script || exit 1; done

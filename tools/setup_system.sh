@@ -8,6 +8,8 @@ source tools/setup_common.sh
 
 wanted=(python3 python3-venv git)
 programs=(python3 git)
+# Its own Python is 3.10, and the backend needs 3.11.
+if grep -qs 'VERSION_ID="22.04"' /etc/os-release; then wanted+=(python3.11 python3.11-venv); fi
 if [[ ${1:?python or desktop} == desktop ]]; then
     # fonts-dejavu-core: without recommended packages a bare machine has no font at all.
     wanted+=(qgis python3-qgis python3-pytest xvfb xauth imagemagick fonts-dejavu-core)

@@ -4,7 +4,9 @@ import argparse
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 2 wrong input, 3 cancelled, 1 a defect of ours."""
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    # Images without a place are told of in our own words.
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     try:
         options = _parser().parse_args(arguments)
         if options.command == "worker":
@@ -96,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("run", _run_recipe, show_pairs, "run a recipe file")
     sub.add_argument("recipe", type=Path, metavar="RECIPE.json")
+    sub.add_argument("--device", help="auto, cpu, cuda or cuda:n; default: the recipe's")
+    sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
 
     sub = command("synthetic", _synthetic, show_pairs, "make a small synthetic scene with labels and truth")
     sub.add_argument("out", type=Path, metavar="DIR")
@@ -104,11 +110,23 @@ def _parser() -> argparse.ArgumentParser:
 
     command("doctor", _doctor, show_pairs, "check this installation")
     commands.add_parser("worker", help="serve a QGIS session over stdin and stdout")
+    # Common to all commands (C2), so that scripts may give them to each; these need no device and finish at once.
+    for sub in commands.choices.values():
+        if sub.get_default("device") is None and "--device" not in sub.format_help():
+            sub.add_argument("--device", help=argparse.SUPPRESS)
+        if "--resume" not in sub.format_help():
+            sub.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
 def _run_recipe(args: argparse.Namespace) -> Result:
-    return run(load_recipe(args.recipe))
+    recipe = load_recipe(args.recipe)
+    options = replace(
+        recipe.options,
+        device=args.device or recipe.options.device,
+        resume=args.resume or recipe.options.resume,
+    )
+    return run(replace(recipe, options=options))
 
 
 def _synthetic(args: argparse.Namespace) -> Result:

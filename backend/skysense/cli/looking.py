@@ -25,7 +25,12 @@ def add(command: Commands) -> None:
 def _describe(args: argparse.Namespace) -> Result:
     from skysense.scene.describe import describe
 
-    return {"descriptions": [describe(path).to_json() for path in args.paths]}
+    return {"descriptions": [{**describe(_whole(path)).to_json(), "path": str(path)} for path in args.paths]}
+
+
+def _whole(path: Path) -> Path:
+    """The absolute path of what is there: the names of the folders above it may tell what it is."""
+    return path.absolute() if path.exists() else path
 
 
 def _show_descriptions(result: Result) -> str:
@@ -48,7 +53,7 @@ def _show_descriptions(result: Result) -> str:
 def _date(args: argparse.Namespace) -> Result:
     from skysense.scene.dates import acquisition_date
 
-    dates = [acquisition_date(Path(name))[0] for name in args.names]
+    dates = [acquisition_date(_whole(Path(name)))[0] for name in args.names]
     return {"dates": [found.isoformat() if found else None for found in dates]}
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from skysense.cli.doing import Commands, Result, add_running, run
+from skysense.cli.scene import recipe_of
 from skysense.errors import InputError
-from skysense.jobs.recipe import PRODUCTS, Options, Recipe, parse_day, parse_split
+from skysense.jobs.recipe import PRODUCTS
 
 
 def add(command: Commands) -> None:
@@ -61,31 +62,8 @@ def add(command: Commands) -> None:
 
 
 def _predict(args: argparse.Namespace) -> Result:
-    if args.area and not args.area_crs:
-        raise InputError("--area needs the CRS of its numbers", "skysense predict", "Add --area-crs EPSG:n")
-    return run(
-        Recipe(
-            task="predict",
-            scene=str(Path.cwd() / args.scene),
-            root=Path.cwd(),
-            output=Path.cwd() / args.out,
-            model=Path.cwd() / args.model,
-            options=Options(
-                device=args.device,
-                resume=args.resume,
-                fusion_stride=args.fusion_stride,
-                precision=args.precision,
-                verify=args.verify,
-                area=tuple(args.area) if args.area else None,
-                area_crs=args.area_crs,
-                split=args.split and parse_split(args.split),
-                polygons=args.polygons and str(Path.cwd() / args.polygons),
-                polygons_layer=args.polygons_layer,
-                dates=args.dates,
-                **_options_of(args),
-            ),
-        )
-    )
+    more = {"split": args.split, "polygons": args.polygons, "polygons_layer": args.polygons_layer}
+    return run(recipe_of(args, "predict", **more, **_options_of(args)))
 
 
 def _options_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -101,12 +79,12 @@ def _options_of(args: argparse.Namespace) -> dict[str, Any]:
     if args.memory_gb is not None and args.memory_gb <= 0:
         raise InputError("--memory-gb is not above 0", "skysense predict", "Give a number of GB")
     return {
-        "at": args.at and parse_day(args.at, "at"),
-        "within": args.within and str(Path.cwd() / args.within),
+        "at": args.at,
+        "within": args.within,
         "within_layer": args.within_layer,
-        "products": tuple(args.products),
+        "products": args.products,
         "blend": args.blend,
-        "start": tuple(args.start) if args.start else None,
+        "start": args.start,
         "workers": args.workers,
         "scheduler": args.scheduler,
         "memory_gb": args.memory_gb,

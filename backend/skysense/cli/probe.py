@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skysense.cli.doing import Commands, Result, showing
+from skysense.errors import InputError
 from skysense.jobs.control import JobControl
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def _probe(args: argparse.Namespace, control: JobControl) -> Result:
     from skysense.finetune.probe import probe_scene
     from skysense.scene.scenefile import load_scene
 
+    if args.seed < 0:
+        raise InputError(f"--seed is {args.seed}", "skysense probe", "Use a whole number, 0 or more")
     scene = load_scene(args.scene)
     labels = choose_labels(scene, args.labels, args.field, args.layer)
     model, name, warning = _model(args, scene)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from skysense.errors import InputError
@@ -43,18 +44,24 @@ class Classes:
 
 
 def assign_ids(
-    values: Sequence[Any], field: str, columns: Mapping[str, Sequence[Any]], scene_root: Path | None
+    values: Sequence[Any],
+    field: str,
+    columns: Mapping[str, Sequence[Any]],
+    scene_root: Path | None,
+    before: Mapping[str, int] = MappingProxyType({}),
 ) -> Classes:
     """Give each feature its class id.
 
     Order of the rules: an integer field 1..255 as it is; for a text field its integer companion `<field>_id` if
-    the two map one to one; else `classes.json` beside the scene (id to name); else 1..N by name.
+    the two map one to one; else `classes.json` beside the scene (id to name); else the id that the name had before, and
+    1..N by name.
 
     Args:
         values: the class field, one entry a feature; None where it is empty.
         field: its name.
         columns: all fields of the layer, by name.
         scene_root: the scene's folder, where `classes.json` may be.
+        before: ids by name of the model that is trained anew: names that it knows keep theirs, new ones follow.
 
     Raises:
         InputError: numbers that are not whole or outside 1..255, more than 255 classes, or a name that `classes.json`
@@ -67,7 +74,7 @@ def assign_ids(
         found = _from_numbers(clean, field, columns, known)
     else:
         texts = [None if value is None else str(value) for value in clean]
-        found = _from_texts(texts, field, columns, known)
+        found = _from_texts(texts, field, columns, known, before)
     notes = found.notes + _differences(found.names, known)
     return Classes(found.ids, found.names, notes)
 
@@ -104,7 +111,11 @@ def _from_numbers(
 
 
 def _from_texts(
-    texts: list[str | None], field: str, columns: Mapping[str, Sequence[Any]], known: Mapping[int, str]
+    texts: list[str | None],
+    field: str,
+    columns: Mapping[str, Sequence[Any]],
+    known: Mapping[int, str],
+    before: Mapping[str, int],
 ) -> Classes:
     used = sorted({text for text in texts if text is not None})
     by_name: dict[str, int] = {}
@@ -125,8 +136,22 @@ def _from_texts(
                 f"field {field!r}",
                 "Add it to classes.json or correct the label",
             )
+        outside = [text for text in used if not 1 <= by_name[text] <= MAX_ID]
+        if outside:
+            raise InputError(
+                f"gives {outside[0]!r} the id {by_name[outside[0]]}, outside 1..{MAX_ID}",
+                "classes.json",
+                "Give it another id",
+            )
     if not by_name:
-        by_name = {name: i for i, name in enumerate(used, start=1)}
+        by_name = {name: before[name] for name in used if name in before}
+        new = [name for name in used if name not in before]
+        # Where no name is known the labels are of other things, which begin at 1.
+        taken = set(before.values()) if by_name else set()
+        free = sorted(set(range(1, MAX_ID + 1)) - taken, key=lambda i: (i < max(taken, default=0), i))
+        if len(new) > len(free):
+            raise _too_many(len(taken) + len(new), field)
+        by_name |= dict(zip(new, free))
         numbers = [text for text in used if text.isdecimal()]
         if numbers:
             mixed = (
@@ -139,14 +164,16 @@ def _from_texts(
                 f"name of a class, and the classes are numbered 1 to {len(used)} by name."
             )
     if len(by_name) > MAX_ID:
-        raise InputError(
-            f"has {len(by_name)} classes; a map can hold {MAX_ID}",
-            f"field {field!r}",
-            "Choose the field of classes",
-        )
+        raise _too_many(len(by_name), field)
     ids = [None if text is None else by_name[text] for text in texts]
     names = {i: name for name, i in sorted(by_name.items(), key=lambda item: item[1]) if name in used}
     return Classes(ids, names, tuple(notes))
+
+
+def _too_many(count: int, field: str) -> InputError:
+    return InputError(
+        f"has {count} classes; a map can hold {MAX_ID}", f"field {field!r}", "Choose the field of classes"
+    )
 
 
 def map_classes(names: dict[int, str], colors: dict[str, str]) -> list[MapClass]:
@@ -170,12 +197,16 @@ def _classes_json(root: Path | None) -> dict[int, str]:
     if root is None or not (root / "classes.json").is_file():
         return {}
     try:
-        found = json.loads((root / "classes.json").read_text(encoding="utf-8"))
-        return {int(key): str(name) for key, name in found.items()}
+        content = json.loads((root / "classes.json").read_bytes())
+        found = {int(key): str(name) for key, name in content.items()}
     except (ValueError, AttributeError):
         raise InputError(
             "is not a JSON object of id to name", str(root / "classes.json"), "Correct or remove it"
         ) from None
+    twice = [name for name in found.values() if list(found.values()).count(name) > 1]
+    if twice:
+        raise InputError(f"gives {twice[0]!r} two ids", str(root / "classes.json"), "Keep one of them")
+    return found
 
 
 def _clean(value: Any) -> Any:

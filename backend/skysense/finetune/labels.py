@@ -3,9 +3,10 @@
 import copy
 import datetime
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,12 @@ def choose_labels(
     return Labels(path, field, layer, date_field=date_field)
 
 
-def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPolygons:
+def read_labels(
+    labels: Labels,
+    crs: str,
+    scene_root: Path | None,
+    before: Mapping[str, int] = MappingProxyType({}),
+) -> LabelledPolygons:
     """Read the label layer and bring it to a CRS.
 
     Parts of a multipolygon, multipoint or collection become polygons and points of their own. Rings that cross themselves are
@@ -79,7 +85,7 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
     Args:
         labels: file, layer, class field and, where there is one, date field.
         crs: the CRS wanted ("EPSG:n" or WKT).
-        scene_root: folder of the scene, for `classes.json`.
+        scene_root: folder of the scene, for `classes.json`; before: see `classes.assign_ids`.
 
     Raises:
         InputError: the layer cannot be read, has no such field, no polygons or points, lines, no CRS, only one class, or
@@ -89,7 +95,7 @@ def read_labels(labels: Labels, crs: str, scene_root: Path | None) -> LabelledPo
     shapes, rows = single_shapes(geometry, where)
     drawn = np.unique(rows)
     table = {name: [values[row] for row in drawn] for name, values in columns.items()}
-    classes = assign_ids(table[labels.field], labels.field, table, scene_root)
+    classes = assign_ids(table[labels.field], labels.field, table, scene_root, before)
     id_of = np.zeros(len(geometry), np.int64)
     id_of[drawn] = [i or 0 for i in classes.ids]
     if not id_of.any():

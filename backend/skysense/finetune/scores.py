@@ -5,6 +5,7 @@ whose value is no class; both lower the recall of their true class and nobody's 
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,8 @@ def score_map(scene: Path, map_path: Path, *, eval_mask: Path | None = None) -> 
     its nodata value, or beyond its edge) counts as wrong.
 
     Args:
-        scene: a scene file or its folder, which holds `truth.tif`, `classes.json` (id to name) and, unless
-            given, `eval_mask.tif`.
+        scene: a scene file or its folder, which holds `truth.tif` and, where it has them, `classes.json` (id to name; else
+            the map's own names count) and `eval_mask.tif` (else all of the truth is scored).
         map_path: one-band raster of class ids.
         eval_mask: another mask on the truth's grid; pixels above 0 are scored.
 
@@ -140,26 +141,32 @@ def score_map(scene: Path, map_path: Path, *, eval_mask: Path | None = None) -> 
         InputError: a file is missing or unreadable, or the two cannot be compared.
     """
     scene_dir = scene if scene.is_dir() else scene.parent
-    mask_path = eval_mask or scene_dir / "eval_mask.tif"
-    for path in (scene_dir / "truth.tif", mask_path, scene_dir / "classes.json"):
+    truth_path, mask_path = scene_dir / "truth.tif", eval_mask or scene_dir / "eval_mask.tif"
+    for path in (truth_path, *((eval_mask,) if eval_mask else ())):
         if not path.is_file():
             raise InputError(
                 "is needed to score a map and is missing", str(path), "Choose a labelled scene folder"
             )
-    names = _class_names(scene_dir / "classes.json")
-    truth = read_band(scene_dir / "truth.tif")
-    mask = read_band(mask_path)
-    if mask.values.shape != truth.values.shape:
+    truth = read_band(truth_path)
+    if truth.crs is None:
+        raise InputError("has no coordinate system", str(truth_path), "Assign a CRS to it")
+    names = _class_names(scene_dir / "classes.json", map_path, truth)
+    selected = np.ones(truth.values.shape, bool)
+    if mask_path.is_file():
+        selected = read_band(mask_path).values > 0
+    if selected.shape != truth.values.shape:
         raise InputError(
             "the mask's grid is not the truth's", str(mask_path), "Choose the mask of this scene"
         )
     pred, resampled = _on_grid(_class_map(map_path), truth, map_path)
 
-    chosen = (mask.values > 0) & (truth.values > 0)
+    chosen = selected & (truth.values > 0)
     true, mapped = truth.values[chosen].astype(np.int64), pred[chosen]
     if not np.isin(true, list(names)).any():
         raise InputError(
-            "the mask selects no pixel with a known class", str(mask_path), "Choose another mask"
+            "the mask selects no pixel with a known class",
+            str(mask_path if mask_path.is_file() else truth_path),
+            "Choose another mask",
         )
     strangers = sorted(set(np.unique(true).tolist()) - set(names))
     if strangers:
@@ -209,7 +216,13 @@ class Band:
     nodata: float | None
 
 
-def _class_names(path: Path) -> dict[int, str]:
+def _class_names(path: Path, map_path: Path, truth: Band) -> dict[int, str]:
+    """Names by id: those of `classes.json`, else those that the map gives, and of what else is true the number."""
+    if not path.is_file():
+        true = {int(k): f"class {int(k)}" for k in np.unique(truth.values) if k > 0}
+        with suppress(RasterioError, ValueError, KeyError, AttributeError), rasterio.open(map_path) as src:
+            return true | {int(k): str(v) for k, v in json.loads(src.tags()["SKYSENSE_CLASSES"]).items()}
+        return true
     try:
         return {int(k): str(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
     except (ValueError, AttributeError) as error:

@@ -1,6 +1,7 @@
 """A scene made ready for a training, whatever is trained: its grids, its backbone, its features, and the model file at the end."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 import skysense
+from skysense.errors import InputError
 from skysense.finetune.extraction import gap_tensors, learned_gaps, open_extractor, with_gaps
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.gaps import Gaps
@@ -24,7 +26,7 @@ from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import Backbone, open_backbone
 from skysense.model.bands import BANDS_TOLD
 from skysense.model.device import pick_device, usual_precision
-from skysense.model.modelfile import save_model, save_standalone
+from skysense.model.modelfile import read_header, save_model, save_standalone
 from skysense.model.regions import match_note
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
@@ -74,6 +76,14 @@ class Session:
     def legend(self) -> Path | None:
         """The folder whose `classes.json` numbers the classes; changes are other classes than the scene's."""
         return self.scene.root if self.periods is None else None
+
+    @property
+    def ids_before(self) -> dict[str, int]:
+        """Class ids by name of the model that the training replaces: they stay when a class is added."""
+        with suppress(InputError):
+            header = read_header(self.recipe.output)
+            return {str(item["name"]): int(item["id"]) for item in header.get("classes", ())}
+        return {}
 
     @cached_property
     def anchors(self) -> dict[Modality, Anchors]:

@@ -33,7 +33,7 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     if folder is not None:
         open_folder(folder)
     session = open_session(recipe, control)
-    polygons = read_labels(session.labels, session.layout.base.crs, session.legend)
+    polygons = read_labels(session.labels, session.layout.base.crs, session.legend, session.ids_before)
     session.header()  # what cannot be written is told before anything is computed
     fit = {"head": fit_frozen, "decoder": fit_decoder}.get(recipe.options.mode, fit_adapted)
     with SceneReader(session.scene) as reader:

@@ -39,7 +39,7 @@ def finetune_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     if folder is not None:
         open_folder(folder)
     session = open_session(recipe, control)
-    polygons = read_labels(session.labels, session.layout.base.crs, session.scene.root)
+    polygons = read_labels(session.labels, session.layout.base.crs, session.scene.root, session.ids_before)
     if (shapely.get_type_id(polygons.polygons) == shapely.GeometryType.POINT).any():
         raise InputError(
             "holds points, and whole polygons are to be classified",

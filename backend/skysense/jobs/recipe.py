@@ -5,6 +5,7 @@ Standard library only, so that it can be read and checked without torch.
 
 import datetime
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -193,14 +194,14 @@ def load_recipe(path: Path) -> Recipe:
         InputError: no such file, not JSON, or not a recipe.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror})", str(path), "Give the path of a recipe (JSON)"
         ) from None
     try:
-        data = json.loads(text)
-    except ValueError as error:
+        data = json.loads(content)
+    except ValueError as error:  # wrong JSON, or bytes that are no text
         raise InputError(
             f"is not JSON ({error})", str(path), "Correct the file or save the recipe anew"
         ) from None
@@ -208,11 +209,12 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def parse_recipe(data: Any, root: Path) -> Recipe:
-    """Check a recipe's JSON and resolve its paths against `root`.
+    """Check a recipe's JSON and resolve its paths against `root`: the recipe that is written beside the result has them absolute.
 
     Raises:
         InputError: naming the key that is missing or wrong.
     """
+    root = Path(root).absolute()
 
     def wrong(what: str, fix: str) -> InputError:
         return InputError(what, "recipe", fix)
@@ -228,6 +230,9 @@ def parse_recipe(data: Any, root: Path) -> Recipe:
         if not data.get(key):
             raise wrong(f'has no "{key}"', f'Add "{key}" to it')
     labels, model = data.get("labels"), data.get("model")
+    for key, value in (("output", data["output"]), ("model", model)):
+        if value is not None and not isinstance(value, str):
+            raise wrong(f'has {value!r} as "{key}"', "Write a path")
     options = {} if data.get("options") is None else data["options"]
     if not isinstance(options, dict):
         raise wrong('"options" is not an object', 'Write {"seed": 0, ...}')
@@ -240,6 +245,9 @@ def parse_recipe(data: Any, root: Path) -> Recipe:
     if labels is not None:
         if not isinstance(labels, dict) or not labels.get("path"):
             raise wrong('has "labels" without a path', 'Write {"path": ..., "field": ...}')
+        for key in ("path", "areas"):
+            if not isinstance(labels.get(key), str | None):
+                raise wrong(f'has {labels[key]!r} as the "{key}" of the labels', "Write a path")
         labels = {**labels, "path": str(root / labels["path"])}
         if labels.get("areas"):
             labels["areas"] = str(root / labels["areas"])
@@ -274,18 +282,17 @@ def _place(scene: Any, root: Path, key: str) -> str | dict[str, Any]:
             "recipe",
             "Give a scene.json or its content",
         )
-    return str(root / scene) if isinstance(scene, str) else scene
+    if isinstance(scene, str):
+        return str(root / scene)
+    from skysense.scene.scenefile import with_absolute_paths
+
+    return with_absolute_paths(scene, root)
 
 
 def _places(data: Any, root: Path) -> tuple[str | dict[str, Any], ...]:
     if not isinstance(data, list):
         raise InputError('"data" is not a list', "recipe", 'Write ["folder", "scene.json", ...]')
     return tuple(_place(item, root, "data") for item in data)
-
-
-def parse_split(text: Any) -> str:
-    """`parse_day` of the option "split"."""
-    return parse_day(text, "split")
 
 
 def parse_day(text: Any, name: str) -> str:
@@ -303,8 +310,29 @@ def parse_day(text: Any, name: str) -> str:
         raise InputError(f"{name} is {text!r}", "recipe", "Write a date as YYYY-MM-DD") from None
 
 
+#: Options that are text (those of `_NEEDED` always, others if they are given), and those that are true or false.
+_TEXTS = {
+    "device", "target", "mode", "precision", "area_crs", "report", "split", "polygons", "polygons_layer", "within", "within_layer",
+    "scheduler", "dates", "at",
+}  # fmt: skip
+_NEEDED = {"device", "target", "mode", "dates"}
+_SWITCHES = {"resume", "standalone", "judged", "verify", "blend"}
+
+
 def _parse_options(data: dict[str, Any], root: Path) -> Options:
     values = dict(data)
+    for name, value in values.items():
+        if name in _TEXTS and not isinstance(value, str) and (value is not None or name in _NEEDED):
+            raise InputError(f"{name} is {value!r}", "recipe", "Write it in quotes")
+        if name in _SWITCHES and not isinstance(value, bool):
+            raise InputError(f"{name} is {value!r}", "recipe", "Use true or false")
+        if name in ("fusion_stride", "workers", "seed") and isinstance(value, bool):
+            raise InputError(f"{name} is {value!r}", "recipe", "Use a number")
+    colors = values.get("colors", {})
+    if not isinstance(colors, dict) or not all(
+        isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color) for color in colors.values()
+    ):
+        raise InputError(f"colors is {colors!r}", "recipe", 'Write {"class": "#rrggbb", ...}')
     if values.get("area") is not None:
         try:
             xmin, ymin, xmax, ymax = (float(value) for value in values["area"])
@@ -329,20 +357,14 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
             "recipe",
             'Use the mode "head" for other targets',
         )
-    if not isinstance(values.get("standalone", False), bool):
-        raise InputError(f"standalone is {values['standalone']!r}", "recipe", "Use true or false")
-    if not isinstance(values.get("judged", True), bool):
-        raise InputError(f"judged is {values['judged']!r}", "recipe", "Use true or false")
     if values.get("judged") is False and values.get("report") is not None:
         raise InputError("a report is asked for, and judged is false", "recipe", "Leave one of them out")
-    if not isinstance(values.get("verify", False), bool):
-        raise InputError(f"verify is {values['verify']!r}", "recipe", "Use true or false")
     if values.get("report") is not None:
-        if not isinstance(values["report"], str) or not values["report"]:
+        if not values["report"]:
             raise InputError(f"report is {values['report']!r}", "recipe", "Write the path of a folder")
         values["report"] = str(root / values["report"])
     if values.get("within") is not None:
-        if not isinstance(values["within"], str) or not values["within"]:
+        if not values["within"]:
             raise InputError(f"within is {values['within']!r}", "recipe", "Write the path of a vector file")
         values["within"] = str(root / values["within"])
     products = values.get("products", ())
@@ -358,25 +380,21 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         except (TypeError, ValueError):
             raise InputError('"start" must be two numbers', "recipe", "Write [x, y]") from None
         values["start"] = (x, y)
-    if not isinstance(values.get("blend", False), bool):
-        raise InputError(f"blend is {values['blend']!r}", "recipe", "Use true or false")
     if not isinstance(values.get("workers", 1), int) or not 1 <= values.get("workers", 1) <= 256:
         raise InputError(
             f"workers is {values['workers']!r}", "recipe", "Use a number of processes, 1 or more"
         )
-    if values.get("scheduler") is not None and not isinstance(values["scheduler"], str):
-        raise InputError(f"scheduler is {values['scheduler']!r}", "recipe", "Write tcp://host:port")
     if values.get("memory_gb") is not None and not (
         isinstance(values["memory_gb"], int | float) and values["memory_gb"] > 0
     ):
         raise InputError(f"memory_gb is {values['memory_gb']!r}", "recipe", "Use a number of GB above 0")
     parse_rule(values.get("dates", "all"))
     if values.get("split") is not None:
-        values["split"] = parse_split(values["split"])
+        values["split"] = parse_day(values["split"], "split")
     if values.get("at") is not None:
         values["at"] = parse_day(values["at"], "at")
     if values.get("polygons") is not None:
-        if not isinstance(values["polygons"], str) or not values["polygons"]:
+        if not values["polygons"]:
             raise InputError(
                 f"polygons is {values['polygons']!r}", "recipe", "Write the path of a vector file"
             )

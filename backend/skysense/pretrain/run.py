@@ -341,6 +341,8 @@ class _Run:
                 "seen": self.seen,
                 "seconds": self._seconds,
             },
+            # Of a run that is done only the last step is asked for again.
+            keep=1 if self.done == self.config.steps else 2,
         )
 
     def _probe(self) -> bool:

@@ -5,6 +5,7 @@ import threading
 from functools import lru_cache
 
 import pyproj
+from rasterio._err import CPLE_BaseError  # some of GDAL's errors come out as they are
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform_bounds
@@ -103,7 +104,7 @@ def bounds_in(bounds: Bounds, source: str, target: str) -> Bounds:
         return bounds
     try:
         found = transform_bounds(source, target, *bounds, densify_pts=51)
-    except (CRSError, ValueError, OSError) as error:
+    except (CRSError, CPLE_BaseError, ValueError, OSError) as error:
         raise InputError(
             f"cannot be brought to {target[:40]} ({error})", None, "Reproject the image first"
         ) from None

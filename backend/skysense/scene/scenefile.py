@@ -94,6 +94,29 @@ def parse_scene(obj: Any, root: Path) -> Scene:
     )
 
 
+def with_absolute_paths(obj: dict[str, Any], root: Path) -> dict[str, Any]:
+    """A scene's JSON whose images, masks and labels are found from anywhere; what is no scene stays as it is.
+
+    Args:
+        root: folder that relative paths start from.
+    """
+
+    def rooted(row: Any, *keys: str) -> Any:
+        if not isinstance(row, dict):
+            return row
+        return {
+            **row,
+            **{k: str(_path(row[k], root)) for k in keys if isinstance(row.get(k), str) and row[k]},
+        }
+
+    found = dict(obj)
+    if isinstance(obj.get("acquisitions"), list):
+        found["acquisitions"] = [rooted(row, "path", "mask") for row in obj["acquisitions"]]
+    if "labels" in obj:
+        found["labels"] = rooted(obj["labels"], "path")
+    return found
+
+
 def scene_to_json(scene: Scene, relative_to: Path | None) -> dict[str, Any]:
     """The scene as JSON (C3), unknown keys included.
 

@@ -131,3 +131,30 @@ def test_colours_are_the_users_or_what_the_name_suggests_or_the_palettes():
 
 def test_a_dozen_classes_have_a_dozen_colours():
     assert len({c.color for c in map_classes({i: f"c{i}" for i in range(5, 17)}, {})}) == 12
+
+
+def test_names_keep_the_ids_of_the_model_that_is_trained_anew():
+    before = {"forest": 1, "water": 2}
+    found = assign_ids(["water", "grass", "forest", "bog"], "class", {}, None, before)
+    assert found.names == {1: "forest", 2: "water", 3: "bog", 4: "grass"}
+    assert assign_ids(["water", "forest"], "class", {}, None, before).names == {1: "forest", 2: "water"}
+    assert assign_ids(["town", "road"], "class", {}, None, before).names == {1: "road", 2: "town"}
+    # Above the largest there may be no room.
+    assert assign_ids(["a", "b"], "class", {}, None, {"a": 255, "x": 1}).names == {2: "b", 255: "a"}
+    full = {f"c{i}": i for i in range(1, 256)}
+    with pytest.raises(InputError, match="256 classes"):
+        assign_ids(["c7", "new"], "class", {}, None, full)
+
+
+@pytest.mark.parametrize("content", ['{"0": "water", "1": "town"}', '{"300": "water", "1": "town"}'])
+def test_an_id_of_classes_json_that_no_map_can_hold_is_refused(content, tmp_path):
+    (tmp_path / "classes.json").write_text(content)
+    with pytest.raises(InputError, match=r"outside 1\.\.255"):
+        assign_ids(["water", "town"], "class", {}, tmp_path)
+    assert assign_ids(["town"], "class", {}, tmp_path).names == {1: "town"}  # the other one is not used
+
+
+def test_a_name_with_two_ids_in_classes_json_is_refused(tmp_path):
+    (tmp_path / "classes.json").write_text('{"1": "water", "2": "water"}')
+    with pytest.raises(InputError, match="'water' two ids"):
+        assign_ids(["water"], "class", {}, tmp_path)

@@ -127,8 +127,26 @@ def test_maps_that_cannot_be_scored_are_told(scene: Path, tmp_path: Path) -> Non
     assert "no coordinate system" in told(write(tmp_path / "nocrs.tif", PRED, crs=None))
     (tmp_path / "text.tif").write_text("not a raster")
     assert "cannot be read" in told(tmp_path / "text.tif")
-    (scene / "eval_mask.tif").unlink()
+    write(scene / "truth.tif", TRUTH, crs=None)
+    assert "no coordinate system" in told(tmp_path / "ids.tif")
+    (scene / "truth.tif").unlink()
     assert "is missing" in told(tmp_path / "two.tif")
+
+
+def test_truth_alone_is_enough(scene: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "map.tif", PRED)
+    whole = score_map(scene, path)
+    (scene / "eval_mask.tif").unlink()
+    assert score_map(scene, path) == whole
+    (scene / "classes.json").unlink()
+    bare = score_map(scene, path)
+    assert list(bare["per_class"]) == ["class 1", "class 2", "class 3"]
+    assert (bare["oa"], bare["miou"]) == (whole["oa"], whole["miou"])
+    with rasterio.open(path, "r+") as dst:
+        dst.update_tags(SKYSENSE_CLASSES=json.dumps({"1": "water", "2": "wood", "3": "field"}))
+    assert score_map(scene, path)["per_class"] == whole["per_class"]
+    with pytest.raises(InputError, match="is missing"):
+        score_map(scene, path, eval_mask=tmp_path / "none.tif")
 
 
 def judge(scene: Path, map_path: Path, *more: str) -> dict:

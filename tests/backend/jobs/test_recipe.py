@@ -1,8 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 from skysense.errors import InputError
 from skysense.jobs.recipe import load_recipe, parse_recipe
+from skysense.jobs.sidecar import write_recipe
+from skysense.scene.remote import is_remote
 
 
 def _data(**changes):
@@ -21,6 +24,31 @@ def test_paths_count_from_the_recipes_folder(tmp_path):
     recipe = load_recipe(tmp_path / "job.json")
     assert recipe.output == tmp_path / "o.tif" and recipe.model == tmp_path / "m.safetensors"
     assert recipe.scene == str(tmp_path / "s")
+
+
+def test_what_is_written_beside_the_result_is_found_from_there(tmp_path, monkeypatch):
+    (tmp_path / "jobs").mkdir()
+    scene = {
+        "acquisitions": [
+            {"modality": "s2", "path": "s/a.tif", "mask": "m.tif"},
+            {"modality": "s2", "path": "https://host/b.tif"},
+        ],
+        "labels": {"path": "l.gpkg", "field": "c"},
+    }
+    for given in ("s/scene.json", scene):
+        (tmp_path / "jobs" / "r.json").write_text(json.dumps(_data(scene=given, output="out/map.tif")))
+        monkeypatch.chdir(tmp_path)
+        recipe = load_recipe(Path("jobs/r.json"))
+        recipe.output.parent.mkdir(exist_ok=True)
+        beside = write_recipe(recipe)
+        assert beside == tmp_path / "jobs" / "out" / "map.tif.recipe.json"
+        again = load_recipe(beside)
+        assert (again.scene, again.output, again.model) == (recipe.scene, recipe.output, recipe.model)
+    jobs = tmp_path / "jobs"
+    rows = again.scene["acquisitions"]
+    assert [row["path"] for row in rows] == [str(jobs / "s" / "a.tif"), rows[1]["path"]]
+    assert is_remote(Path(rows[1]["path"])) and rows[0]["mask"] == str(jobs / "m.tif")
+    assert again.scene["labels"] == {"path": str(jobs / "l.gpkg"), "field": "c"}
 
 
 def test_the_reports_folder_counts_from_the_recipes_too(tmp_path):
@@ -63,6 +91,18 @@ def test_what_is_written_reads_back_equal(tmp_path):
         ({"options": {"workers": 0}}, "workers is 0"),
         ({"options": {"scheduler": 8786}}, "scheduler is 8786"),
         ({"options": {"memory_gb": 0}}, "memory_gb is 0"),
+        ({"options": {"device": 0}}, "device is 0"),
+        ({"options": {"target": []}}, r"target is \[\]"),
+        ({"options": {"area_crs": 5}}, "area_crs is 5"),
+        ({"options": {"resume": "no"}}, "resume is 'no'"),
+        ({"options": {"workers": True}}, "workers is True"),
+        ({"options": {"fusion_stride": True}}, "fusion_stride is True"),
+        ({"options": {"colors": {"a": "blue"}}}, "colors is"),
+        ({"options": {"colors": [1]}}, "colors is"),
+        ({"options": {"area": [0, float("nan"), 1, 1]}}, "empty"),
+        ({"output": 5}, 'has 5 as "output"'),
+        ({"model": 5}, 'has 5 as "model"'),
+        ({"labels": {"path": 5}}, 'has 5 as the "path"'),
         ({"labels": {"field": "c"}}, "labels"),
     ],
 )
@@ -74,7 +114,11 @@ def test_what_is_wrong_is_named(tmp_path, changes, message):
 def test_a_file_that_is_no_recipe(tmp_path):
     (tmp_path / "a.json").write_text("[1]")
     (tmp_path / "b.json").write_text("{")
+    (tmp_path / "d.json").write_bytes(b"II*\x00\xff\xfe")
+    (tmp_path / "bom.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(_data()).encode())
+    assert load_recipe(tmp_path / "bom.json").output == tmp_path / "o.tif"
     for name, message in (
+        ("d.json", "not JSON"),
         ("a.json", "not a SkySense recipe"),
         ("b.json", "not JSON"),
         ("c.json", "cannot be read"),

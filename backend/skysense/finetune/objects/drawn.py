@@ -1,7 +1,9 @@
 """Objects that the user has drawn: polygons, taken as rotated boxes, or points; and the areas in which all of them are drawn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,13 +39,18 @@ class DrawnObjects:
     notes: tuple[str, ...] = ()
 
 
-def read_objects(labels: Labels, crs: str, scene_root: Path | None) -> DrawnObjects:
+def read_objects(
+    labels: Labels,
+    crs: str,
+    scene_root: Path | None,
+    before: Mapping[str, int] = MappingProxyType({}),
+) -> DrawnObjects:
     """Read a layer of objects and bring it to a CRS; each part of a multipolygon or multipoint is an object of its own.
 
     Args:
         labels: file, layer and class field.
         crs: the CRS wanted, of metres.
-        scene_root: folder of the scene, for `classes.json`.
+        scene_root: folder of the scene, for `classes.json`; before: see `classes.assign_ids`.
 
     Raises:
         InputError: the layer cannot be read, has no such field or no CRS, or holds lines, or polygons and points.
@@ -59,7 +66,7 @@ def read_objects(labels: Labels, crs: str, scene_root: Path | None) -> DrawnObje
         )
     drawn = np.unique(rows)
     table = {name: [values[row] for row in drawn] for name, values in columns.items()}
-    classes = assign_ids(table[labels.field], labels.field, table, scene_root)
+    classes = assign_ids(table[labels.field], labels.field, table, scene_root, before)
     id_of = np.zeros(len(geometry), np.int64)
     id_of[drawn] = [i or 0 for i in classes.ids]
     if not id_of.any():
