@@ -2,7 +2,7 @@
 
 Cores are forced to 64 pixels of 10 m (boadella) and 256 HR pixels (both Kampalas). Where the two maps' labels differ within 8 pixels
 of a border of either grid, and elsewhere; and how much the model's features jump from pixel to pixel across borders, against
-inside. Run: .venv/bin/python benchmarks/bench_seams.py [FOLDER OF DATA] (default ../shared/data).
+inside. Run: .venv/bin/python benchmarks/bench_seams.py [FOLDER OF DATA] (default ../shared/data; QUICK=1: the first scene).
 """
 
 import os
@@ -124,11 +124,12 @@ def main() -> None:
         print(f"{data} is not there: the labelled scenes are needed")
         return
     rows = []
-    for name, core in SCENES:
+    quick = bool(os.environ.get("QUICK"))
+    for name, core in SCENES[:1] if quick else SCENES:
         for encoded in (False, True) if not name.startswith("boadella") else (False,):
             with tempfile.TemporaryDirectory() as work:
                 rows.append(measure(data / name, core, Path(work), encoded))
-    write_result("seams", {"near_pixels": NEAR, "rows": rows})
+    write_result("seams-quick" if quick else "seams", {"near_pixels": NEAR, "rows": rows})
 
 
 if __name__ == "__main__":
