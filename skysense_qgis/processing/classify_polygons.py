@@ -17,7 +17,7 @@ from qgis.core import (
 )
 
 from .algorithm import SkySenseAlgorithm
-from .finetune import write_labels
+from .finetune import beside, write_labels
 from .styling import style_when_loaded
 
 MODEL, POLYGONS, OUTPUT, CLASSIFIED, EMPTY = "MODEL", "POLYGONS", "OUTPUT", "CLASSIFIED", "EMPTY"
@@ -103,8 +103,7 @@ class ClassifyPolygonsAlgorithm(SkySenseAlgorithm):
             raise QgsProcessingException(
                 "The classified polygons are a GeoPackage; choose a file name that ends in .gpkg."
             )
-        # Beside the result, so that the recipe there can be run again as it is.
-        copy = path.with_name(path.name + ".polygons.gpkg")
+        copy = beside(path, "polygons", self.parameterAsVectorLayer(parameters, POLYGONS, context))
         write_labels(self.polygons, copy, context.transformContext())
         options = self.options(parameters, context)
         options |= {"polygons": str(copy), "polygons_layer": "labels"}

@@ -22,7 +22,9 @@ from qgis.core import (
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterNumber,
     QgsProcessingParameterString,
+    QgsProviderRegistry,
     QgsVectorFileWriter,
+    QgsVectorLayer,
 )
 
 from ..dock.export import class_colors
@@ -268,14 +270,13 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         if model:
             recipe["model"] = str(Path(model).absolute())
         if self.labels is not None:
-            # Beside the model, so that the recipe there can be run again as it is.
-            path = output.with_name(output.name + ".labels.gpkg")
+            path = beside(output, "labels", self.parameterAsVectorLayer(parameters, LABELS, context))
             write_labels(self.labels, path, context.transformContext())
             recipe["labels"] = {"path": str(path), "field": self.field, "layer": "labels"}
             if self.date_field:
                 recipe["labels"]["date_field"] = self.date_field
             if self.areas is not None:
-                path = output.with_name(output.name + ".areas.gpkg")
+                path = beside(output, "areas", self.parameterAsVectorLayer(parameters, AREAS, context))
                 write_labels(self.areas, path, context.transformContext())
                 recipe["labels"] |= {"areas": str(path), "areas_layer": "labels"}
         elif self.field or self.date_field:
@@ -342,6 +343,18 @@ def table(report: dict[str, Any], names: dict[int, str]) -> list[str]:
         f"All classes: mean IoU {report['miou']:.2f}, mean F1 {report['macro_f1']:.2f}. A random forest on the bands alone, on the "
         f"same polygons: mean IoU {forest['miou']:.2f}, mean F1 {forest['macro_f1']:.2f}.",
     ]
+
+
+def beside(output: Path, name: str, layer: QgsVectorLayer | None) -> Path:
+    """Where a copy of a layer lies beside a result, so that the recipe there can be run again as it is.
+
+    Not where the layer itself lies: it may be the copy of an earlier run, in which the user has gone on drawing.
+    """
+    own = layer and QgsProviderRegistry.instance().decodeUri("ogr", layer.source()).get("path")
+    path = output.with_name(f"{output.name}.{name}.gpkg")
+    if own and Path(str(own)).absolute() == path:
+        path = output.with_name(f"{output.name}.{name}-2.gpkg")
+    return path
 
 
 def write_labels(

@@ -20,7 +20,7 @@ from qgis.core import (
 )
 
 from .algorithm import SkySenseAlgorithm
-from .finetune import write_labels
+from .finetune import beside, write_labels
 from .inputs import read_day, read_split
 from .styling import style_when_loaded
 
@@ -222,8 +222,7 @@ class PredictAlgorithm(SkySenseAlgorithm):
         if workers > 1:
             more["workers"] = workers
         if self.inside is not None:
-            # Beside the result, so that the recipe there can be run again as it is.
-            copy = output.with_name(output.name + ".inside.gpkg")
+            copy = beside(output, "inside", self.parameterAsVectorLayer(parameters, INSIDE, context))
             write_labels(self.inside, copy, context.transformContext())
             more |= {"within": str(copy), "within_layer": "labels"}
         return more

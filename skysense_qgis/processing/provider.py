@@ -43,6 +43,16 @@ class SkySenseProvider(QgsProcessingProvider):
         ):
             self.addAlgorithm(algorithm())
 
+    def supportsNonFileBasedOutput(self) -> bool:
+        """Results are files: tables in databases cannot be written, and so are not offered."""
+        return False
+
+    def supportedOutputVectorLayerExtensions(self) -> list[str]:
+        return ["gpkg"]
+
+    def supportedOutputRasterLayerExtensions(self) -> list[str]:
+        return ["tif"]
+
     def id(self) -> str:
         return "skysense"
 

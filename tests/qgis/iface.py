@@ -13,7 +13,9 @@ class Iface:
         self.menu = QMenu("Raster", self.window)
         self.canvas = QgsMapCanvas(self.window)
         self.docks, self.factories = [], []
-        unknown = [name for name in vars(Iface) if not name.startswith("_") and not hasattr(QgisInterface, name)]
+        unknown = [
+            name for name in vars(Iface) if not name.startswith("_") and not hasattr(QgisInterface, name)
+        ]
         assert not unknown, unknown
 
     def mainWindow(self):

@@ -39,7 +39,8 @@ def make_images(folder: Path, size: int = SIZE) -> list[str]:
 def make_scene(folder: Path) -> Path:
     """A scene.json over the images, without labels."""
     acquisitions = [
-        {"modality": "s2", "path": Path(path).name, "date": date} for path, date in zip(make_images(folder), DATES)
+        {"modality": "s2", "path": Path(path).name, "date": date}
+        for path, date in zip(make_images(folder), DATES)
     ]
     path = folder / "scene.json"
     path.write_text(json.dumps({"version": 1, "name": "small", "acquisitions": acquisitions}))
@@ -48,7 +49,9 @@ def make_scene(folder: Path) -> Path:
 
 def make_labels(size: int = SIZE) -> QgsVectorLayer:
     """A scratch layer with two polygons in each half, the last of them not saved yet."""
-    layer = QgsVectorLayer("Polygon?crs=EPSG:32631&field=class:string(40)&field=note:string(40)", "fields", "memory")
+    layer = QgsVectorLayer(
+        "Polygon?crs=EPSG:32631&field=class:string(40)&field=note:string(40)", "fields", "memory"
+    )
     features = []
     for name, col in (("wheat", 5), ("wheat", 15), ("maize", size // 2 + 5), ("maize", size // 2 + 15)):
         for row in (10, 40):

@@ -86,7 +86,7 @@ def test_several_questions_in_one_worker(python, tmp_path):
 
 def test_a_dead_worker_is_a_sentence():
     def die():
-        script = "import os, sys; print('{\"id\":1,\"result\":{\"protocol\":1}}', flush=True); input(); input(); os.kill(os.getpid(), 9)"
+        script = 'import os, sys; print(\'{"id":1,"result":{"protocol":1}}\', flush=True); input(); input(); os.kill(os.getpid(), 9)'
         with BlockingWorker(lambda: Found("/usr/bin/env", ("python3", "-c", script), "")) as worker:
             return worker.call("describe", {"paths": []})
 

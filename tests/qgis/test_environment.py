@@ -4,7 +4,7 @@ from qgis.core import QgsSettings
 from qgis.PyQt.QtCore import QProcess
 
 from skysense_qgis.environment import find
-from skysense_qgis.environment.launch import clean_variables, prepare
+from skysense_qgis.environment.launch import clean_variables, prepare, proxy_variables
 from skysense_qgis.environment.options import SkySenseOptionsFactory, SkySenseOptionsPage
 from skysense_qgis.paths import built_in_model
 
@@ -81,6 +81,46 @@ def test_nothing_of_qgis_leaks():
         "PYTHONNOUSERSITE": "1",
         "PYTHONIOENCODING": "utf-8",
     }
+
+
+def test_what_the_user_has_set_for_servers_stays():
+    given = {
+        "OSGEO4W_ROOT": "/osgeo",
+        "SSL_CERT_FILE": "/etc/ssl/company.pem",
+        "CURL_CA_BUNDLE": "/osgeo/bin/curl-ca-bundle.crt",
+        "REQUESTS_CA_BUNDLE": "/qgis/cacert.pem",
+        "GDAL_HTTP_HEADER_FILE": "/home/me/token",
+        "CPL_VSIL_CURL_CHUNK_SIZE": "65536",
+    }
+    kept = clean_variables(given, "/qgis")
+    assert kept.keys() - {"PYTHONNOUSERSITE", "PYTHONIOENCODING"} == {
+        "SSL_CERT_FILE",
+        "GDAL_HTTP_HEADER_FILE",
+        "CPL_VSIL_CURL_CHUNK_SIZE",
+    }
+
+
+def test_qgis_s_proxy_serves_the_worker_too():
+    settings = QgsSettings()
+    assert proxy_variables(settings) == {}
+    values = {
+        "Enabled": True,
+        "Type": "HttpProxy",
+        "Host": "proxy.org",
+        "Port": "3128",
+        "User": "me",
+        "Password": "a b@",
+    }
+    try:
+        for key, value in values.items():
+            settings.setValue(f"proxy/proxy{key}", value)
+        address = "http://me:a%20b%40@proxy.org:3128"
+        found = proxy_variables(settings)
+        assert found == {"HTTP_PROXY": address, "HTTPS_PROXY": address, "NO_PROXY": "localhost,127.0.0.1"}
+        settings.setValue("proxy/proxyType", "Socks5Proxy")
+        assert proxy_variables(settings) == {}
+    finally:
+        settings.remove("proxy")
 
 
 def test_the_worker_does_not_start_in_the_plugins_folder():

@@ -110,6 +110,16 @@ def test_the_provider_lists_all(provider):
         assert not item.flags() & QgsProcessingAlgorithm.FlagNoThreading
 
 
+def test_outputs_are_of_the_kinds_that_can_be_written(provider):
+    assert provider.supportedOutputVectorLayerExtensions() == ["gpkg"]
+    assert provider.supportedOutputRasterLayerExtensions() == ["tif"]
+    for item in provider.algorithms():
+        for parameter in item.parameterDefinitions():
+            if hasattr(parameter, "supportsNonFileBasedOutput"):
+                assert not parameter.supportsNonFileBasedOutput()
+    assert algorithm("vectorize").parameterDefinition("OUTPUT").createFileFilter().startswith("GPKG")
+
+
 def test_the_report_is_told_class_by_class_beside_the_forest():
     figures = {"precision": 0.5, "recall": 0.75, "f1": 0.6, "iou": 0.4286}
     nothing = dict.fromkeys(figures)
@@ -174,6 +184,21 @@ def test_finetune_takes_layers_labels_and_their_colours(provider, python, tmp_pa
     copy = QgsVectorLayer(f"{recipe['labels']['path']}|layername={recipe['labels']['layer']}", "copy", "ogr")
     assert copy.featureCount() == labels.featureCount()  # the polygon that is not saved yet counts
     assert copy.fields().lookupField("note") >= 0
+
+
+def test_drawing_on_in_the_copy_beside_a_model_loses_nothing(provider, python, scene, tmp_path):
+    """The copy of the labels of a training is what the next one learns from: it must not be written while it is read."""
+    output, labels = tmp_path / "m.safetensors", make_labels()
+    given = {"SCENE": str(scene / "scene.json"), "LABELS": labels, "FIELD": "class", "OUTPUT": str(output)}
+    run("finetune", given)
+    copy = QgsVectorLayer(f"{output}.labels.gpkg|layername=labels", "copy", "ogr")
+    count = copy.featureCount()
+    assert count == labels.featureCount()
+    run("finetune", given | {"LABELS": copy})
+    assert copy.featureCount() == count and sum(1 for _ in copy.getFeatures()) == count
+    recipe = json.loads(Path(f"{output}.recipe.json").read_text(encoding="utf-8"))
+    again = QgsVectorLayer(f"{recipe['labels']['path']}|layername=labels", "again", "ogr")
+    assert recipe["labels"]["path"].endswith(".labels-2.gpkg") and again.featureCount() == count
 
 
 def test_labels_of_dates_make_a_model_that_maps_one_of_them(provider, python, scene, tmp_path):

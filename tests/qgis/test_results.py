@@ -97,7 +97,9 @@ def test_a_map_of_numbers_is_named_by_its_field_and_graduated(tmp_path, sure):
     group = add_group(QgsProject.instance(), "v")
     layers = load_maps(QgsProject.instance(), group, result, {}, [])
     assert [layer.name() for layer in layers] == ["height", "Uncertainty (±)"][: 1 + sure]
-    ranges = [(layer.renderer().classificationMin(), layer.renderer().classificationMax()) for layer in layers]
+    ranges = [
+        (layer.renderer().classificationMin(), layer.renderer().classificationMax()) for layer in layers
+    ]
     assert ranges == [(2.0, 30.0), (0.0, 14.0)][: 1 + sure]
     assert [node.itemVisibilityChecked() for node in group.children()] == [True, False][: 1 + sure]
     assert "Shows: height" in layers[0].metadata().abstract()

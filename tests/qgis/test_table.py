@@ -28,7 +28,9 @@ def test_dates_are_iso(typed, date):
     assert parse_date(typed) == date
 
 
-@pytest.mark.parametrize("typed", ["next tuesday", "17.05.2023", "2023-02-30", "2023", "20230517", "2023-13-01"])
+@pytest.mark.parametrize(
+    "typed", ["next tuesday", "17.05.2023", "2023-02-30", "2023", "20230517", "2023-13-01"]
+)
 def test_what_is_no_date_is_quoted(typed):
     with pytest.raises(RowError, match=typed):
         parse_date(typed)
@@ -79,7 +81,9 @@ def test_a_date_that_is_none_makes_the_row_red_and_says_so():
 
 def test_the_worst_verdict_counts_and_is_in_the_tooltip():
     model = model_with(Row("/a/x.tif"))
-    model.describe_row(model.rows[0], {**GREEN, "status": "amber", "reason": "x.tif: is L1C, better use L2A."})
+    model.describe_row(
+        model.rows[0], {**GREEN, "status": "amber", "reason": "x.tif: is L1C, better use L2A."}
+    )
     assert text(model, 0, STATUS) == "Is L1C, better use L2A."
     model.set_checks({0: ("red", "x.tif: does not overlap row 2.")})
     assert tip(model, 0, STATUS) == "Does not overlap row 2."
