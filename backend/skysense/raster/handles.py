@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # some of GDAL's errors come out as they are
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
@@ -20,6 +21,7 @@ from skysense.errors import InputError
 from skysense.raster import CACHE_IS_OURS, CACHE_MB
 from skysense.raster.crs import crs_text
 from skysense.raster.grid import Grid, Window
+from skysense.scene.header import without_rounding
 from skysense.scene.remote import address, exists, is_remote, open_dataset
 
 #: Files that stay open; a series of 24 dates with ten files each stays open, below the usual limit of 1,024.
@@ -100,7 +102,8 @@ def grid_of(dataset: DatasetReader, path: Path) -> Grid:
         )
     if dataset.transform.is_identity or dataset.transform.determinant == 0:
         raise InputError("is not georeferenced", str(path), "Georeference or geocode it first")
-    return Grid(crs_text(dataset.crs), dataset.transform, dataset.width, dataset.height)
+    terms = without_rounding(tuple(dataset.transform)[:6], dataset.width, dataset.height)
+    return Grid(crs_text(dataset.crs), Affine(*terms), dataset.width, dataset.height)
 
 
 def alpha_band(dataset: DatasetReader) -> int | None:

@@ -4,8 +4,7 @@ Each layer (one file of one acquisition) gets one `Radiometry`, found once from 
 nothing, from a fixed sample of its pixels; so it is the same for every window.
 
 - S2: reflectance x 10,000. The -1000 of processing baseline 04.00 and later comes from the scene (`offset`),
-  which describes products by their metadata; where the scene is silent, from the product's name, and only if
-  the numbers still carry it (half of them below 1000 means that they do not).
+  which describes products by their metadata; where the scene is silent, from the product (`Product.offset_left`).
 - S1: dB. Sums and interpolation are made in linear power (`mixing` values), then turned to dB.
 - HR: 0..1. uint8 is divided by 255; other types are stretched from the 1st to the 99th percentile of each
   band.
@@ -14,7 +13,6 @@ Shape legend: C bands of one file; h x w pixels.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,8 @@ from skysense.errors import InputError
 from skysense.raster.grid import Window
 from skysense.raster.handles import read_window
 from skysense.scene.acquisition import Acquisition
+from skysense.scene.header import FILL
+from skysense.scene.products import product_of
 from skysense.scene.sensors import Modality
 
 #: States of a pixel (0 = usable). EMPTY: the file's own "nothing here" in every band; the pixel is invalid if
@@ -45,7 +45,6 @@ _NODATA_ROUNDING = 1e-5
 _SAMPLES = 16  # sample windows per axis
 _SAMPLE_SIDE = 64  # pixels of a sample window's side
 _STRETCH = (1.0, 99.0)
-_BASELINE = re.compile(r"_N([0-9]{2})([0-9]{2})_")
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ class Radiometry:
                 values += bias
         if self.modality == "hr" and stored.dtype != np.uint8:
             np.clip(values, 0.0, 1.0, out=values)
+        if self.modality == "s2" and state is not None and stored.dtype.kind != "u":
+            state[(values <= FILL).all(axis=0) & (state == 0)] = EMPTY
         if self.modality == "s1":
             values = self._backscatter(values, state, mixing)
         if state is None:
@@ -117,7 +118,7 @@ class Radiometry:
                 state[np.logical_and.reduce(hits)] = EMPTY
             else:
                 state[np.logical_or.reduce(hits)] = BAD
-        if self.modality == "s2":
+        if self.modality != "hr":
             state[(stored == 0).all(axis=0)] = EMPTY
         if is_float:
             with np.errstate(invalid="ignore"):
@@ -183,7 +184,7 @@ def find_radiometry(
     if scale is None and offset is None:
         units = item.units or _s2_units(dataset, path, numbers, nodata)
         gain_one = 10_000.0 if units == "reflectance" else 1.0
-        bias_one = -1000.0 if units == "dn" and _carries_offset(item, dataset, path, numbers, nodata) else 0.0
+        bias_one = _product_offset(item, dataset, path, numbers, nodata) if units == "dn" else 0.0
     else:
         gain_one, bias_one = _s2_terms(scale, offset or 0.0, item.units == "reflectance")
     return Radiometry("s2", (gain_one,) * count, (bias_one,) * count, nodata)
@@ -271,19 +272,23 @@ def _s2_units(
     return "reflectance" if bands and max(np.percentile(band, 99) for band in bands) < 10 else "dn"
 
 
-def _carries_offset(
+def _product_offset(
     item: Acquisition,
     dataset: DatasetReader,
     path: Path,
     numbers: list[int],
     nodata: tuple[float | None, ...],
-) -> bool:
-    """Whether digital numbers are those of a product of baseline 04.00 or later, its +1000 still in them."""
-    found = _BASELINE.search(str(path)) or _BASELINE.search(str(item.path))
-    if found is None or int(found[1]) < 4:
-        return False
-    bands = [band[band > 0] for band in _usable(sample_pixels(dataset, path, numbers), nodata)]
-    return bool(all(np.median(band) >= 1000 for band in bands if band.size))
+) -> float:
+    """What must be added to digital numbers: -1000 as long as the +1000 of baseline 04.00 is in them."""
+    found = product_of(path)
+    product = found if found.dn_offset is not None else product_of(item.path)
+    if product.dn_offset is None:
+        return 0.0
+    bands = _usable(sample_pixels(dataset, path, numbers), nodata)
+    seen = [band[(band != 0) & (band > FILL)] for band in bands]
+    # One dark band is enough: with the 1000 in them, hardly any number of any band is so low.
+    dark = max((float((band < 900).mean()) for band in seen if band.size), default=0.0)
+    return product.offset_left(dark) or 0.0
 
 
 def _s2_terms(scale: float | None, offset: float, reflectance: bool) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from skysense.scene.sensors import EXTRA_BANDS, SENSORS, Modality
 
 _CODE = re.compile(r"B0?([1-9]|1[0-2]|8A)", re.IGNORECASE)
+_LANDSAT_BAND = re.compile(r"(?:SR|ST)_B[0-9]+|QA_PIXEL", re.IGNORECASE)
 _POLARISATIONS = ("VV", "VH", "HH", "HV")
 
 #: Colour words (letters and digits only, lower case) to HR and Sentinel-2 bands; the latter are the "common
@@ -25,6 +26,7 @@ _HR_WORDS = {
 }
 _S2_WORDS = {
     "coastal": "B1",
+    "coastalaerosol": "B1",
     "blue": "B2",
     "green": "B3",
     "red": "B4",
@@ -40,6 +42,9 @@ _S2_WORDS = {
     "swir22": "B12",
     "swir2": "B12",
 }
+
+#: Words that make another band of the colour that they stand beside: "red edge", "green I" (SuperDove), "coastal blue".
+_OTHER_BAND = {"edge", "rededge", "yellow", "i"}
 
 #: Unnamed Sentinel-2 stacks by number of bands: the orders in which they are commonly written.
 _TEN = SENSORS["s2"].bands
@@ -68,26 +73,30 @@ def polarisation(text: str) -> str | None:
 
 def colour(text: str) -> str | None:
     """R, G, B or NIR where a name is such a word ("Red", "near infrared")."""
-    return _HR_WORDS.get("".join(_tokens(text)).lower()) or _only_word(text, _HR_WORDS)
+    return _whole(text, _HR_WORDS) or _only_word(text, _HR_WORDS)
+
+
+def is_landsat_band(text: str) -> bool:
+    """Whether a name is one that only bands of Landsat's Collection 2 have ("SR_B4", "QA_PIXEL")."""
+    return _LANDSAT_BAND.fullmatch(text.strip()) is not None
 
 
 def canonical_band(text: str, modality: Modality) -> str | None:
     """The name in `sensors` for a band name as written, None where it is none of this modality's bands."""
-    if modality == "s1":
-        name = polarisation(text)
-        return name if name in BAND_ORDER["s1"] else None
-    if modality == "hr":
-        return colour(text)
-    return s2_code(text) or _S2_WORDS.get("".join(_tokens(text)).lower()) or _only_word(text, _S2_WORDS)
+    return _exact_band(text, modality) or _loose_band(text, modality)
 
 
 def recognise(names: Sequence[str | None], modality: Modality) -> dict[str, int]:
-    """Band name -> number (from 1) for a file's band names; the first of a repeated name counts."""
+    """Band name -> number (from 1) for a file's band names; the first of a repeated name counts.
+
+    A description that merely holds a band's word counts only where no band is called so outright.
+    """
     bands: dict[str, int] = {}
-    for number, text in enumerate(names, start=1):
-        name = canonical_band(text, modality) if text else None
-        if name is not None:
-            bands.setdefault(name, number)
+    for reading in (_exact_band, _loose_band):
+        for number, text in enumerate(names, start=1):
+            name = reading(text, modality) if text and number not in bands.values() else None
+            if name is not None:
+                bands.setdefault(name, number)
     return bands
 
 
@@ -97,11 +106,34 @@ def repeated(names: Sequence[str | None]) -> bool:
     return len(given) > len(set(given))
 
 
+def _exact_band(text: str, modality: Modality) -> str | None:
+    """The band that a name is, as a whole or by its code."""
+    if modality == "s1":
+        name = polarisation(text)
+        return name if name in BAND_ORDER["s1"] else None
+    if modality == "hr":
+        return _whole(text, _HR_WORDS)
+    return s2_code(text) or _whole(text, _S2_WORDS)
+
+
+def _loose_band(text: str, modality: Modality) -> str | None:
+    """The band whose word stands in a longer name."""
+    return None if modality == "s1" else _only_word(text, _HR_WORDS if modality == "hr" else _S2_WORDS)
+
+
+def _whole(text: str, words: dict[str, str]) -> str | None:
+    return words.get("".join(_tokens(text)).lower())
+
+
 def _tokens(text: str) -> list[str]:
     return re.findall(r"[A-Za-z0-9]+", text)
 
 
 def _only_word(text: str, words: dict[str, str]) -> str | None:
     """The band whose word (three letters or more) stands in a longer description, if it is just one."""
-    found = {words[token.lower()] for token in _tokens(text) if len(token) > 2 and token.lower() in words}
+    tokens = {token.lower() for token in _tokens(text)}
+    # "Coastal" is a band of Sentinel-2's own; of the others it makes no blue one.
+    if tokens & _OTHER_BAND or ("coastal" in tokens and "coastal" not in words):
+        return None
+    found = {words[token] for token in tokens if len(token) > 2 and token in words}
     return found.pop() if len(found) == 1 else None

@@ -15,7 +15,7 @@ from skysense.errors import InputError
 from skysense.scene.acquisition import Acquisition, Units
 from skysense.scene.archives import archive_of, gdal_name
 from skysense.scene.bands import BAND_ORDER
-from skysense.scene.dates import acquisition_date
+from skysense.scene.dates import acquisition_date, metadata_files
 from skysense.scene.header import (
     Bounds,
     RasterHeader,
@@ -36,6 +36,7 @@ Status = Literal["green", "amber", "red"]
 
 #: Pixels so many times larger than a sensor's largest are refused: computed at 10 m, every one would be hundreds.
 _FAR_TOO_COARSE = 4.0
+_S2_INFRARED = {"B8", "B8A", "B11", "B12"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,26 @@ def describe(path: Path, modality: Modality | None = None) -> Description:
         changed, size = stamp(path)
     except OSError:
         return _red(Description(path, modality=modality), no_such_file(path))
-    return _describe(path, modality, changed, size)
+    return _describe(path, modality, changed, size, _stamps_within(path))
+
+
+def _stamps_within(path: Path) -> tuple[str, ...]:
+    """When the files that a folder's description is made from were changed, which its own stamp does not tell."""
+    if not path.is_dir():
+        return ()
+    folder = product_folder(path)
+    if folder is not None:
+        files = [*folder.files.values(), *([folder.mask] if folder.mask else [])]
+    else:
+        images = rasters_in(path)
+        files = images if len(images) == 1 else []
+    found = []
+    for file in sorted({*files, *metadata_files(path)}):
+        try:
+            found.append(f"{file} {stamp(file)}")
+        except OSError:
+            found.append(f"{file} is gone")
+    return tuple(found)
 
 
 def describe_acquisition(item: Acquisition) -> Description:
@@ -150,7 +170,9 @@ def _examine_stated(stated: _Keyed) -> Description:
 
 
 @functools.lru_cache(maxsize=4096)
-def _describe(path: Path, modality: Modality | None, changed: int | str, size: int) -> Description:
+def _describe(
+    path: Path, modality: Modality | None, changed: int | str, size: int, within: tuple[str, ...]
+) -> Description:
     return _examine(path, modality, None)
 
 
@@ -345,7 +367,10 @@ class _Examiner:
         low, high = sensor.gsd_m
         usual = f"{sensor.title} ({low:g} to {high:g} m)"
         names = [name for name in sensor.bands if name not in found.bands]
-        tells = names and (modality != "s2" or 2 * len(names) >= len(sensor.bands))
+        # Without any band beyond the red edge it may be another satellite's, whose bands are called the same.
+        tells = names and (
+            modality != "s2" or 2 * len(names) >= len(sensor.bands) or set(names) >= _S2_INFRARED
+        )
         missing = f"{_listed(names)} missing" if tells else ""
         if found.gsd_m > _FAR_TOO_COARSE * high:
             raise InputError(

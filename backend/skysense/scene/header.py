@@ -19,7 +19,14 @@ _SAMPLE_BYTES = 4_000_000
 #: A block larger than this (a file of one strip) is not probed for damage.
 _PROBE_BYTES = 64_000_000
 
+#: A pixel whose Sentinel numbers are all so low was never seen: -9999 and -10000 are fill values that many tools write and
+#: do not declare.
+FILL = -9999.0
+#: Rotation that shifts no pixel of the image by more than this share of a pixel is rounding.
+_ROTATION = 0.01
+
 Bounds = tuple[float, float, float, float]
+Transform = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +53,7 @@ class RasterHeader:
     dtype: str
     crs: str | None
     epsg: int | None
-    transform: tuple[float, float, float, float, float, float]
+    transform: Transform
     names: tuple[str | None, ...]
     colours: tuple[str, ...]
     nodata: float | None
@@ -124,7 +131,9 @@ def band_count(path: Path) -> int | None:
 
 
 @functools.lru_cache(maxsize=4096)  # a scene is described when it is opened, and again with what it states
-def read_sample(header: RasterHeader, bands: tuple[int, ...], nodata: float | None) -> tuple[BandSample, ...]:
+def read_sample(
+    header: RasterHeader, bands: tuple[int, ...], nodata: float | None, fill: float | None = None
+) -> tuple[BandSample, ...]:
     """Sample bands around the middle of the image (or its smallest overview, if the middle is empty).
 
     Files compressed in one huge block are not sampled: every sample is then empty, and not the whole.
@@ -132,6 +141,8 @@ def read_sample(header: RasterHeader, bands: tuple[int, ...], nodata: float | No
     Args:
         bands: band numbers from 1.
         nodata: stored value of empty pixels, besides NaN; matched within float32 rounding.
+        fill: pixels that are 0 in all these bands, or at most this in all of them, are empty too, whatever the
+            file declares; None: they are values like any other.
 
     Raises:
         InputError: the pixels cannot be read.
@@ -144,13 +155,13 @@ def read_sample(header: RasterHeader, bands: tuple[int, ...], nodata: float | No
             window = _middle(source, len(bands))
             values = source.read(list(bands), window=window)
             whole = (window.height, window.width) == (source.height, source.width)
-            samples = [_sample(band, nodata, whole) for band in values]
+            samples = _samples(values, nodata, fill, whole)
             if all(sample.empty for sample in samples) and not whole and source.overviews(bands[0]):
                 factor = source.overviews(bands[0])[-1]
                 shape = (len(bands), math.ceil(source.height / factor), math.ceil(source.width / factor))
                 if math.prod(shape) * values.itemsize <= _SAMPLE_BYTES:
                     coarse = source.read(list(bands), out_shape=shape)
-                    samples = [_sample(band, nodata, False) for band in coarse]
+                    samples = _samples(coarse, nodata, fill, False)
             return tuple(samples)
     except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError):
         raise _damaged(header.path) from None
@@ -199,6 +210,18 @@ def to_wgs84(crs: str, bounds: Bounds) -> Bounds | None:
     return west, south, east, north
 
 
+def without_rounding(transform: Transform, width: int, height: int) -> Transform:
+    """A grid (see `RasterHeader.transform`) without rotation that is mere rounding (1e-17), as some tools leave it.
+
+    Args:
+        width, height: of the image, pixels.
+    """
+    a, b, c, d, e, f = transform
+    if max(abs(b) * height, abs(d) * width) < _ROTATION * abs(a):
+        return a, 0.0, c, 0.0, e, f
+    return transform
+
+
 def pixel_sides_m(header: RasterHeader) -> tuple[float, float] | None:
     """Ground size of a pixel in metres along columns and rows, at the image's centre. None if not known."""
     if header.crs is None or not header.georeferenced:
@@ -245,7 +268,7 @@ def _read_header(path: Path, changed: int | str, size: int) -> RasterHeader:
                 dtype=max(source.dtypes, key=lambda name: (_itemsize(name), name), default=""),
                 crs=crs,
                 epsg=_epsg(crs) if crs else None,
-                transform=tuple(source.transform)[:6],
+                transform=without_rounding(tuple(source.transform)[:6], source.width, source.height),
                 names=tuple(name.strip() or None if name else None for name in source.descriptions),
                 colours=tuple(colour.name for colour in source.colorinterp),
                 nodata=math.nan if source.nodata is not None and math.isnan(source.nodata) else source.nodata,
@@ -320,12 +343,22 @@ def _middle(source: Any, bands: int) -> Any:
     return source.block_window(1, row, column)
 
 
-def _sample(values: Any, nodata: float | None, whole: bool) -> BandSample:
+def _samples(values: Any, nodata: float | None, fill: float | None, whole: bool) -> list[BandSample]:
+    """One sample per band of (C, h, w) stored values."""
+    if fill is None:
+        return [_sample(band, nodata, None, whole) for band in values]
+    empty = (values == 0).all(axis=0) | (values <= fill).all(axis=0)
+    return [_sample(band, nodata, ~empty, whole) for band in values]
+
+
+def _sample(values: Any, nodata: float | None, seen: Any, whole: bool) -> BandSample:
+    """The sample of one band; of its pixels `seen` counts (None: all)."""
     import numpy as np
 
     largest = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1.0
     extremes_only = bool(np.isin(values, (0, largest)).all())
-    data = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
+    data = values.ravel() if seen is None else values[seen]
+    data = data[np.isfinite(data)] if data.dtype.kind == "f" else data
     if nodata is not None and math.isfinite(nodata):
         data = data[~np.isclose(data, nodata, rtol=1e-6, atol=0)]
     if data.size == 0:

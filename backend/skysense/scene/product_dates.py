@@ -58,6 +58,10 @@ def _rule(product: str, pattern: str, day: Callable[..., date | None] = compact)
     return Rule(product, re.compile(rf"(?<![A-Za-z0-9]){pattern}", re.IGNORECASE), day)
 
 
+#: Parts of Sentinel-2 products before 2016, whose stamp is the day on which they were made; see `RULES` for those that state
+#: the day of sensing too.
+CREATION_ONLY = re.compile(r"(?<![A-Za-z0-9])S2[A-D]_(?:OPER|USER|TEST)_[A-Z0-9]{3}_", re.IGNORECASE)
+
 #: In order: a name that fits two conventions is read by the first.
 RULES: tuple[Rule, ...] = (
     _rule("Sentinel-2", rf"S2[A-D]_MSIL[12][ABC]_{_DAY}T{_TIME}(?![0-9])"),

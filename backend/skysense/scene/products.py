@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from skysense.scene.bands import polarisation, s2_code
-from skysense.scene.dates import metadata_of
-from skysense.scene.metadata import orbit_name
+from skysense.scene.bands import is_landsat_band, polarisation, s2_code
+from skysense.scene.dates import RASTER_SUFFIXES, metadata_of
+from skysense.scene.metadata import FOLDER_FILES, orbit_name
 from skysense.scene.sensors import Modality
-
-RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".img")
 
 _NOT_WORD = r"(?<![A-Za-z0-9])"
 _S2 = re.compile(rf"{_NOT_WORD}(?:S2([A-D])?(?:[12][AC])?|SENTINEL-?2([A-D])?)(?![0-9A-Za-z])", re.IGNORECASE)
@@ -20,9 +18,11 @@ _LEVEL = re.compile(r"MSI_?(L[12][ABC])|(?<![A-Za-z])(L1C|L2A)(?![A-Za-z])|S2[A-
 _BASELINE = re.compile(r"_N([0-9]{2})([0-9]{2})_R[0-9]{3}")
 _S1_LEVEL = re.compile(r"S1[A-D][_-][A-Z0-9]{2}[_-](GRD|SLC|RAW|OCN)", re.IGNORECASE)
 _LANDSAT = re.compile(
-    rf"{_NOT_WORD}(?:L[COTEM]0[1-9]_L|L[COTEM][1-9][0-9]{{13}}[A-Z]{{3}}[0-9]{{2}}|HLS\.L30\.)"
+    # The second is how Earth Engine's exports are called.
+    rf"{_NOT_WORD}(?:L[COTEM]0[1-9]_L|L[COTEM]0[1-9]_[0-9]{{6}}_[0-9]{{8}}(?![0-9])"
+    r"|L[COTEM][1-9][0-9]{13}[A-Z]{3}[0-9]{2}|HLS\.L30\.)"
 )
-_ORBIT = re.compile(r"_(ASC|DSC|DES)(?:CENDING)?(?![A-Z])", re.IGNORECASE)
+_ORBIT = re.compile(r"_(ASC|DSC|DES|DESC)(?:ENDING|CENDING)?(?![A-Z])", re.IGNORECASE)
 
 #: Layers that come with the images and are no image: name part -> what it is.
 _SIDE_LAYERS = {
@@ -35,12 +35,15 @@ _SIDE_LAYERS = {
     "NDVI": "a vegetation index: it is not reflectance, use the product it was made from",
     "EVI": "a vegetation index: it is not reflectance, use the product it was made from",
     "NDWI": "a water index: it is not reflectance, use the product it was made from",
+    "ATB": "aerosol thickness and water vapour: it is not reflectance, remove it",
     "AOT": "aerosol thickness: it is not reflectance, remove it",
     "WVP": "water vapour: it is not reflectance, remove it",
     "TCI": "an 8-bit picture for viewing: it is not reflectance, use the product's band files",
     "DEM": "an elevation model: it is not an image, remove it",
     "DSM": "an elevation model: it is not an image, remove it",
 }
+#: Share of digital numbers below 900 above which the 1000 of baseline 04.00 has been taken off already.
+_DARK = 0.01
 _PICTURE = re.compile(r"RGB[0-9]{3}B?", re.IGNORECASE)
 
 #: sen2r's stacks: with 10 m pixels they hold B8, with coarser ones B8A.
@@ -58,6 +61,7 @@ class Product:
         orbit: "asc" or "des".
         dn_offset: what must be added to Sentinel-2 digital numbers if they are still as delivered (-1000 from
             processing baseline 04.00 on).
+        offset_stated: the product's own metadata state `dn_offset`; else its name only lets one expect it.
         side_layer: what the file is, if it is a by-product and no image.
         foreign: name of a sensor that is none of the three.
     """
@@ -69,6 +73,19 @@ class Product:
     dn_offset: float | None = None
     side_layer: str | None = None
     foreign: str | None = None
+    offset_stated: bool = False
+
+    def offset_left(self, dark: float) -> float | None:
+        """What must be added to the digital numbers of a file of this product; None where nothing tells.
+
+        A file that merely bears the product's name may have been harmonised since: its numbers decide.
+
+        Args:
+            dark: share of its numbers below 900, which are hardly any as long as the 1000 is in them.
+        """
+        if self.dn_offset is None or self.offset_stated or dark < _DARK:
+            return self.dn_offset
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -80,12 +97,14 @@ class ProductFolder:
         files: band name -> file, the finest where a band exists at several pixel sizes.
         mask: the scene classification, if there is one.
         raw: Sentinel-1 as delivered, neither calibrated nor geocoded.
+        granules: names of the granules (tiles of an old SAFE) that the files lie in.
     """
 
     modality: Modality
     files: dict[str, Path]
     mask: Path | None = None
     raw: bool = False
+    granules: tuple[str, ...] = ()
 
 
 def product_of(path: Path) -> Product:
@@ -106,14 +125,15 @@ def product_of(path: Path) -> Product:
         platform = f"Sentinel-1{(s1[1] or s1[2] or '').upper()}"
     level, orbit = _level(names, modality), None
     offset = _offset_by_name(names) if modality == "s2" else None
+    stated = False
     if ascending := _ORBIT.search(own):
         orbit = orbit_name(ascending[1])
     if modality is not None:
-        for _, metadata in metadata_of(path):
+        for file, metadata in metadata_of(path):
             level = level or metadata.level
             orbit = orbit or (metadata.orbit if modality == "s1" else None)
-            if modality == "s2" and metadata.offset is not None:
-                offset = metadata.offset
+            if modality == "s2" and metadata.offset is not None and not stated:
+                offset, stated = metadata.offset, _is_its_own(path, file)
     return Product(
         modality=modality,
         platform=platform,
@@ -122,6 +142,7 @@ def product_of(path: Path) -> Product:
         dn_offset=offset,
         side_layer=_side_layer(own) if not path.is_dir() else None,
         foreign="Landsat" if _LANDSAT.search(text) else None,
+        offset_stated=stated,
     )
 
 
@@ -133,19 +154,19 @@ def product_folder(folder: Path) -> ProductFolder | None:
         return ProductFolder("s1", files, raw=True) if files else None
     deep = [
         file
-        for pattern in ("GRANULE/*/IMG_DATA/*", "GRANULE/*/IMG_DATA/*/*")
+        for pattern in ("GRANULE/*/IMG_DATA/*", "GRANULE/*/IMG_DATA/*/*", "IMG_DATA/*", "IMG_DATA/*/*")
         for file in folder.glob(pattern)
     ]
     rasters = sorted((file for file in deep if _is_raster(file)), key=_named_resolution) or _rasters(folder)
     mask = next((file for file in rasters if "SCL" in _words(file.stem)), None)
-    rasters = [file for file in rasters if _side_layer(file.name) is None]
-    if not rasters or _LANDSAT.search(folder.name) or any(_LANDSAT.search(file.name) for file in rasters):
+    rasters = _of_one_correction([file for file in rasters if _side_layer(file.name) is None])
+    if not rasters or _LANDSAT.search(folder.name) or any(_is_landsat(file) for file in rasters):
         return None
     if not deep and len({_product_key(file.stem) for file in rasters}) > 1:
         return None  # several products in one folder
     bands = _by_name(rasters, s2_code)
     if len(bands) > 1 or (deep and bands):
-        return ProductFolder("s2", bands, mask)
+        return ProductFolder("s2", bands, mask, granules=_granules(folder, rasters))
     polarisations = {
         key: file for key, file in _by_name(rasters, polarisation).items() if key in ("VV", "VH")
     }
@@ -175,6 +196,27 @@ def _product_key(stem: str) -> str:
     return "_".join(
         word for word in words if not (s2_code(word) or polarisation(word) or re.fullmatch(r"[126]0m", word))
     )
+
+
+def _is_its_own(path: Path, metadata: Path) -> bool:
+    """Whether metadata state how an image is stored: made from a product, it may lie beside that one's metadata."""
+    return metadata.name not in FOLDER_FILES or path.is_dir() or _S2_BAND_FILE.match(path.name) is not None
+
+
+def _is_landsat(file: Path) -> bool:
+    return _LANDSAT.search(file.name) is not None or is_landsat_band(file.stem)
+
+
+def _of_one_correction(files: list[Path]) -> list[Path]:
+    """Without Theia's surface reflectance (SRE) where the same corrected for slopes (FRE) lies beside it."""
+    if not any("FRE" in _words(file.stem) for file in files):
+        return files
+    return [file for file in files if "SRE" not in _words(file.stem)]
+
+
+def _granules(folder: Path, files: Iterable[Path]) -> tuple[str, ...]:
+    parts = [file.relative_to(folder).parts for file in files]
+    return tuple(sorted({part[1] for part in parts if part[0] == "GRANULE"}))
 
 
 def _names(path: Path) -> list[str]:

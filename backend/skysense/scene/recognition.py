@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from skysense.errors import InputError
 from skysense.scene.bands import S2_ORDERS, colour, polarisation, recognise, repeated, s2_code
-from skysense.scene.header import RasterHeader, read_sample
+from skysense.scene.header import FILL, RasterHeader, read_sample
 from skysense.scene.products import Product, sen2r_bands
 from skysense.scene.sensors import EXTRA_BANDS, SENSORS, Modality
 
@@ -173,7 +173,7 @@ def _fourth(header: RasterHeader, bands: dict[str, int], number: int) -> Recogni
 
 
 def _negative(header: RasterHeader) -> bool:
-    return read_sample(header, (1,), header.nodata)[0].median < -1
+    return read_sample(header, (1,), header.nodata, FILL)[0].median < -1
 
 
 def _numbered(names: tuple[str, ...]) -> dict[str, int]:

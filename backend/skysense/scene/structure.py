@@ -1,6 +1,7 @@
 """What makes an image unusable whatever the user says of it: no place on the Earth, or no picture in it."""
 
 from skysense.errors import InputError
+from skysense.scene.bands import is_landsat_band
 from skysense.scene.header import RasterHeader
 from skysense.scene.products import Product, ProductFolder
 
@@ -35,10 +36,16 @@ def check_structure(
             f"is Sentinel-1 as delivered, neither calibrated nor geocoded{lacks}",
             fix="Get the terrain-corrected (RTC) product, or make it, for example with SNAP",
         )
-    if product.foreign:
+    foreign = "Landsat" if any(name and is_landsat_band(name) for name in header.names) else product.foreign
+    if foreign:
         raise InputError(
-            f"is a {product.foreign} product",
+            f"is a {foreign} product",
             fix="Use Sentinel-2, Sentinel-1 or a picture finer than 8 m",
+        )
+    if folder is not None and len(folder.granules) > 1 and not bands_stated:
+        raise InputError(
+            f"holds {len(folder.granules)} granules, each of another tile",
+            fix=f"Choose one granule, a folder in GRANULE such as {folder.granules[0]}",
         )
     if not header.georeferenced:
         if header.gcps or header.rpcs:

@@ -7,7 +7,7 @@ from raster_files import write_raster
 from skysense.errors import InputError
 from skysense.raster import handles
 from skysense.raster.grid import Window
-from skysense.raster.handles import Handles, block_bytes, open_raster, read_window
+from skysense.raster.handles import Handles, block_bytes, grid_of, open_raster, read_window
 
 TEN = (10, 0, 500000, 0, -10, 5600000)
 
@@ -94,3 +94,11 @@ def test_a_file_that_changes_or_goes_while_it_is_read_is_named(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match=r"a\.tif: was removed while it was read"):
         read_window(dataset, path, [1], Window(590, 0, 10, 600))
+
+
+def test_rotation_that_is_rounding_is_none(tmp_path):
+    path = write_raster(
+        tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8), (10, 1e-17, 500000, -1e-17, -10, 5600000)
+    )
+    with open_raster(path) as dataset:
+        assert tuple(grid_of(dataset, path).transform)[:6] == TEN

@@ -170,3 +170,40 @@ def test_a_large_layer_is_sampled_not_read(tmp_path):
     values, _ = decoded(item, ["R"])
     low, high = np.percentile(ramp, (1, 99))
     np.testing.assert_allclose(values[0], np.clip((ramp - low) / (high - low), 0, 1), atol=0.02)
+
+
+def test_s2_of_unknown_processing_has_no_offset(tmp_path):
+    """N9999 is no baseline; the description of the file has the same rule."""
+    name = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_20200101T000000.tif"
+    np.testing.assert_allclose(decoded(s2(tmp_path, 1500, name=name), ["B2", "B3"])[0], 1500)
+
+
+def test_s2_fill_that_is_not_declared_is_empty(tmp_path):
+    values = np.array([[[-9999, -10000, -9999, 1500]], [[-9999, -9999, 800, 1500]]], np.int16)
+    item = acquisition("s2", write_raster(tmp_path / "a.tif", values, TEN), ("B2", "B3"), units="dn")
+    found, state = decoded(item, ["B2", "B3"])
+    assert state.tolist() == [[EMPTY, EMPTY, 0, 0]]
+    assert not found[:, 0, :2].any()
+
+
+def test_s2_packed_numbers_may_be_as_low_as_any(tmp_path):
+    item = s2(tmp_path, -12_000, "int16", scale=2e-5, offset=0.5, units="reflectance")
+    values, state = decoded(item, ["B2", "B3"])
+    assert not state.any()
+    np.testing.assert_allclose(values, 2600, rtol=1e-4)
+
+
+def test_s2_undeclared_zeros_do_not_hide_the_offset(tmp_path):
+    values = np.zeros((2, 8, 8), np.uint16)
+    values[:, :2] = 1500
+    name = "S2B_MSIL2A_20220615T101559_N0400_R065_T32UPC_20220615T122549.tif"
+    item = acquisition("s2", write_raster(tmp_path / name, values, TEN), ("B2", "B3"), units="dn")
+    found, state = decoded(item, ["B2", "B3"])
+    assert (found[:, :2] == 500).all() and (state[2:] == EMPTY).all()
+
+
+def test_s1_zero_in_all_bands_is_no_decibel(tmp_path):
+    item = s1(tmp_path, [[-10, 0, 0], [-20, 0, -12]], units="db")
+    _, state = decoded(item, ["VV", "VH"])
+    assert state.tolist() == [[0, EMPTY, 0]]
+    assert decoded(item, ["VV", "VH"], mixing=True)[0][:, 0, 1].tolist() == [0, 0]

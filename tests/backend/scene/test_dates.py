@@ -53,6 +53,19 @@ def test_every_shared_name() -> None:
         ("tile_12345678.tif", ""),
         ("x_19000101.tif", ""),
         ("S2_20200230.tif", ""),
+        ("s2_2019_marsh_10m.tif", ""),
+        ("site2_marsh_2019.tif", ""),
+        ("area5_deciduous_2019.tif", ""),
+        ("S2_Mar_2019.tif", ""),  # a month, and the satellite
+        ("s2_2019_mar_10m.tif", ""),  # a month, and the pixel size
+        ("UAV21Jun2020.tif", "2020-06-21"),
+        ("21_march_2020.tif", "2020-03-21"),
+        ("2020 Sept 3.tif", "2020-09-03"),
+        ("3 December 2020.tif", "2020-12-03"),
+        ("S2A_OPER_MSI_L1C_TL_EPA__20161004T203204_A005095_T31TCJ_B02.jp2", ""),
+        ("https://host/a/b.tif?X-Amz-Date=20240501T100000Z&X-Amz-Expires=60", ""),
+        ("https://host/a/b_20230601.tif?se=2025-01-01&sp=r", "2023-06-01"),
+        ("/vsicurl/https://host/b.tif?X-Amz-Credential=K/20240501/eu/s3", ""),
         ("", ""),
         ("project/S2_x_20200101.tif", "2020-01-01"),
         ("20200101\\S2_x.tif", ""),
@@ -71,6 +84,29 @@ def test_folders_are_read_when_the_file_says_nothing() -> None:
         f"folder name {product}",
     )
     assert acquisition_date(Path("2020-06-21/red.tif"))[0] == datetime.date(2020, 6, 21)
+
+
+@pytest.mark.parametrize("query", ["?X-Amz-Date=20240501T100000Z", "?se=2025-01-01", "?k=A/20240501/s3"])
+def test_a_signed_address_has_no_date(query: str) -> None:
+    assert acquisition_date(Path(f"https://host/scene/b.tif{query}")) == (None, "")
+    assert acquisition_date(Path(f"https://host/b_20230601.tif{query}"))[0] == datetime.date(2023, 6, 1)
+
+
+def test_a_creation_stamp_does_not_hide_the_products_day() -> None:
+    safe = "S2A_OPER_PRD_MSIL1C_PDMC_20160306T125634_R051_V20160305T105054_20160305T105054.SAFE"
+    band = "S2A_OPER_MSI_L1C_TL_EPA__20161004T203204_A005095_T31TCJ_B02.jp2"
+    assert acquisition_date(Path(safe, "GRANULE", "x", "IMG_DATA", band))[0] == datetime.date(2016, 3, 5)
+
+
+def test_a_folder_has_the_day_that_its_images_share(tmp_path: Path) -> None:
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for band in ("B02", "B03"):
+        (loose / f"T31UFT_20230601T105031_{band}_10m.tif").touch()
+    (loose / "notes_20240101.txt").touch()
+    assert acquisition_date(loose) == (datetime.date(2023, 6, 1), "names of its files")
+    (loose / "T31UFT_20230606T105031_B02_10m.tif").touch()
+    assert acquisition_date(loose) == (None, "")
 
 
 def test_a_freely_named_folder_further_up_is_not_read() -> None:

@@ -367,3 +367,149 @@ def test_an_acquisition_is_looked_at_again_when_its_file_has_changed(s2: Writer)
     assert describe_acquisition(item).status == "red"
     path.unlink()
     assert "no such file" in str(describe_acquisition(item).reason)
+
+
+BASELINE_04 = "S2B_MSIL2A_20220615T101559_N0400_R065_T32UPC_20220615T122549"
+
+
+def write_safe(write: Writer, tmp_path: Path, data: np.ndarray[Any, Any]) -> Path:
+    """A SAFE of baseline 04.00 with one band, whose metadata state the offset."""
+    safe = f"{BASELINE_04}.SAFE"
+    granule = f"{safe}/GRANULE/L2A_T32UPC_A027529_20220615T101559/IMG_DATA/R10m"
+    write(f"{granule}/T32UPC_20220615T101559_B02_10m.tif", data=data)
+    (tmp_path / safe / "MTD_MSIL2A.xml").write_text("<a><BOA_ADD_OFFSET>-1000</BOA_ADD_OFFSET></a>")
+    return tmp_path / safe
+
+
+def test_dark_and_empty_pixels_do_not_switch_off_a_stated_offset(write: Writer, tmp_path: Path) -> None:
+    data = np.zeros((1, 40, 40), np.uint16)
+    data[0, 20:] = 1500
+    data[0, 39] = 700
+    safe = write_safe(write, tmp_path, data)
+    granule = safe / "GRANULE" / "L2A_T32UPC_A027529_20220615T101559"
+    for folder in (safe, granule, granule / "IMG_DATA" / "R10m"):
+        assert (describe(folder).offset, list(describe(folder).bands)) == (pytest.approx(-0.1), ["B2"])
+
+
+def test_a_stated_offset_holds_where_the_sample_is_empty(write: Writer, tmp_path: Path) -> None:
+    safe = write_safe(write, tmp_path, np.zeros((1, 40, 40), np.uint16))
+    assert describe(safe).offset == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("fill", [0, -9999])
+def test_undeclared_fill_is_not_dark(write: Writer, fill: int) -> None:
+    data = np.full((10, 40, 40), 1500, np.int16)
+    data[:, :30] = fill
+    found = describe(write(f"{BASELINE_04}.tif", data=data, names=S2_BANDS))
+    assert found.offset == pytest.approx(-0.1)
+
+
+def test_metadata_beside_a_picture_made_from_the_product_do_not_settle_its_offset(
+    write: Writer, tmp_path: Path
+) -> None:
+    (tmp_path / "MTD_MSIL2A.xml").write_text("<a><BOA_ADD_OFFSET>-1000</BOA_ADD_OFFSET></a>")
+    harmonised = write(f"{BASELINE_04}.tif", 10, low=100, high=3000, names=S2_BANDS)
+    assert describe(harmonised).offset == 0.0
+
+
+def test_a_blue_band_of_zeros_does_not_make_an_image_empty(s2: Writer) -> None:
+    data = np.full((10, 20, 20), 1500, np.uint16)
+    data[0] = 0
+    found = describe(s2("S2_20200101.tif", data=data))
+    assert (found.status, found.empty) == ("green", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("LC08_198026_20200715.tif", S2_BANDS[:7]),
+        ("export_20200715.tif", ("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7")),
+        ("export_20200715.tif", ("B2", "B3", "B4", "QA_PIXEL")),
+        ("export_20200715.tif", ("SR_B4", "ST_B10")),
+    ],
+)
+def test_landsat_is_not_taken_for_sentinel_2(write: Writer, name: str, names: tuple[str, ...]) -> None:
+    found = describe(write(name, len(names), names=names, gsd=30))
+    assert found.status == "red" and "Landsat" in found.reason
+
+
+def test_sentinel_2_without_any_infrared_band_is_doubtful(write: Writer) -> None:
+    found = describe(write("x_20200715.tif", 6, names=("B2", "B3", "B4", "B5", "B6", "B7"), gsd=30))
+    assert (found.status, found.modality) == ("amber", "s2")
+    assert "B8, B8A, B11, B12 missing" in found.reason
+
+
+def test_radar_with_undeclared_zeros_is_told_by_its_own_numbers(s1: Writer) -> None:
+    data = np.full((2, 40, 40), -12.0, np.float32)
+    data[:, :30] = 0
+    assert (describe(s1("S1_20200101.tif", data=data)).units, describe(s1("x_20200101.tif", data=data, names=())).modality) == ("db", "s1")  # fmt: skip
+    found = describe(s1("S1_20200102.tif", data=np.zeros((2, 20, 20), np.float32)))
+    assert (found.status, found.empty) == ("amber", True)
+
+
+def test_decibel_times_100_gets_its_scale(s1: Writer) -> None:
+    found = describe(s1("S1_20200101.tif", dtype="int16", low=-2000, high=-300))
+    assert (found.status, found.units, found.scale) == ("amber", "db", 0.01)
+    assert "scale 0.01" in found.reason
+
+
+@pytest.mark.parametrize(("low", "row"), [(-2000, {"units": "db"}), (-9000, {})])
+def test_whole_numbers_that_are_no_decibel_are_refused(s1: Writer, low: int, row: dict[str, Any]) -> None:
+    path = s1("S1_20200101.tif", dtype="int16", low=low, high=low / 2)
+    [item] = parse_scene(
+        {"version": 1, "name": "s", "acquisitions": [{"modality": "s1", "path": str(path), **row}]}, path.parent
+    ).acquisitions  # fmt: skip
+    found = describe_acquisition(item)
+    assert found.status == "red" and "set its scale, 0.01" in found.reason
+
+
+def test_a_scale_that_the_scene_states_settles_it(s1: Writer) -> None:
+    path = s1("S1_20200101.tif", dtype="int16", low=-2000, high=-300)
+    [item] = parse_scene(
+        {"version": 1, "name": "s", "acquisitions": [{"modality": "s1", "path": str(path), "units": "db", "scale": 0.01}]}, path.parent
+    ).acquisitions  # fmt: skip
+    assert describe_acquisition(item).status == "green"
+
+
+@pytest.mark.parametrize(
+    ("name", "orbit"),
+    [("S1_20200101_DESC.tif", "des"), ("S1_desc_20200101.tif", "des"), ("S1_20200101_ASCENDING.tif", "asc")],
+)
+def test_the_orbit_in_a_name(s1: Writer, name: str, orbit: str) -> None:
+    assert describe(s1(name)).orbit == orbit
+
+
+def test_rotation_that_is_rounding_does_not_matter(s2: Writer) -> None:
+    found = describe(s2("S2_20200101.tif", transform=Affine(10, 1e-17, 5e5, -1e-17, -10, 5.6e6)))
+    assert found.status == "green"
+
+
+def test_a_folder_is_looked_at_again_when_a_file_in_it_has_changed(write: Writer, tmp_path: Path) -> None:
+    safe = write_safe(write, tmp_path, np.full((1, 40, 40), 1500, np.uint16))
+    assert describe(safe).offset == pytest.approx(-0.1)
+    (safe / "MTD_MSIL2A.xml").write_text("<a><BOA_ADD_OFFSET>-500.0</BOA_ADD_OFFSET></a>")
+    assert describe(safe).offset == pytest.approx(-0.05)
+    (safe / describe(safe).bands["B2"]).write_bytes(b"no image")
+    assert describe(safe).status == "red"
+
+
+def test_of_several_granules_one_must_be_chosen(write: Writer, tmp_path: Path) -> None:
+    safe = "S2A_OPER_PRD_MSIL1C_PDMC_20160306T125634_R051_V20160305T105054_20160305T105054.SAFE"
+    for tile in ("T31TCJ", "T31TDJ"):
+        granule = f"S2A_OPER_MSI_L1C_TL_EPA__20161004T203204_A005095_{tile}_N02.04"
+        for band in ("B02", "B03"):
+            write(f"{safe}/GRANULE/{granule}/IMG_DATA/{granule[:-7]}_{band}.tif", 1)
+    found = describe(tmp_path / safe)
+    assert found.status == "red" and "choose one granule" in found.reason
+    chosen = describe(tmp_path / safe / "GRANULE" / granule)
+    assert (list(chosen.bands), str(chosen.date)) == (["B2", "B3"], "2016-03-05")
+
+
+def test_theia_with_both_corrections(write: Writer, tmp_path: Path) -> None:
+    stem = "SENTINEL2A_20170726-105124-460_L2A_T31TCJ_C_V2-2"
+    for correction in ("SRE", "FRE"):
+        for band in ("B2", "B3"):
+            write(f"{stem}/{stem}_{correction}_{band}.tif", 1)
+    write(f"{stem}/{stem}_ATB_R1.tif", 2)
+    found = describe(tmp_path / stem)
+    assert found.bands == {name: f"{stem}_FRE_{name}.tif" for name in ("B2", "B3")}
