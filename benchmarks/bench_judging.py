@@ -20,7 +20,7 @@ from hardware import write_result
 from labelled import Drawing, LabelledScene
 from skysense.finetune.features import plain_values
 from skysense.finetune.head import fit_head
-from skysense.finetune.judging import forest_probabilities, judge, repeated_folds
+from skysense.finetune.judging import blocks_of, forest_probabilities, judge, repeated_folds
 from skysense.inference.scores import TileScorer
 from skysense.model.backbone import default_backbone
 
@@ -31,10 +31,11 @@ CPU = torch.device("cpu")
 def row(scene: LabelledScene, drawing: Drawing, work: Path) -> dict[str, Any]:
     """What is reported of a drawing and what is true, in points of mIoU."""
     x, ids, polygons = scene.table(scene.default, drawing)
-    repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, scene.layout.compute.gsd)
+    repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, scene.layout.base.gsd)
     head, held_out = fit_head(x, ids, repeats, scene.default.blocks)
     forest = forest_probabilities(x[:, plain_values(scene.default.blocks)], ids, repeats[0])
-    report = judge(ids, polygons, held_out, forest)
+    together = blocks_of(ids, polygons, drawing.polygons.polygons, scene.layout.base.gsd)
+    report = judge(ids, polygons, held_out, forest, blocks=together)
     true = scene.miou(scene.default, TileScorer(head, CPU), head.ids, head.temperature, drawing, work)
     low, high = report["intervals"]["miou"]
     return {

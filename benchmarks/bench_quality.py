@@ -85,7 +85,7 @@ def mapped(scene: LabelledScene, method: str, drawing: Drawing, work: Path) -> F
             1.0,
         )
     else:
-        repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, scene.layout.compute.gsd)
+        repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, scene.layout.base.gsd)
         seen = helpful_blocks(x, ids, polygons, repeats, kept.blocks)
         columns = columns_of(seen, kept.blocks)
         beside = None if method == "labels alone" else around.x[:, columns]

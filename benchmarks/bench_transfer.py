@@ -31,7 +31,7 @@ def row(learned: LabelledScene, mapped: LabelledScene, work: Path) -> dict[str, 
     """mIoU of the head and of the forest from a scene's own polygons, on that scene and on another."""
     drawing = learned.drawings[0]
     x, ids, polygons = learned.table(learned.default, drawing)
-    repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, learned.layout.compute.gsd)
+    repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, learned.layout.base.gsd)
     whole, _ = fit_head(x, ids, repeats, learned.default.blocks)
     found = {}
     for title, scene in (("at home", learned), ("away", mapped)):

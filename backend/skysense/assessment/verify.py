@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def read_judged(path: Path, field: str, crs: str, layer: str | None = None) -> J
         crs: the CRS wanted.
 
     Raises:
-        InputError: it cannot be read, is no point layer, has no CRS or no such field, or nothing is filled in.
+        InputError: it cannot be read, is no point layer, has no CRS or no such field, nothing is filled in, or a class that a
+            point was drawn in is no number.
     """
     where = f"sample {path.name}"
     if not path.exists():
@@ -87,8 +89,22 @@ def read_judged(path: Path, field: str, crs: str, layer: str | None = None) -> J
         x,
         y,
         [reference[i] for i in filled],
-        [None if value is None else int(value) for value in (_plain(drawn[i]) for i in filled)],
+        [_drawn_id(_plain(drawn[i]), where) for i in filled],
         len(shapes) - len(filled),
+    )
+
+
+def _drawn_id(value: Any, where: str) -> int | None:
+    """A class id from the sample's own field, which a spreadsheet may have made a text: "3.0" -> 3."""
+    if value is None:
+        return None
+    with suppress(TypeError, ValueError):
+        if float(value).is_integer():
+            return int(float(value))
+    raise InputError(
+        f"the field {MAP_CLASS_ID!r} holds {str(value)!r}, which is no class id",
+        where,
+        "Keep that field as it was drawn, or remove it",
     )
 
 
@@ -100,7 +116,7 @@ def verify(
     Args:
         path: the class map.
         sample: the point layer that was drawn from it (`sample.draw_sample`) and filled in, or points drawn at random otherwise.
-        field: the field with the reference class: its name (in any case) or its id.
+        field: the field with the reference class: its name (in any case where that tells classes apart) or its id.
         table: CSV to write, one row a class; None = none.
         layer: where the file holds several.
 
@@ -111,7 +127,7 @@ def verify(
         columns = class of the reference, both in the order of "classes"; "csv". Every "_ci95" is half of a 95 % interval.
 
     Raises:
-        InputError: see `ClassMap` and `read_judged`; or a reference value is no class, a mapped class has too few
+        InputError: see `ClassMap` and `read_judged`; or a reference value is no class or may be two, a mapped class has too few
             points, or the sample was drawn from another map; StorageError: the table cannot be written; Cancelled.
     """
     where = f"sample {sample.name}"
@@ -163,12 +179,27 @@ def map_class_at(classes: ClassMap, x: NDArray[np.float64], y: NDArray[np.float6
 def _reference_ids(
     values: Sequence[Any], names: Mapping[int, str], field: str, where: str
 ) -> NDArray[np.int64]:
-    by_name = {name.casefold(): i for i, name in names.items()}
-    by_number = {str(i): i for i in names}
+    """(N,) class ids of values: the name as it is written, else the id, else the name in another case.
+
+    Raises:
+        InputError: a value is none of them, or several names in another case.
+    """
+    exact = {str(i): i for i in names} | {name: i for i, name in names.items()}
+    folded: dict[str, list[int]] = {}
+    for i, name in names.items():
+        folded.setdefault(name.casefold(), []).append(i)
 
     def class_of(value: Any) -> int | None:
         text = f"{value:g}" if isinstance(value, float) else str(value)
-        return by_name.get(text.casefold(), by_number.get(text))
+        alike = folded.get(text.casefold(), [])
+        if text not in exact and len(alike) > 1:
+            told = " or ".join(f"{names[i]} ({i})" for i in alike)
+            raise InputError(
+                f"the field {field!r} holds {text!r}, which may be {told}",
+                where,
+                "Write the name exactly as the map does, or the id",
+            )
+        return exact.get(text, alike[0] if alike else None)
 
     strangers = Counter(str(value) for value in values if class_of(value) is None)
     if strangers:

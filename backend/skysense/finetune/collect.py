@@ -94,7 +94,7 @@ def collect_parts(
         for extractor, labels in parts
     ]
     begun, count = 0, sum(len(own) for _, _, own in work)
-    sample: _Sample | None = None
+    draw = _Draw(most)
     disputes: Counter[tuple[int, int]] = Counter()
     found, seen, total = set[int](), set[int](), 0
 
@@ -127,9 +127,9 @@ def collect_parts(
                 seen.update(np.unique(pixels.polygons[valid]).tolist())
                 chosen = valid[balanced(pixels.ids[valid], pixels.polygons[valid], order[valid], most)]
                 x = gather(features, extractor.blocks, rows[chosen], cols[chosen])
-                drawn = _Sample(x, pixels.ids[chosen], pixels.polygons[chosen], order[chosen])
-                sample = drawn if sample is None else sample.joined(drawn, most)
+                draw.add(_Sample(x, pixels.ids[chosen], pixels.polygons[chosen], order[chosen]))
     tell_left_out(parts[0][1], sorted(wanted - inside), sorted(found - seen), disputes, control)
+    sample = draw.sample()
     if sample is None:
         raise InputError(
             f"the {total} labelled pixels all lie where the imagery is empty or cloudy on {_when(whole)}"
@@ -157,21 +157,50 @@ def collect_parts(
 
 @dataclass(frozen=True)
 class _Sample:
-    """Pixels drawn so far: features (N, F), class ids, polygon numbers and places in the draw (N,)."""
+    """Pixels: features (N, F), class ids, polygon numbers and places in the draw (N,)."""
 
     x: NDArray[np.float32]
     ids: NDArray[np.int64]
     polygons: NDArray[np.int64]
     order: NDArray[np.float64]
 
-    def joined(self, other: "_Sample", most: tuple[int, int]) -> "_Sample":
-        """Both, drawn from again."""
+
+class _Draw:
+    """Pixels drawn from one tile after the other.
+
+    What has come since they were last drawn from again waits until it is more than what was kept then: to join everything at
+    every tile takes time with the square of their number.
+
+    Args:
+        most: see `balanced`.
+    """
+
+    def __init__(self, most: tuple[int, int]) -> None:
+        self._most = most
+        self._parts: list[_Sample] = []
+        self._kept, self._waiting = 0, 0  # pixels in the first part, and in all others
+
+    def add(self, part: _Sample) -> None:
+        """Take what was drawn from one more tile."""
+        self._parts.append(part)
+        self._waiting += len(part.ids)
+        if self._waiting > self._kept:
+            self._reduce()
+
+    def sample(self) -> _Sample | None:
+        """What is drawn from all tiles so far; None: there were none."""
+        if len(self._parts) > 1:
+            self._reduce()
+        return self._parts[0] if self._parts else None
+
+    def _reduce(self) -> None:
         x, ids, polygons, order = (
-            np.concatenate((getattr(self, name), getattr(other, name)))
+            np.concatenate([getattr(part, name) for part in self._parts])
             for name in ("x", "ids", "polygons", "order")
         )
-        keep = balanced(ids, polygons, order, most)
-        return _Sample(x[keep], ids[keep], polygons[keep], order[keep])
+        keep = balanced(ids, polygons, order, self._most)
+        self._parts = [_Sample(x[keep], ids[keep], polygons[keep], order[keep])]
+        self._kept, self._waiting = len(keep), 0
 
 
 def balanced(

@@ -70,7 +70,7 @@ def fit_frozen(
     control.progress(0.9, "Fitting the head")
     # One dealing of folds calibrates nearly as well as three; the others are for the figures of the report.
     dealings = REPEATS if session.recipe.options.judged else 1
-    repeats = repeated_folds(ids, groups, labels.polygons, session.layout.compute.gsd, dealings)
+    repeats = repeated_folds(ids, groups, labels.polygons, session.layout.base.gsd, dealings)
     seen = helpful_blocks(x, ids, groups, repeats, blocks)
     if len(seen) < len(blocks):
         control.note(_left_out(seen, blocks))

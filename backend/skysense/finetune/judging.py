@@ -1,8 +1,10 @@
 """How good a trained head is, on polygons that it has not seen, beside the random forest that people use today.
 
 Polygons, not pixels, are held out: neighbouring pixels of one polygon tell a model their labels. Polygons so near each other
-that their features look at the same pixels are held out together. A class of fewer polygons than `MIN_POLYGONS` takes part
-in every training and is judged in none: one polygon says nothing of how another would fare.
+that means over neighbouring pixels overlap are held out together, as a block, and are one place in the intervals (see
+`witnesses`). The base model's own features see a whole tile, so of those a held-out polygon may share what its neighbours taught:
+no gap that scenes have room for would part them. A class of fewer than `MIN_POLYGONS` blocks takes part in every training and is
+judged in none: one polygon says nothing of how another would fare.
 
 Held-out pixels are judged one by one, by heads of four fifths of the polygons, though a map shows means over 5 x 5 pixels by a
 head of all. On 21 drawings of the labelled scenes that matters little: with the map's means, with ten folds, or with as many as
@@ -21,7 +23,7 @@ from sklearn.ensemble import RandomForestClassifier
 from skysense.finetune.scores import scores
 from skysense.finetune.witnesses import OF_CLASS, OVERALL, Judgement, Witnesses, judge_witnesses
 
-#: Polygons from which on a class can be judged.
+#: Polygons, those that overlap counting as one, from which on a class can be judged.
 MIN_POLYGONS = 3
 #: Times that the polygons are dealt into folds anew: which ones are learned from together is chance.
 REPEATS = 3
@@ -30,7 +32,10 @@ _FOLDS = 5
 _DRAWINGS = 10
 #: Pixels between polygons up to which windows of 5 x 5 pixels, which features and maps are averaged over, overlap; then less,
 #: where so few blocks would be left that a class could not be judged.
-_GAPS = (4, 2, 1)
+GAPS = (4, 2, 1)
+#: Share of the smaller of two polygons that lies in the other one, from which on they overlap: those that share an edge overlap by
+#: slivers.
+_OVERLAP = 0.01
 _TREES = 150
 #: Pixels of a class that the forest sees: more of the same polygons changes it as little as the head.
 _FOREST_PIXELS = 1_000
@@ -47,23 +52,16 @@ def repeated_folds(
     gsd: float,
     repeats: int = REPEATS,
 ) -> list[list[Fold]]:
-    """`held_out_folds` of spatial blocks, dealt several times.
+    """`held_out_folds` of the blocks of `blocks_of`, dealt several times.
 
     Args:
-        ids, polygons: (N,) class, and number of the polygon, of each pixel.
-        shapes: shapely polygons by number, in a CRS of metres.
-        gsd: side of a pixel in metres.
+        ids, polygons, shapes, gsd: see `blocks_of`.
 
     Returns:
         R lists of folds; [[]] where nothing can be judged.
     """
-    judged = _judged(ids, polygons)
-    blocks = np.arange(len(shapes))
-    for gap in _GAPS:
-        joined = spatial_blocks(shapes, gap * gsd)
-        if all(len(np.unique(joined[polygons[ids == k]])) >= MIN_POLYGONS for k in judged):
-            blocks = joined
-            break
+    blocks = blocks_of(ids, polygons, shapes, gsd)
+    judged = _judged(ids, blocks[polygons])
     number = len(np.unique(blocks[polygons[np.isin(ids, judged)]]))
     # As many folds as blocks: there is only one way to deal them.
     drawings = range(1 if number <= _FOLDS else repeats)
@@ -71,17 +69,58 @@ def repeated_folds(
     return [folds for folds in found if folds] or [[]]
 
 
+def blocks_of(
+    ids: NDArray[np.int64], polygons: NDArray[np.int64], shapes: NDArray[np.object_], gsd: float
+) -> NDArray[np.int64]:
+    """The blocks that polygons are held out in: of the largest of `GAPS` that leaves every class enough of them to be judged, else
+    of polygons that overlap. What has too few of these by itself is not judged, and has no say.
+
+    Args:
+        ids, polygons: (N,) class, and number of the polygon, of each pixel.
+        shapes: (P,) shapely polygons by number, in a CRS of metres.
+        gsd: side in metres of the pixels that means are taken over: of the layout's base, 10 m in a fused scene.
+
+    Returns:
+        (P,) see `spatial_blocks`.
+    """
+    least = overlapping(shapes)
+    judged = _judged(ids, least[polygons])
+    for gap in GAPS:
+        joined = spatial_blocks(shapes, gap * gsd)
+        if set(judged) <= set(_judged(ids, joined[polygons])):
+            return joined
+    return least
+
+
 def spatial_blocks(shapes: NDArray[np.object_], gap: float) -> NDArray[np.int64]:
     """Blocks of polygons: those at most `gap` apart are in one, and so are their neighbours in turn.
 
     Args:
         shapes: (P,) shapely polygons.
+        gap: in the shapes' units.
 
     Returns:
         (P,) the lowest number of a polygon in each one's block.
     """
     one, other = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=gap)
-    block = np.arange(len(shapes))
+    return _connected(len(shapes), one, other)
+
+
+def overlapping(shapes: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Blocks of polygons that lie on each other, as of `spatial_blocks`; those that only share an edge are apart."""
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    one, other = one[one < other], other[one < other]
+    shared = shapely.area(shapely.intersection(shapes[one], shapes[other]))
+    area = shapely.area(shapes)
+    # Points have no area, nor have they slivers.
+    on = shared >= _OVERLAP * np.minimum(area[one], area[other])
+    one, other = one[on], other[on]
+    return _connected(len(shapes), np.append(one, other), np.append(other, one))
+
+
+def _connected(number: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(number,) the lowest member of each one's connected component; pairs (E,) are given both ways."""
+    block = np.arange(number)
     while True:
         lowest = block.copy()
         np.minimum.at(lowest, one, block[other])
@@ -104,13 +143,13 @@ def held_out_folds(
         drawing: another number deals the blocks otherwise.
 
     Returns:
-        Empty where fewer than two classes have `MIN_POLYGONS` polygons, or where no dealing leaves each fold every class
+        Empty where fewer than two classes have `MIN_POLYGONS` blocks, or where no dealing leaves each fold every class
         to learn from.
     """
-    judged = _judged(ids, polygons)
+    block = polygons if blocks is None else blocks[polygons]
+    judged = _judged(ids, block)
     if len(judged) < 2:
         return []
-    block = polygons if blocks is None else blocks[polygons]
     inside = np.isin(ids, judged)
     by_class = {k: np.unique(block[ids == k]) for k in judged}
     # A block's class is the rarest in it: the blocks of each class are dealt in turn, the rarest first.
@@ -161,20 +200,23 @@ def judge(
     held_out: list[NDArray[np.float32]],
     forest: NDArray[np.float32],
     bands_only: list[NDArray[np.float32]] | None = None,
+    blocks: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """The report of a training: what the map's scores will be, from each polygon's as a witness (see `witnesses`).
 
     Args:
+        ids, polygons: (N,) class, and number of the polygon, of each pixel.
         held_out: R times (N, K) probabilities that the head gives held-out pixels, columns = the classes of `ids` in
             ascending order, NaN for pixels in no fold.
         forest: (N, K) the same of the forest, for the first repeat.
         bands_only: as `held_out`, of the same head without the model's features.
+        blocks: (P,) what was held out together, by number of the polygon, see `blocks_of`; None = each polygon by itself.
 
     Returns:
         JSON-able: "oa", "macro_f1", "miou" of the head (None where nothing can be judged) and "intervals" of the three
         ([low, high] of 90 %, or None); "forest" with the same, with "classes", and with "difference": of each of the
-        three, head minus forest on the same polygons, "value" and "interval"; "bands_only" with the same, but for "classes", or None; "scored_on" in words; "n_polygons",
-        "n_pixels", "repeats"; "classes" (per class "id", "n_polygons", "n_pixels", "precision", "recall", "f1", "iou" and
+        three, head minus forest on the same polygons, "value" and "interval"; "bands_only" with the same, but for "classes", or None;
+        "scored_on" in words; "n_polygons", "n_pixels", "repeats"; "classes" (per class "id", "n_polygons", "n_pixels", "precision", "recall", "f1", "iou" and
         "intervals" of the four; None where it cannot be judged); "confusion": {"ids", "counts", "shares"}, rows = true
         class, columns = given class (of "ids"), a last one for classes that cannot be judged, counts = held-out pixels,
         each counted once in every repeat, shares = the mean over polygons; "reliability": see `reliability`. The last
@@ -183,13 +225,17 @@ def judge(
     classes = np.unique(ids)
     tested = ~np.isnan(held_out[0][:, 0])
     if not tested.any():
-        return not_judged(ids, polygons, f"not scored: fewer than two classes have {MIN_POLYGONS} polygons")
+        return not_judged(
+            ids,
+            polygons,
+            f"not scored: fewer than two classes have {MIN_POLYGONS} polygons that do not overlap",
+        )
     true = np.searchsorted(classes, ids[tested])
     probabilities = [item[tested] for item in held_out]
     polygon = np.unique(polygons[tested], return_inverse=True)[1]
-    own = _witnesses(ids, polygons, held_out)
+    own = _witnesses(ids, polygons, held_out, blocks)
     others = [[forest]] if bands_only is None else [[forest], bands_only]
-    head, other, *bands = judge_witnesses(own, *(_witnesses(ids, polygons, item) for item in others))
+    head, other, *bands = judge_witnesses(own, *(_witnesses(ids, polygons, item, blocks) for item in others))
     judged = np.unique(true)
     return {
         **_overall(head),
@@ -207,12 +253,15 @@ def judge(
 
 
 def overall(
-    ids: NDArray[np.int64], polygons: NDArray[np.int64], held_out: list[NDArray[np.float32]]
+    ids: NDArray[np.int64],
+    polygons: NDArray[np.int64],
+    held_out: list[NDArray[np.float32]],
+    blocks: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """Of another head by the same estimate, arguments as of `judge`: "oa", "macro_f1", "miou" and their "intervals", or None each."""
     if np.isnan(held_out[0]).all():
         return _overall(None)
-    return _overall(judge_witnesses(_witnesses(ids, polygons, held_out))[0])
+    return _overall(judge_witnesses(_witnesses(ids, polygons, held_out, blocks))[0])
 
 
 def not_judged(ids: NDArray[np.int64], polygons: NDArray[np.int64], why: str) -> dict[str, Any]:
@@ -265,18 +314,23 @@ def reliability(
     return {"bins": bins, "error": error}
 
 
-def _judged(ids: NDArray[np.int64], polygons: NDArray[np.int64]) -> list[int]:
-    return [int(k) for k in np.unique(ids) if len(np.unique(polygons[ids == k])) >= MIN_POLYGONS]
+def _judged(ids: NDArray[np.int64], blocks: NDArray[np.int64]) -> list[int]:
+    """The classes with enough blocks; class and block of each pixel (N,)."""
+    return [int(k) for k in np.unique(ids) if len(np.unique(blocks[ids == k])) >= MIN_POLYGONS]
 
 
 def _witnesses(
-    ids: NDArray[np.int64], polygons: NDArray[np.int64], held_out: list[NDArray[np.float32]]
+    ids: NDArray[np.int64],
+    polygons: NDArray[np.int64],
+    held_out: list[NDArray[np.float32]],
+    blocks: NDArray[np.int64] | None,
 ) -> Witnesses:
     """The polygons that pixels were held out of; arguments as of `judge`."""
     tested = ~np.isnan(held_out[0][:, 0])
     true = np.searchsorted(np.unique(ids), ids[tested])
-    _, first, polygon = np.unique(polygons[tested], return_index=True, return_inverse=True)
-    return Witnesses(true[first], np.mean([_shares(item[tested], polygon) for item in held_out], axis=0))
+    number, first, polygon = np.unique(polygons[tested], return_index=True, return_inverse=True)
+    shares = np.mean([_shares(item[tested], polygon) for item in held_out], axis=0)
+    return Witnesses(true[first], shares, None if blocks is None else blocks[number])
 
 
 def _shares(probabilities: NDArray[np.float32], polygon: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ Shape legend: A anchors, h x w a block's map.
 
 import dataclasses
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,6 +109,21 @@ def common_anchors(first: AnchorsOf, second: AnchorsOf) -> AnchorsOf:
         modality: Anchors(tuple(b for b in item.bands if b in second[modality].bands), item.days)
         for modality, item in first.items()
     }
+
+
+def check_shared(bands: Sequence[str], modality: Modality, parts: str, where: str) -> None:
+    """Raises InputError where parts of a scene have no band of a sensor in common.
+
+    Args:
+        bands: that all of them have.
+        parts: how people call them: "the two periods"; where: the scene's name.
+    """
+    if not bands:
+        raise InputError(
+            f"{parts} share no band of {SENSORS[modality].title}",
+            where,
+            "Assign the same bands to its images, or leave that sensor out",
+        )
 
 
 def matched_anchors(anchors: AnchorsOf, scene: Scene) -> AnchorsOf:

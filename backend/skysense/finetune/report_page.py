@@ -203,6 +203,13 @@ def _lacking(report: dict[str, Any]) -> list[str]:
     ]
 
 
+#: What judging with neighbours held out cannot rule out.
+TOO_NEAR = (
+    "What this cannot rule out: a base model looks far around each pixel, so a group may fare a little too well where polygons of "
+    "other groups are near."
+)
+
+
 def _method(report: dict[str, Any]) -> list[str]:
     if report["oa"] is None:
         return []
@@ -210,10 +217,11 @@ def _method(report: dict[str, Any]) -> list[str]:
     return [
         "<h2>How this was measured</h2>",
         f"<p>The polygons were dealt into groups, {times}; each group was mapped by a training that had not seen it. Polygons that "
-        "nearly touch were kept in one group. Each polygon counts once, whatever its size: its pixels resemble each other. The "
-        "ranges come from weighing the polygons at random, 1,000 times; because a few polygons without an error prove little, an "
-        "imagined one, half of it mapped right, is weighed with them.</p>",
-        '<p class="small">What this cannot see: places unlike every polygon, and mixed pixels on the edges of fields and roofs, '
+        "nearly touch were kept in one group, as far as that left groups enough to judge every class; those that overlap always "
+        "were. Each polygon counts once, whatever its size: its pixels resemble each other. The ranges come from weighing such "
+        "neighbourhoods at random, 1,000 times; because a few polygons without an error prove little, an imagined one, half of it "
+        "mapped right, is weighed with them.</p>",
+        f'<p class="small">{TOO_NEAR} Nor can it see places unlike every polygon, or mixed pixels on the edges of fields and roofs, '
         "which few people draw. For areas that others rely on, check a random sample of the map.</p>",
     ]
 

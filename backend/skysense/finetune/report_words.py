@@ -30,7 +30,9 @@ def between(interval: list[float]) -> str:
 def verdict(report: dict[str, Any]) -> str:
     """How good the map will be."""
     if report["oa"] is None:
-        return "Nothing can be judged yet: at least two classes need three polygons or more."
+        return (
+            "Nothing can be judged yet: at least two classes need three polygons or more that do not overlap."
+        )
     told = (
         f"About {percent(report['oa'])} of the map's pixels will show the right class; with a chance of 90 % it is "
         f"{between(report['intervals']['oa'])}."
@@ -136,6 +138,12 @@ def next_steps(report: dict[str, Any], names: Mapping[int, str]) -> list[str]:
                 f"{names[item['id']]} has {number} and cannot be judged: draw at least {'one' if more == 1 else 'two'} more, "
                 "away from the others."
             )
+    judged = report["oa"] is not None
+    steps += [
+        f"{names[item['id']]} cannot be judged, since its polygons overlap others: draw some in other places."
+        for item in report["classes"]
+        if judged and item["intervals"] is None and item["n_polygons"] >= 3
+    ]
     steps += [
         f"{names[true]} is often mapped as {names[given]} ({percent(share)} of it): draw more polygons of both, above all where "
         "they look alike."

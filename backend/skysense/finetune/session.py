@@ -18,7 +18,7 @@ from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.gaps import Gaps
 from skysense.finetune.labels import LabelledPolygons, Labels, PixelLabels, choose_labels, label_dates
 from skysense.finetune.moments import Moments, find_moments, open_moment
-from skysense.finetune.periods import Periods, common_anchors, open_pair, split_scene
+from skysense.finetune.periods import Periods, check_shared, common_anchors, open_pair, split_scene
 from skysense.finetune.series import Anchors, series_anchors
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
@@ -87,24 +87,43 @@ class Session:
 
     @cached_property
     def anchors(self) -> dict[Modality, Anchors]:
-        """The columns of each modality's series; of moments their bands, without dates."""
-        if self.moments is not None:
-            common = reduce(common_anchors, (series_anchors(one.scene) for one in self.moments.each))
-            return {modality: replace(item, days=()) for modality, item in common.items()}
-        if self.periods is None:
+        """The columns of each modality's series; of moments their bands, without dates.
+
+        Raises:
+            InputError: periods or moments share no band of a sensor.
+        """
+        if self.moments is None and self.periods is None:
             return with_gaps(series_anchors(self.scene), self.gaps)
-        return common_anchors(series_anchors(self.periods.first), series_anchors(self.periods.second))
+        common = reduce(common_anchors, (series_anchors(part) for part in self._compared))
+        for modality, item in common.items():
+            check_shared(item.bands, modality, self._compared_as, self.scene.name)
+        if self.moments is None:
+            return common
+        return {modality: replace(item, days=()) for modality, item in common.items()}
 
     @cached_property
     def hr_bands(self) -> tuple[str, ...]:
-        """The HR bands that the head sees: what all periods or moments have."""
-        parts = [self.scene]
+        """The HR bands that the head sees: what all periods or moments have.
+
+        Raises:
+            InputError: each has some, and they share none.
+        """
+        each = [hr_bands(part) for part in self._compared]
+        shared = tuple(band for band in each[0] if all(band in other for other in each))
+        if all(each):
+            check_shared(shared, "hr", self._compared_as, self.scene.name)
+        return shared
+
+    @property
+    def _compared(self) -> list[Scene]:
+        """The periods or the moments; else the scene itself."""
         if self.periods is not None:
-            parts = [self.periods.first, self.periods.second]
-        elif self.moments is not None:
-            parts = [one.scene for one in self.moments.each]
-        first, *others = (hr_bands(part) for part in parts)
-        return tuple(band for band in first if all(band in other for other in others))
+            return [self.periods.first, self.periods.second]
+        return [self.scene] if self.moments is None else [one.scene for one in self.moments.each]
+
+    @property
+    def _compared_as(self) -> str:
+        return "the labels' dates" if self.periods is None else "the two periods"
 
     @property
     def encoded(self) -> tuple[Modality, ...]:

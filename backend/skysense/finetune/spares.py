@@ -53,6 +53,7 @@ def fit_spares(
     folds: list[Fold],
     control: JobControl,
     around: NDArray[np.float32] | None = None,
+    together: NDArray[np.int64] | None = None,
 ) -> dict[str, Spare]:
     """A spare for each proper part of the sensors in which every class is seen.
 
@@ -60,6 +61,7 @@ def fit_spares(
         x, ids, polygons, blocks: (N, F), (N,), (N,): see `collect.collect`.
         folds: one dealing of `judging.repeated_folds`.
         around: (M, F), see `head.fit_head`.
+        together: (P,) what was held out together, see `judging.blocks_of`.
 
     Returns:
         By the modalities that it needs, joined by "+" in the order of `SENSORS`: "s2", "hr+s1".
@@ -90,7 +92,7 @@ def fit_spares(
                 around=None if beside is None else beside[(beside != 0).any(axis=1)],
             )
             others = [modality for modality in modalities if modality not in part]
-            figures = {"without": others, **overall(target, polygons[seen], held_out)}
+            figures = {"without": others, **overall(target, polygons[seen], held_out, together)}
             found["+".join(part)] = Spare(head, figures)
     return found
 

@@ -9,7 +9,7 @@ from skysense.finetune.deep.decoder_fit import fit_decoder
 from skysense.finetune.deep.fit import fit_adapted, forget
 from skysense.finetune.features import plain_values
 from skysense.finetune.fitted import fit_frozen
-from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge, not_judged
+from skysense.finetune.judging import MIN_POLYGONS, blocks_of, forest_probabilities, judge, not_judged
 from skysense.finetune.labels import read_labels
 from skysense.finetune.report import facts, open_folder, write_report
 from skysense.finetune.session import open_session
@@ -40,17 +40,18 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         fitted = fit(session, reader, polygons, control)
     session, head, ids = fitted.session, fitted.head, fitted.ids
     control.progress(0.93, "Judging it on polygons held out")
+    together = blocks_of(ids, fitted.polygons, polygons.polygons, session.layout.base.gsd)
     if recipe.options.judged:
         forest = forest_probabilities(fitted.x[:, plain_values(fitted.blocks)], ids, fitted.repeats[0])
-        report = judge(ids, fitted.polygons, fitted.held_out, forest, fitted.bands_only)
+        report = judge(ids, fitted.polygons, fitted.held_out, forest, fitted.bands_only, together)
     else:
         report = not_judged(ids, fitted.polygons, "not scored: a first look")
     unjudged = [polygons.names[item["id"]] for item in report["classes"] if item["iou"] is None]
     if unjudged and recipe.options.judged:
         control.note(
-            f"Of fewer than {MIN_POLYGONS} polygons, and so not to be judged: {', '.join(unjudged)}."
+            f"Of fewer than {MIN_POLYGONS} polygons that do not overlap, and so not to be judged: {', '.join(unjudged)}."
             if report["oa"] is not None
-            else f"Nothing can be judged: two classes need {MIN_POLYGONS} polygons each, or more."
+            else f"Nothing can be judged: two classes need {MIN_POLYGONS} polygons each that do not overlap."
         )
     classes = map_classes({i: polygons.names[i] for i in head.ids}, recipe.options.colors)
     trained = {"head": head.header(), "classes": [vars(item) for item in classes], "report": report}
@@ -58,7 +59,14 @@ def finetune(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     if recipe.options.judged and session.periods is None:
         control.progress(0.96, "Fitting heads for scenes that lack a sensor")
         spares = fit_spares(
-            fitted.x, ids, fitted.polygons, fitted.blocks, fitted.repeats[0], control, fitted.around
+            fitted.x,
+            ids,
+            fitted.polygons,
+            fitted.blocks,
+            fitted.repeats[0],
+            control,
+            fitted.around,
+            together,
         )
         report["spares"] = {key: spare.figures for key, spare in spares.items()}
         trained["spares"] = {key: spare.head.header() for key, spare in spares.items()}

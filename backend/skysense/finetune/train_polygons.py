@@ -13,7 +13,7 @@ from skysense.finetune.classes import map_classes
 from skysense.finetune.collect import tell_left_out
 from skysense.finetune.features import plain_values
 from skysense.finetune.head import fit_head
-from skysense.finetune.judging import MIN_POLYGONS, forest_probabilities, judge, repeated_folds
+from skysense.finetune.judging import MIN_POLYGONS, blocks_of, forest_probabilities, judge, repeated_folds
 from skysense.finetune.labels import LabelledPolygons, PixelLabels, read_labels
 from skysense.finetune.polygon_features import PolygonFeatures, polygon_features
 from skysense.finetune.report import facts, open_folder, write_report
@@ -66,14 +66,19 @@ def finetune_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         )
     x = np.stack([item.values for item in found])
     control.progress(0.9, "Fitting the head")
-    repeats = repeated_folds(ids, numbers, polygons.polygons, session.layout.compute.gsd)
+    gsd = session.layout.base.gsd
+    repeats = repeated_folds(ids, numbers, polygons.polygons, gsd)
     seen = helpful_blocks(x, ids, numbers, repeats, blocks)
     head, held_out = fit_head(x[:, columns_of(seen, blocks)], ids, repeats, seen, trees=False)
     control.progress(0.95, "Judging it on polygons held out")
-    report = judge(ids, numbers, held_out, forest_probabilities(x[:, plain_values(blocks)], ids, repeats[0]))
+    forest = forest_probabilities(x[:, plain_values(blocks)], ids, repeats[0])
+    together = blocks_of(ids, numbers, polygons.polygons, gsd)
+    report = judge(ids, numbers, held_out, forest, blocks=together)
     _count_pixels(report, ids, np.array([item.pixels for item in found], np.int64))
     if report["oa"] is None:
-        control.note(f"Nothing can be judged: two classes need {MIN_POLYGONS} polygons each, or more.")
+        control.note(
+            f"Nothing can be judged: two classes need {MIN_POLYGONS} polygons each that do not overlap."
+        )
     classes = [
         vars(item) for item in map_classes({i: polygons.names[i] for i in head.ids}, recipe.options.colors)
     ]

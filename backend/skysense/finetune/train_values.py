@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skysense.errors import InputError
 from skysense.finetune.collect import PIXELS_PER_POLYGON, collect
@@ -13,14 +14,14 @@ from skysense.finetune.labels import PixelLabels
 from skysense.finetune.report import facts, open_folder
 from skysense.finetune.session import open_session
 from skysense.finetune.value_head import fit_value_head
-from skysense.finetune.value_judging import forest_values, judge_values, value_folds
+from skysense.finetune.value_judging import forest_values, judge_values, value_blocks, value_folds
 from skysense.finetune.value_report import write_value_report
 from skysense.finetune.values import read_values
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
 from skysense.raster.reader import SceneReader
 
-#: Pixels that are learned from in all: of many polygons fewer of each.
+#: Pixels that are learned from in all: of many polygons fewer of each, and of more polygons than that not all.
 _PIXELS = 10_000
 
 
@@ -40,13 +41,14 @@ def finetune_values(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     session = open_session(recipe, control)
     polygons, numbers = read_values(session.labels, session.layout.base.crs)
     header = session.header()
-    each = max(1, min(PIXELS_PER_POLYGON, _PIXELS // len(polygons.ids)))
+    chosen = _drawn(len(polygons.ids), recipe.options.seed, control)
+    each = max(1, min(PIXELS_PER_POLYGON, _PIXELS // int(chosen.sum())))
     with SceneReader(session.scene) as reader:
         x, ids, groups, blocks = collect(
             session.extractor(reader, control),
             session.tiling,
             session.layout,
-            PixelLabels(polygons),
+            PixelLabels(polygons).only(chosen),
             polygons.source,
             recipe.options.seed,
             control,
@@ -60,11 +62,12 @@ def finetune_values(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             "Draw polygons with different numbers inside the area",
         )
     control.progress(0.9, "Fitting the head")
-    repeats = value_folds(values, groups, polygons.polygons, session.layout.compute.gsd)
+    gsd = session.layout.base.gsd
+    repeats = value_folds(values, groups, polygons.polygons, gsd)
     head, held_out = fit_value_head(x, values, groups, repeats, blocks)
     control.progress(0.95, "Judging it on polygons held out")
     forest = forest_values(x[:, plain_values(blocks)], values, groups, repeats[0])
-    report = judge_values(values, groups, held_out, forest)
+    report = judge_values(values, groups, held_out, forest, value_blocks(groups, polygons.polygons, gsd))
     if report["rmse"] is None:
         control.note(f"Nothing can be judged: {report['scored_on'].removeprefix('not scored: ')}.")
     field = session.labels.field
@@ -82,3 +85,13 @@ def finetune_values(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         "page": page and str(page),
         "seconds": time.monotonic() - started,
     }
+
+
+def _drawn(number: int, seed: int, control: JobControl) -> NDArray[np.bool_]:
+    """(number,) the polygons that are learned from: all, or `_PIXELS` of them drawn at random, which is told in a note."""
+    if number <= _PIXELS:
+        return np.ones(number, bool)
+    control.note(f"Of {number} polygons {_PIXELS} are learned from, drawn at random.")
+    chosen = np.zeros(number, bool)
+    chosen[np.random.default_rng(seed).choice(number, _PIXELS, replace=False)] = True
+    return chosen

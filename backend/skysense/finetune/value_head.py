@@ -240,10 +240,18 @@ def _held_out_error(given: Tensor, y: Tensor, polygons: NDArray[np.int64]) -> fl
 def _factor(
     found: list[NDArray[np.float64]], values: NDArray[np.float64], polygons: NDArray[np.int64]
 ) -> float | None:
-    """The conformal quantile of held-out polygons' errors in units of their spread; None where they are too few for it."""
+    """The conformal quantile of held-out polygons' errors in units of their spread; None where they are too few for it.
+
+    The mean of each repeat's own: one head makes the map, and the mean of several errs less.
+
+    Args:
+        found: R times (N, 2) number and spread, see `ValueHead.combine`.
+    """
     tested = ~np.isnan(found[0][:, 0])
-    given = polygon_means(np.mean(found, axis=0)[tested], polygons[tested])
     true = polygon_means(values[tested], polygons[tested])
-    ratio = np.sort(np.abs(given[:, 0] - true) / given[:, 1])
-    rank = math.ceil(LEVEL * (len(ratio) + 1))
-    return float(ratio[rank - 1]) if rank <= len(ratio) else None
+    rank = math.ceil(LEVEL * (len(true) + 1))
+    if rank > len(true):
+        return None
+    each = (polygon_means(item[tested], polygons[tested]) for item in found)
+    ratios = [np.sort(np.abs(given[:, 0] - true) / given[:, 1]) for given in each]
+    return float(np.mean([ratio[rank - 1] for ratio in ratios]))

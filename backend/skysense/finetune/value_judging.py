@@ -1,8 +1,9 @@
 """How well a head gives numbers of polygons that it has not seen, beside the random forest that people use today.
 
-As for classes (see `judging.py`): polygons are held out, not pixels, those near each other together; and each polygon is a
-witness, whatever its size. Intervals are of the Bayesian bootstrap (Rubin 1981, Annals of Statistics 9): polygons weighted at
-random, Dirichlet(1, ..., 1).
+As for classes (see `judging.py`): polygons are held out, not pixels, those near each other together, as a block; and each polygon
+is a witness, whatever its size. A figure is the mean over the dealings of the folds, of the squared errors for the RMSE: one head
+makes the map, and the mean of several errs less than one. Intervals are of the Bayesian bootstrap (Rubin 1981, Annals of
+Statistics 9): blocks weighted at random, Dirichlet(1, ..., 1), and with each its polygons (see `witnesses.bootstrap_weights`).
 
 Shape legend: R repeats, N labelled pixels, P polygons, F features, D draws.
 """
@@ -13,44 +14,58 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
-from skysense.finetune.judging import REPEATS, Fold, spatial_blocks
+from skysense.finetune.judging import GAPS, REPEATS, Fold, overlapping, spatial_blocks
 from skysense.finetune.value_head import LEVEL, polygon_means, polygon_weights
+from skysense.finetune.witnesses import bootstrap_weights
 
 #: Blocks of polygons from which on anything can be judged, and folds that they are dealt into.
 MIN_BLOCKS = 5
 _FOLDS = 5
-#: Pixels between polygons up to which they are held out together (see `judging.py`); then less, where blocks would be too few.
-_GAPS = (4, 2, 1)
 _TREES = 150
 _FOREST_PIXELS = 4_000
 _DRAWS = 1_000
 FIGURES = ("rmse", "mae", "r2", "bias")
 
 
+def value_blocks(polygons: NDArray[np.int64], shapes: NDArray[np.object_], gsd: float) -> NDArray[np.int64]:
+    """The blocks that polygons are held out in: of the largest of `judging.GAPS` that leaves `MIN_BLOCKS`, else of polygons that
+    overlap.
+
+    Args:
+        polygons: (N,) number of the polygon of each pixel; others join nothing.
+        shapes: (P,) shapely polygons by number, in a CRS of metres.
+        gsd: side in metres of the pixels that means are taken over: of the layout's base, 10 m in a fused scene.
+
+    Returns:
+        (P,) see `judging.spatial_blocks`.
+    """
+    used, blocks = np.unique(polygons), np.arange(len(shapes))
+    for gap in GAPS:
+        blocks[used] = used[spatial_blocks(shapes[used], gap * gsd)]
+        if len(np.unique(blocks[used])) >= MIN_BLOCKS:
+            return blocks
+    blocks[used] = used[overlapping(shapes[used])]
+    return blocks
+
+
 def value_folds(
     values: NDArray[np.float64], polygons: NDArray[np.int64], shapes: NDArray[np.object_], gsd: float
 ) -> list[list[Fold]]:
-    """Folds of spatial blocks in which every pixel is judged once, dealt several times anew.
+    """Folds of the blocks of `value_blocks` in which every pixel is judged once, dealt several times anew.
 
     Blocks are dealt in the order of their numbers, so that every fold has small and large ones.
 
     Args:
-        values, polygons: (N,) number, and number of the polygon, of each pixel.
-        shapes: shapely polygons by number, in a CRS of metres.
-        gsd: side of a pixel in metres.
+        values: (N,) number of each pixel.
+        polygons, shapes, gsd: see `value_blocks`.
 
     Returns:
         R lists of folds; [[]] where nothing can be judged: fewer than five blocks, or a training without two numbers.
     """
-    used = np.unique(polygons)
-    for gap in (*_GAPS, None):
-        blocks = np.arange(len(shapes)) if gap is None else spatial_blocks(shapes, gap * gsd)
-        if len(np.unique(blocks[used])) >= MIN_BLOCKS:
-            break
-    else:
-        return [[]]
-    block = blocks[polygons]
+    block = value_blocks(polygons, shapes, gsd)[polygons]
     numbers = np.unique(block)
+    if len(numbers) < MIN_BLOCKS:
+        return [[]]
     folds = min(_FOLDS, len(numbers))
     level = polygon_means(values, block)
     found: list[list[Fold]] = []
@@ -96,6 +111,7 @@ def judge_values(
     polygons: NDArray[np.int64],
     held_out: list[NDArray[np.float64]],
     forest: NDArray[np.float64],
+    blocks: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """The report of a training on numbers.
 
@@ -103,13 +119,14 @@ def judge_values(
         values, polygons: (N,) number, and number of the polygon, of each pixel.
         held_out: R times (N,) what the head gives held-out pixels, NaN for pixels in no fold.
         forest: (N,) the same of the forest, for the first repeat.
+        blocks: (P,) what was held out together, by number of the polygon, see `value_blocks`; None = each polygon by itself.
 
     Returns:
         JSON-able: "rmse", "mae", "bias" (given minus true) in the field's units and "r2" of the head, over means of held-out
         polygons (None where nothing can be judged), and "intervals" of the four ([low, high] of 90 %, or None); "forest" with
         the same and "difference": of the RMSE, head minus forest on the same polygons, "value" and "interval"; "scored_on" in
         words; "n_polygons", "n_pixels", "repeats"; "range": smallest, mean and largest number; "polygons": per held-out polygon
-        "number" (its place among all, from 0), "true", "given", "forest", "n_pixels".
+        "number" (its place among all, from 0), "true", "given" and "forest" (both in the first repeat), "n_pixels".
     """
     tested = ~np.isnan(held_out[0])
     per_polygon = polygon_means(values, polygons)
@@ -129,10 +146,11 @@ def judge_values(
             "polygons": [],
         }
     numbers, pixels = np.unique(polygons[tested], return_counts=True)
-    true, given, other = (
-        polygon_means(item[tested], polygons[tested]) for item in (values, np.mean(held_out, axis=0), forest)
+    true, other, *each = (
+        polygon_means(item[tested], polygons[tested]) for item in (values, forest, *held_out)
     )
-    weights = np.random.default_rng(0).dirichlet(np.ones(len(true)), _DRAWS)
+    given, other = np.stack(each), other[None]
+    weights = bootstrap_weights(numbers if blocks is None else blocks[numbers], (), _DRAWS, (0,))
     own, beside = _overall(given, true, weights), _overall(other, true, weights)
     draws = [_figures(item, true, weights)["rmse"] for item in (given, other)]
     return {
@@ -149,7 +167,9 @@ def judge_values(
         "repeats": len(held_out),
         "polygons": [
             {"number": int(number), "true": t, "given": g, "forest": f, "n_pixels": int(n)}
-            for number, t, g, f, n in zip(numbers, true.tolist(), given.tolist(), other.tolist(), pixels)
+            for number, t, g, f, n in zip(
+                numbers, true.tolist(), given[0].tolist(), other[0].tolist(), pixels
+            )
         ],
     }
 
@@ -168,15 +188,15 @@ def _overall(
 def _figures(
     given: NDArray[np.float64], true: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Figures (D,) of polygons (P,) under weights (D, P) that add up to 1."""
+    """Figures (D,) under weights (D, P) that add up to 1 of what polygons (P,) are given in each repeat (R, P)."""
     error = given - true
-    square = weights @ error**2
+    square = weights @ (error**2).mean(0)
     variance = weights @ true**2 - (weights @ true) ** 2
     return {
         "rmse": np.sqrt(square),
-        "mae": weights @ np.abs(error),
+        "mae": weights @ np.abs(error).mean(0),
         "r2": 1 - square / np.maximum(variance, 1e-12 * np.maximum(1, true @ true)),
-        "bias": weights @ error,
+        "bias": weights @ error.mean(0),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from skysense.aside import write_aside
 from skysense.finetune.report import PAGE, csv_bytes
 from skysense.finetune.report_charts import FOREST, MODEL, scatter
-from skysense.finetune.report_page import document, facts_table
+from skysense.finetune.report_page import TOO_NEAR, document, facts_table
 from skysense.jobs.sidecar import write_json
 
 _TITLES = {
@@ -140,8 +140,8 @@ def _method(report: dict[str, Any]) -> list[str]:
     return [
         "<h2>How this was measured</h2>",
         f"<p>The polygons were dealt into groups, {times}; each group was mapped by a training that had not seen it. Polygons that "
-        "nearly touch were kept in one group. Each polygon counts once, whatever its size. The ranges come from weighing the "
-        "polygons at random, 1,000 times.</p>",
-        '<p class="small">What this cannot see: places unlike every polygon. The map never says more than the largest or less than '
+        "nearly touch were kept in one group, as far as that left groups enough; those that overlap always were. Each polygon counts "
+        "once, whatever its size. The ranges come from weighing such neighbourhoods at random, 1,000 times.</p>",
+        f'<p class="small">{TOO_NEAR} Nor can it see places unlike every polygon. The map never says more than the largest or less than '
         "the smallest number that was drawn.</p>",
     ]

@@ -14,7 +14,11 @@ Intervals are of the Bayesian bootstrap (Rubin 1981, Annals of Statistics 9): th
 Dirichlet(1, ..., 1, a, a) with the two imagined parts last. Where every polygon is all right or all wrong, that is Jeffreys'
 interval.
 
-Shape legend: P polygons, K classes that can be given, J of them that are judged, D draws.
+Polygons that were held out together are neighbours and fare alike: in the figures each is one, but five fields of twelve polygons
+each are five places. So it is the blocks of each class that are weighted at random, and each polygon weighs as much as its block
+has drawn; the imagined polygon weighs as much as a block of average size.
+
+Shape legend: P polygons, B blocks of a class, K classes that can be given, J of them that are judged, D draws.
 """
 
 from dataclasses import dataclass
@@ -39,10 +43,12 @@ class Witnesses:
     Attributes:
         true: (P,) index of each polygon's class, 0..K-1; those that occur are the judged classes.
         shares: (P, K) float64, shares of its pixels that are mapped as each class; rows add up to 1.
+        block: (P,) number of the block that it was held out in; None = each is one of its own.
     """
 
     true: NDArray[np.int64]
     shares: NDArray[np.float64]
+    block: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def judge_witnesses(*maps: Witnesses, seed: int = 0) -> list[Judgement]:
     """Judge maps of the same polygons; draw by draw the polygons have the same weights in each, so that differences tell.
 
     Args:
-        maps: equal in `true`.
+        maps: equal in `true` and `block`.
     """
     judged = np.unique(maps[0].true)
     names = {OVERALL: _PRIOR / len(judged), OF_CLASS: _PRIOR}
@@ -111,11 +117,33 @@ def _matrices(
             weights = np.full((1, len(own) + 2), 1 / len(own))
             weights[:, -2:] = 0
         else:
-            concentration = np.append(np.ones(len(own)), [prior, prior])
-            weights = np.random.default_rng((seed, k)).dirichlet(concentration, _DRAWS)
+            block = np.arange(len(own)) if item.block is None else item.block[item.true == k]
+            weights = bootstrap_weights(block, (prior, prior), _DRAWS, (seed, k))
         # The imagined halves: all right, and all mapped as the other classes alike.
         rows.append(len(own) * weights @ np.vstack((own, right, (1 - right) / (len(right) - 1))))
     return np.stack(rows, axis=1)
+
+
+def bootstrap_weights(
+    blocks: NDArray[np.int64], imagined: tuple[float, ...], draws: int, seed: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """(D, P + I) weights of the Bayesian bootstrap of polygons in blocks; they add up to 1 in each draw.
+
+    A block's draw is of Dirichlet(1, ..., 1, *imagined), and each of its polygons weighs that much: with the same draw a block of
+    two weighs twice a block of one.
+
+    Args:
+        blocks: (P,) number of each polygon's block.
+        imagined: (I,) concentrations of what is imagined beside them.
+    """
+    numbers, place = np.unique(blocks, return_inverse=True)
+    concentration = np.append(np.ones(len(numbers)), imagined)
+    drawn = np.random.default_rng(seed).dirichlet(concentration, draws)
+    if len(numbers) == len(blocks):
+        return drawn
+    size = len(blocks) / len(numbers)
+    weights = np.column_stack((drawn[:, place], size * drawn[:, len(numbers) :]))
+    return weights / weights.sum(1, keepdims=True)
 
 
 def _figures(

@@ -104,10 +104,8 @@ def open_journal(output: Path, content: dict[str, Any], resume: bool) -> Path:
     """
     parts, digest = journal_folder(output), digest_of(content)
     log = parts / _MANIFEST
-    if parts.is_dir():
-        same = log.is_file() and json.loads(log.read_text(encoding="utf-8")).get("sha256") == digest
-        if not (resume and same):
-            shutil.rmtree(parts)
+    if parts.is_dir() and not (resume and _digest_in(log) == digest):
+        shutil.rmtree(parts)
     try:
         parts.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -116,6 +114,15 @@ def open_journal(output: Path, content: dict[str, Any], resume: bool) -> Path:
         ) from None
     write_json(log, {"sha256": digest})
     return parts
+
+
+def _digest_in(log: Path) -> str | None:
+    """The digest that a manifest names; None where it cannot be read: after a power cut it may be empty."""
+    try:
+        known = json.loads(log.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return known.get("sha256") if isinstance(known, dict) else None
 
 
 def close_journal(parts: Path) -> None:

@@ -195,3 +195,31 @@ def test_the_estimate_is_unbiased_where_the_map_is_not(tmp_path, path, heard):
     error = 30.02 * (0.1 * 0.9 / 53) ** 0.5  # of one estimate: 53 points in Wälder, of which a tenth is water
     assert np.mean(found) == pytest.approx(13.01, abs=3 * error / 25**0.5)
     assert np.std(found) == pytest.approx(error, rel=0.4)
+
+
+def test_names_that_differ_in_capitals_only_are_told_apart(tmp_path, heard):
+    path = write_map(tmp_path / "m.tif", IDS, names={1: "Water", 2: "water", 7: "2"})
+    draw_sample(path, tmp_path / "s.gpkg", heard, per_class=10)
+    fields, _ = read_sample(tmp_path / "s.gpkg")
+    filled = fill_in(tmp_path / "s.gpkg", fields["map_class"], tmp_path / "f.gpkg")
+    assert verify(path, filled, "reference", None, heard)["overall"] == 1.0
+    unclear = ["WATER", *fields["map_class"][1:]]
+    filled = fill_in(tmp_path / "s.gpkg", unclear, tmp_path / "u.gpkg")
+    with pytest.raises(InputError, match=r"'WATER', which may be Water \(1\) or water \(2\)"):
+        verify(path, filled, "reference", None, heard)
+
+
+def test_the_class_that_a_point_was_drawn_in_may_be_a_text(tmp_path, path, sample, heard):
+    fields, xy = read_sample(sample)
+    reference = truth(sample)
+    plain = verify(path, fill_in(sample, reference), "reference", None, heard)
+    fields["reference"] = np.array(reference, object)
+    ids = fields["map_class_id"]
+    fields["map_class_id"] = np.array([f"{i}.0" for i in ids], object)
+    text = write_points(tmp_path / "text.gpkg", xy, **fields)
+    assert verify(path, text, "reference", None, heard)["classes"] == plain["classes"]
+    for wrong in ("water", "2.5"):
+        fields["map_class_id"] = np.array([wrong, *(str(i) for i in ids[1:])], object)
+        broken = write_points(tmp_path / f"{wrong}.gpkg", xy, **fields)
+        with pytest.raises(InputError, match=f"the field 'map_class_id' holds '{wrong}'"):
+            verify(path, broken, "reference", None, heard)

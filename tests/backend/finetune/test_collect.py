@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from label_files import spot, square, write
 from skysense.errors import InputError
-from skysense.finetune.collect import PIXELS_PER_CLASS, PIXELS_PER_POLYGON, balanced, collect
+from skysense.finetune.collect import PIXELS_PER_CLASS, PIXELS_PER_POLYGON, _Draw, _Sample, balanced, collect
 from skysense.finetune.features import FeatureExtractor
 from skysense.finetune.labels import PixelLabels, read_labels
 from skysense.finetune.surroundings import Surroundings
@@ -182,3 +182,36 @@ def test_drawing_part_by_part_is_drawing_at_once():
         kept = np.concatenate((kept, part))
         kept = kept[balanced(ids[kept], polygons[kept], order[kept])]
     assert (np.sort(kept) == at_once).all() and len(at_once) == 2 * PIXELS_PER_CLASS
+
+
+def test_tiles_that_wait_to_be_joined_change_no_draw_and_few_pixels_are_copied(monkeypatch):
+    random = np.random.default_rng(2)
+    most, tiles = (20, 300), 400
+    polygons = random.integers(0, 60, tiles * 9)
+    order = random.random(len(polygons))
+    ids, x = polygons % 3 + 1, np.arange(len(polygons), dtype=np.float32)[:, None]
+    parts = [
+        _Sample(x[places], ids[places], polygons[places], order[places])
+        for places in np.array_split(np.arange(len(polygons)), tiles)
+    ]
+    looked_at = []
+
+    def counted(ids, polygons, order, most):
+        looked_at.append(len(ids))
+        return balanced(ids, polygons, order, most)
+
+    monkeypatch.setattr("skysense.finetune.collect.balanced", counted)
+    draw = _Draw(most)
+    for part in parts:
+        draw.add(part)
+    found = draw.sample()
+    # Tile by tile, as it was: all that is left, joined with each.
+    kept = np.zeros(0, np.int64)
+    for places in np.array_split(np.arange(len(polygons)), tiles):
+        kept = np.concatenate((kept, places))
+        kept = kept[balanced(ids[kept], polygons[kept], order[kept], most)]
+    assert found is not None and found.x[:, 0].astype(int).tolist() == kept.tolist()
+    for name, whole in (("ids", ids), ("polygons", polygons), ("order", order)):
+        assert np.array_equal(getattr(found, name), whole[kept])
+    assert sum(looked_at) < 4 * len(polygons)
+    assert _Draw(most).sample() is None

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import shapely
 from skysense.finetune.judging import (
+    blocks_of,
     forest_probabilities,
     held_out_folds,
     judge,
+    overlapping,
     reliability,
     repeated_folds,
     spatial_blocks,
@@ -80,6 +82,63 @@ def test_where_neighbours_leave_too_few_blocks_each_polygon_is_one():
     shapes = shapely.box(np.arange(6.0), 0, np.arange(6.0) + 1, 1)  # all touch
     (folds, *more) = repeated_folds(ids, polygons, shapes, 10.0)
     assert len(folds) == 5 and len(more) == 2
+
+
+def test_polygons_that_lie_on_each_other_are_one_block_and_those_side_by_side_are_not():
+    rectangles = shapely.box(
+        [0, 10, 10, 12, 50, 59.95], 0, [10, 20, 20, 30, 60, 70], 10
+    )  # edge to edge, twice the same, overlapping, apart, a sliver of half a percent
+    points = shapely.points([[5, 5], [90, 90], [90, 90]])
+    assert overlapping(np.append(rectangles, points)).tolist() == [0, 1, 1, 1, 4, 5, 0, 7, 7]
+
+
+def test_where_neighbours_leave_too_few_blocks_those_that_overlap_are_still_one():
+    """The classes of the first row touch each other; of the third class the first polygon was drawn three times over."""
+    ids, polygons = polygons_of(4, 4, 5)
+    left = np.array([*range(8), 0, 100, 0.1, 0.2, 200])
+    shapes = shapely.box(left, np.repeat([0, 50], [8, 5]), left + 1, np.repeat([1, 51], [8, 5]))
+    assert blocks_of(ids, polygons, shapes, 10.0).tolist() == [*range(8), 8, 9, 8, 8, 12]
+    repeats = repeated_folds(ids, polygons, shapes, 10.0)
+    assert len(repeats) == 3
+    for folds in repeats:
+        assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(ids)))
+        for _, test in folds:
+            assert np.isin([8, 10, 11], polygons[test]).sum() in (0, 3)
+
+
+def test_a_class_of_too_few_polygons_that_do_not_overlap_is_not_judged_and_leaves_the_others_blocks_as_they_are():
+    ids, polygons = polygons_of(6, 6, 4)
+    pairs = np.repeat(np.arange(3) * 500.0, 2) + np.tile([0.0, 30.0], 3)
+    x = np.concatenate((pairs, pairs, [0, 1, 2, 300.0]))
+    y = np.repeat([0.0, 900.0, 1800.0], [6, 6, 4])
+    shapes = shapely.box(x, y, x + 10, y + 10)
+    assert blocks_of(ids, polygons, shapes, 10.0)[:12].tolist() == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10]
+    for folds in repeated_folds(ids, polygons, shapes, 10.0):
+        assert set(ids[np.concatenate([test for _, test in folds])]) == {1, 2}
+        for train, test in folds:
+            assert 3 in ids[train] and np.isin(np.unique(polygons[test]) ^ 1, polygons[test]).all()
+
+
+def test_polygons_held_out_together_are_one_place():
+    """Five fields of twelve polygons that fare alike tell no more than five polygons."""
+    ids, polygons = polygons_of(60, 60, per=1)
+    fields = polygons // 12
+    one = given(ids, np.where(fields % 5 == 0, 3 - ids, ids))[:, :2]
+    five, fine = polygons_of(5, 5, per=1)
+    few = given(five, np.where(fine % 5 == 0, 3 - five, five))[:, :2]
+    alone, told, wanted = (
+        judge(ids, polygons, [one], one),
+        judge(ids, polygons, [one], one, blocks=fields),
+        judge(five, fine, [few], few),
+    )
+    for name in ("oa", "miou"):
+        assert alone[name] == told[name] == pytest.approx(wanted[name])
+    width = [np.ptp(report["intervals"]["oa"]) for report in (alone, told)]
+    assert width[1] > 2 * width[0]
+    assert told["intervals"]["oa"] == pytest.approx(wanted["intervals"]["oa"])
+    assert told["classes"][0]["intervals"]["recall"] == pytest.approx(
+        wanted["classes"][0]["intervals"]["recall"]
+    )
 
 
 def test_as_many_folds_as_blocks_can_be_dealt_in_one_way_only():
@@ -187,7 +246,7 @@ def test_where_nothing_can_be_judged_the_report_says_so():
         ids, polygons, [nothing], forest_probabilities(np.zeros((len(ids), 1), np.float32), ids, [])
     )
     assert report["oa"] is None and report["forest"]["miou"] is None and report["confusion"] is None
-    assert report["scored_on"] == "not scored: fewer than two classes have 3 polygons"
+    assert report["scored_on"] == "not scored: fewer than two classes have 3 polygons that do not overlap"
     assert [item["iou"] for item in report["classes"]] == [None, None]
     assert [item["n_polygons"] for item in report["classes"]] == [2, 1]
 

@@ -1,18 +1,22 @@
 """A scene before and after a date."""
 
+import dataclasses
 import datetime
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from skysense.errors import InputError
 from skysense.finetune.features import FeatureExtractor
-from skysense.finetune.periods import common_anchors, matched_anchors, open_pair, split_scene
+from skysense.finetune.periods import Periods, common_anchors, matched_anchors, open_pair, split_scene
 from skysense.finetune.series import Anchors, day_number, series_anchors
+from skysense.finetune.session import Session
 from skysense.model.presets import seeded_model
 from skysense.raster.layout import plan_layout
 from skysense.raster.reader import SceneReader
 from skysense.raster.tiles import plan_tiles
+from skysense.scene.acquisition import Acquisition, BandRef
 from skysense.scene.scenefile import load_scene
 from skysense.synthetic.landscape import make_landscape
 
@@ -114,3 +118,46 @@ def test_what_did_not_change_differs_by_nothing(scene):
     after = found.maps["after.s2.series"].values.numpy()
     np.testing.assert_array_equal(difference, after - before)
     assert np.abs(difference).mean() < 0.05 * before.std()
+
+
+def periods_of(scene, before, after):
+    """The two periods with these bands of every image."""
+
+    def seen(part, bands):
+        return dataclasses.replace(
+            part,
+            acquisitions=tuple(
+                dataclasses.replace(
+                    item, bands={name: band for name, band in item.bands.items() if name in bands}
+                )
+                for item in part.acquisitions
+            ),
+        )
+
+    whole = split_scene(scene, "2024-01-01", ("s2",))
+    return dataclasses.replace(whole, first=seen(whole.first, before), second=seen(whole.second, after))
+
+
+def session_of(scene, **found):
+    """A session of which nothing but the scene and its parts is asked."""
+    session = object.__new__(Session)
+    vars(session).update({"scene": scene, "moments": None, "gaps": {}, **found})
+    return session
+
+
+def test_periods_without_a_common_band_are_a_sentence(scene):
+    apart = session_of(scene, periods=periods_of(scene, ("B2", "B3"), ("B8", "B12")))
+    with pytest.raises(InputError, match="the two periods share no band of Sentinel-2"):
+        _ = apart.anchors
+    together = session_of(scene, periods=periods_of(scene, ("B2", "B3"), ("B3", "B12")))
+    assert together.anchors["s2"].bands == ("B3",) and together.hr_bands == ()
+
+
+def test_hr_of_two_periods_without_a_common_band_is_a_sentence(scene):
+    def seen(*bands):
+        image = Acquisition("hr", Path("o.tif"), None, {band: BandRef(Path("o.tif"), 1) for band in bands})
+        return dataclasses.replace(scene, acquisitions=(image,))
+
+    apart = session_of(scene, periods=Periods(datetime.date(2024, 1, 1), seen("R", "G"), seen("NIR")))
+    with pytest.raises(InputError, match="the two periods share no band of High resolution"):
+        _ = apart.hr_bands

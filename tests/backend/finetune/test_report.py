@@ -121,6 +121,15 @@ def test_the_page_is_whole_in_itself_and_shows_the_figures(tmp_path):
     assert page.count("<circle") == len(report["reliability"]["bins"]) == 1
 
 
+def test_the_page_claims_no_more_than_neighbours_held_out_can_show(tmp_path):
+    page = write_report(tmp_path, made((0.3, 0), (0.5, 0.2)), CLASSES, "Fields", {}).read_text(
+        encoding="utf-8"
+    )
+    text = "".join(Outline(page).text)
+    assert "were kept in one group, as far as that left groups enough" in text
+    assert "a base model looks far around each pixel" in text
+
+
 def test_a_report_of_nothing_says_so(tmp_path):
     page = write_report(tmp_path, nothing(), CLASSES[:2], "Fields", {}).read_text(encoding="utf-8")
     text = "".join(Outline(page).text)
@@ -172,6 +181,10 @@ def test_what_to_do_next_names_the_classes():
     assert steps[0].startswith("<hemp> & more has one polygon and cannot be judged: draw at least two more")
     assert steps[1].startswith("wheat is often mapped as barley (30 % of it): draw more polygons of both")
     assert next_steps(made((0.3, 0), (0, 0), rare=2), NAMES)[0].startswith("<hemp> & more has 2 polygons")
+    # Three that were drawn on each other.
+    assert next_steps(made((0.3, 0), (0, 0), rare=3), NAMES)[0] == (
+        "<hemp> & more cannot be judged, since its polygons overlap others: draw some in other places."
+    )
     # Good, and of many polygons: nothing is made up.
     assert next_steps(made((0, 0), (0, 0), 30, rare=0), NAMES) == []
 

@@ -8,16 +8,19 @@ from label_files import spot, square, write
 from skysense.errors import InputError
 from skysense.finetune.features import Block
 from skysense.finetune.labels import PixelLabels
+from skysense.finetune.train_values import _PIXELS, _drawn
 from skysense.finetune.trees import fit_value_trees
 from skysense.finetune.value_head import (
     ValueHead,
+    _factor,
     fit_value_head,
     polygon_means,
     polygon_weights,
     ridge,
 )
-from skysense.finetune.value_judging import forest_values, judge_values, value_folds
+from skysense.finetune.value_judging import forest_values, judge_values, value_blocks, value_folds
 from skysense.finetune.values import read_values
+from skysense.jobs.control import JobControl
 from skysense.raster.grid import Lattice, Window
 from skysense.scene.acquisition import Labels
 
@@ -138,10 +141,13 @@ def test_a_number_that_shows_is_learned_and_judged():
         low, high = report["intervals"][name]
         assert low <= report[name] <= high
     assert report["mae"] <= report["rmse"] and report["forest"]["rmse"] > 0
-    errors = np.array([item["given"] - item["true"] for item in report["polygons"]])
+    errors = np.stack([polygon_means(item - values, polygons) for item in held_out])
+    assert errors.shape == (3, 40)
     assert report["rmse"] == pytest.approx(np.sqrt((errors**2).mean()))
-    assert report["bias"] == pytest.approx(errors.mean()) and len(errors) == 40
+    assert report["bias"] == pytest.approx(errors.mean())
     assert report["r2"] == pytest.approx(1 - (errors**2).mean() / values[::9].var())
+    shown = np.array([item["given"] - item["true"] for item in report["polygons"]])
+    assert shown == pytest.approx(errors[0])
     # What is written and read back gives the same.
     again = ValueHead.load(head.header(), head.tensors())
     lines = torch.from_numpy(x) @ head.weight[0] + head.bias
@@ -187,3 +193,65 @@ def test_neighbours_are_held_out_together():
     for folds in value_folds(values, polygons, shapes, 10.0):
         for _, test in folds:
             assert len({0, 1} & set(polygons[test].tolist())) in (0, 2)
+
+
+def test_where_blocks_are_too_few_polygons_that_overlap_are_still_held_out_together():
+    _, values, polygons, _, _ = plots(0.05, number=12)
+    shapes = np.array([square(n, 0, 1, 1) for n in range(12)])  # edge to edge
+    shapes[5] = shapes[2]
+    for folds in value_folds(values, polygons, shapes, 10.0):
+        for _, test in folds:
+            assert len({2, 5} & set(polygons[test].tolist())) in (0, 2)
+    assert value_blocks(polygons, shapes, 10.0).tolist() == [0, 1, 2, 3, 4, 2, *range(6, 12)]
+    # Four places, however often each is drawn.
+    shapes = shapes[np.arange(12) % 4]
+    assert value_folds(values, polygons, shapes, 10.0) == [[]]
+
+
+def test_polygons_without_pixels_join_nothing():
+    shapes = np.array([square(3 * n, 0, 1, 1) for n in range(12)])
+    assert value_blocks(np.arange(0, 12, 2), shapes, 10.0).tolist() == list(range(12))
+
+
+def test_the_figures_are_of_one_head_and_not_of_the_mean_of_several():
+    """Three dealings that err by 1, 1 and -2: their mean is right everywhere, and is never mapped."""
+    polygons = np.repeat(np.arange(12), 2)
+    values = polygons * 1.0
+    held_out = [values + error for error in (1, 1, -2)]
+    report = judge_values(values, polygons, held_out, values)
+    assert report["rmse"] == pytest.approx(np.sqrt(2)) and report["mae"] == pytest.approx(4 / 3)
+    assert report["bias"] == pytest.approx(0) and report["intervals"]["rmse"][0] > 1
+    # Nor is the interval of 90 % that of their mean.
+    found = [np.column_stack((item, np.full(len(item), 0.5))) for item in held_out]
+    assert _factor(found, values, polygons) == pytest.approx(2 * 4 / 3)
+    assert _factor([item[:10] for item in found], values[:10], polygons[:10]) is None
+
+
+def test_intervals_of_numbers_are_of_blocks():
+    random = np.random.default_rng(4)
+    random.dirichlet([2, 1], 9)
+    values, polygons = np.repeat(random.uniform(1, 9, 8), 3), np.repeat(np.arange(8), 3)
+    head, forest = (values + random.normal(size=24) for _ in range(2))
+    report = judge_values(values, polygons, [head], forest, np.arange(8))
+    # As they were before there were blocks, to the bit.
+    assert report["intervals"]["rmse"] == [0.2361185346649871, 0.4387466784921688]
+    assert report["forest"]["difference"]["interval"] == [-0.503952211266762, 0.058838694030900196]
+    # Neighbours that fare alike: of six places, not of sixty.
+    place = np.repeat(np.arange(6), 10)
+    true, error = np.arange(60.0), np.array([0.1, 0.2, 3, 0.3, 0.1, 4])[place]
+    alone, told = (
+        judge_values(true, np.arange(60), [true + error], true + error, blocks) for blocks in (None, place)
+    )
+    assert alone["rmse"] == told["rmse"]
+    assert np.ptp(told["intervals"]["rmse"]) > 2 * np.ptp(alone["intervals"]["rmse"])
+
+
+def test_of_more_polygons_than_pixels_may_be_some_are_drawn_and_that_is_told():
+    told = []
+    control = JobControl(lambda event: told.append(event["text"]))
+    assert _drawn(_PIXELS, 0, control).all() and told == []
+    chosen = _drawn(_PIXELS + 500, 3, control)
+    assert chosen.shape == (_PIXELS + 500,) and chosen.sum() == _PIXELS
+    assert told == ["Of 10500 polygons 10000 are learned from, drawn at random."]
+    assert np.array_equal(chosen, _drawn(_PIXELS + 500, 3, control))
+    assert not np.array_equal(chosen, _drawn(_PIXELS + 500, 4, control))

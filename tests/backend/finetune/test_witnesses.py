@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import f1_score
 from skysense.finetune import witnesses
 from skysense.finetune.scores import scores
-from skysense.finetune.witnesses import LEVEL, Witnesses, judge_witnesses
+from skysense.finetune.witnesses import LEVEL, Witnesses, bootstrap_weights, judge_witnesses
 
 
 def _judge(true, shares, **options):
@@ -135,3 +135,32 @@ def test_differences_are_paired():
 def test_the_same_seed_gives_the_same_interval():
     data = [0, 0, 0, 1, 1, 1], [[0.9, 0.1]] * 3 + [[0.2, 0.8]] * 3
     assert np.array_equal(_judge(*data).interval("f1"), _judge(*data).interval("f1"))
+
+
+@pytest.mark.parametrize("block", [None, np.arange(9), np.arange(9)[::-1] + 3])
+def test_where_every_polygon_is_a_block_the_draws_are_those_without_blocks(block):
+    random = np.random.default_rng(4)
+    true, shares = np.repeat([0, 1], [5, 4]), random.dirichlet([2, 1], 9)
+    (found,) = judge_witnesses(Witnesses(true, shares, block))
+    # As they were before there were blocks, to the bit.
+    assert found.interval("oa").tolist() == [0.29710088155043146, 0.5541783443723892]
+    assert found.interval("iou").tolist() == [
+        [0.21332673528835916, 0.08570640905918751],
+        [0.44665533055314954, 0.3600271398834351],
+    ]
+    assert found.draws["miou"][:2].tolist() == [0.3347400308239574, 0.19060508447360852]
+
+
+def test_a_block_weighs_as_much_as_it_has_polygons_and_its_polygons_weigh_alike():
+    """But for the little that draws of large blocks take from themselves, since all add up to 1."""
+    blocks = np.array([7, 2, 2, 5, 5, 5, 2, 5, 9, 9, 4, 4])
+    weights = bootstrap_weights(blocks, (0.5, 0.5), 20_000, (0,))
+    assert weights.shape == (20_000, 14) and np.allclose(weights.sum(1), 1)
+    assert np.array_equal(weights[:, 1], weights[:, 2]) and np.array_equal(weights[:, 4], weights[:, 7])
+    mean = weights.mean(0)
+    # The imagined one counts as much as a block of average size, here of twelve polygons in five.
+    assert mean[:12] == pytest.approx(np.full(12, 1 / 14.4), rel=0.15)
+    assert mean[12:].sum() == pytest.approx(2.4 / 14.4, rel=0.15)
+    # A draw of one block moves its whole.
+    spread = [np.std(weights[:, :12][:, blocks == number].sum(1)) for number in (7, 2, 5)]
+    assert spread[0] < spread[1] < spread[2]

@@ -11,6 +11,7 @@ Where nothing can be held out only the last one is done, of a fixed number of st
 The state lies in `<model>.parts/` until the model is written, one line a step stays in `<model>.losses.jsonl`.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skysense.errors import Cancelled
+from skysense.errors import Cancelled, StorageError
 from skysense.finetune.deep.kept import keep, kept
 from skysense.finetune.deep.pixels import Pixels
 from skysense.finetune.deep.plan import Plan
@@ -145,6 +146,10 @@ class Adapting:
         looks: list[list[float]] = []  # steps and loss of each look at held-out polygons
         done = 0
         checkpoint = newest(checkpoints)
+        if checkpoint is not None and held_out is not None and kept(best) is None:
+            # What was best so far is lost, and only these steps lead to it: the part begins anew.
+            shutil.rmtree(checkpoints)
+            checkpoint = None
         if checkpoint is not None:
             _, extra = load(checkpoint, training.tensors())
             done, looks = step_of(checkpoint), extra["looks"]
@@ -174,7 +179,12 @@ class Adapting:
         finally:
             journal.close()
         self._before += done
-        tensors, found = kept(best) if held_out is not None else (training.learned(), done)  # type: ignore[misc]
+        learned = kept(best) if held_out is not None else (training.learned(), done)
+        if learned is None:
+            raise StorageError(
+                "is gone or damaged", str(best), "Train again with --resume, which begins this part anew"
+            )
+        tensors, found = learned
         keep(self._folder / f"{name}.safetensors", tensors, found)
         return tensors, found
 

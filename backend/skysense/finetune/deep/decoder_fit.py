@@ -19,6 +19,7 @@ from skysense.finetune.fitted import Fitted, fit_frozen
 from skysense.finetune.head import fit_temperature
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
 from skysense.finetune.session import Session
+from skysense.finetune.stages import columns_of
 from skysense.inference.journal import manifest, open_journal
 from skysense.jobs.control import JobControl
 from skysense.raster.reader import SceneReader
@@ -56,7 +57,7 @@ def fit_decoder(
         part,
     )
     assert alone.head.ids == tuple(pixels.classes.tolist())
-    held_out = held_out_polygons(pixels, labels.polygons, layout.compute.gsd)
+    held_out = held_out_polygons(pixels, labels.polygons, layout.base.gsd)
     if not held_out:
         control.note(
             "Too few polygons are drawn to hold some out and see whether a decoder helps: the head alone is trained."
@@ -72,7 +73,7 @@ def fit_decoder(
         viewer.table(extractor.blocks),
         entries,
         labels.polygons,
-        layout.compute.gsd,
+        layout.base.gsd,
         session.device,
         options.seed,
     )
@@ -127,12 +128,18 @@ def _judged(found: Adapted, material: Material, alone: Fitted) -> Fitted | None:
     if gain <= _SURE * error:
         return None
     temperature = fit_temperature(both[judged], target[judged])
+    # At the pixels that were drawn for it, what the head sees is known, and no more.
+    own, around = alone.head.blocks, alone.around
+    if around is not None:
+        around = around[:, columns_of(own, alone.blocks)]
     return replace(
         alone,
         head=replace(alone.head, temperature=alone.head.temperature * temperature),
         x=material.x,
         ids=pixels.classes[pixels.target],
         polygons=pixels.polygons,
+        blocks=own,
+        around=around,
         repeats=[folds],
         held_out=[torch.softmax(both / temperature, 1).numpy()],
         bands_only=None,

@@ -51,7 +51,7 @@ def fit_adapted(
         options.seed,
         control,
     )
-    held_out = held_out_polygons(pixels, labels.polygons, layout.compute.gsd)
+    held_out = held_out_polygons(pixels, labels.polygons, layout.base.gsd)
     material = Material(
         pixels,
         Viewer(read, tiling, modalities, pixels, session.backbone.model.config.encoder_bands),

@@ -26,5 +26,5 @@ def kept(path: Path) -> tuple[dict[str, Tensor], int] | None:
         with safe_open(path, framework="pt") as file:
             steps = int(json.loads(file.metadata()[KEY])["steps"])
             return {name: file.get_tensor(name) for name in file.keys()}, steps  # noqa: SIM118 - not a dict
-    except (FileNotFoundError, SafetensorError, OSError, KeyError, ValueError):
+    except (FileNotFoundError, SafetensorError, OSError, KeyError, ValueError, TypeError):
         return None

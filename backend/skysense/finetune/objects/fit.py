@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.neighbors import KDTree
 from torch import nn
 
 from skysense.finetune.objects.crops import CropDrawer, Material
@@ -183,16 +184,19 @@ def _held_out(
 def _nearest_blocks(found: Found, material: Material) -> np.ndarray:
     if not len(found.scores):
         return np.zeros(0, np.int64)
-    centres = torch.from_numpy(material.objects.boxes[:, :2])
-    nearest = torch.cdist(torch.from_numpy(found.boxes[:, :2]), centres).argmin(1).numpy()
+    tree = KDTree(material.objects.boxes[:, :2])
+    nearest: np.ndarray = tree.query(found.boxes[:, :2], return_distance=False)[:, 0]
     return material.objects.blocks[nearest]
 
 
 def point_tolerance(material: Material) -> float:
     """How far in pixels a centre may be off, where objects have no size."""
-    centres = torch.from_numpy(material.objects.boxes[:, :2])
-    distances = torch.cdist(centres, centres).fill_diagonal_(torch.inf).amin(1)
-    return float(min(_TOLERANCE, max(STRIDE, float(distances.median()) / 2)))
+    centres = material.objects.boxes[:, :2]
+    if len(centres) < 2:
+        return _TOLERANCE
+    distances = np.sort(KDTree(centres).query(centres, k=2)[0][:, 1])  # the first is the centre itself
+    middle = float(distances[(len(distances) - 1) // 2])
+    return float(min(_TOLERANCE, max(STRIDE, middle / 2)))
 
 
 def _normalise(net: ObjectNet, material: Material) -> None:
