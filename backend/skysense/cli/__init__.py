@@ -77,9 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     def command(
         name: str, run: Callable[[argparse.Namespace], Result], show: Callable[[Result], str], text: str
     ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
+        # A command that needs a device or can go on adds these anew; scripts may give them to all (C2).
+        sub = commands.add_parser(name, help=text, description=text, conflict_handler="resolve")
         sub.set_defaults(run=run, show=show)
         sub.add_argument("--json", action="store_true", help="print one JSON object")
+        sub.add_argument("--device", help=argparse.SUPPRESS)
+        sub.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
         return sub
 
     for group in (
@@ -110,12 +113,6 @@ def _parser() -> argparse.ArgumentParser:
 
     command("doctor", _doctor, show_pairs, "check this installation")
     commands.add_parser("worker", help="serve a QGIS session over stdin and stdout")
-    # Common to all commands (C2), so that scripts may give them to each; these need no device and finish at once.
-    for sub in commands.choices.values():
-        if sub.get_default("device") is None and "--device" not in sub.format_help():
-            sub.add_argument("--device", help=argparse.SUPPRESS)
-        if "--resume" not in sub.format_help():
-            sub.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
