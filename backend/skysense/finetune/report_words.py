@@ -52,18 +52,18 @@ def against_forest(report: dict[str, Any]) -> str:
     points, (low, high) = 100 * abs(difference["value"]), difference["interval"]
     both = f"(mean IoU: model {percent(report['miou'])}, forest {percent(forest['miou'])})"
     if low > 0:
-        return f"The model is better here than a random forest on the same polygons, by {points:.0f} points {both}."
+        return f"The model is better here than a random forest on the same polygons, by {_points(points)} {both}."
     if high < 0:
         return (
-            f"A random forest on the same polygons was better on this scene, by {points:.0f} points {both}. More polygons, "
+            f"A random forest on the same polygons was better on this scene, by {_points(points)} {both}. More polygons, "
             "or another base model, may change that; as it is, a forest would serve you better here."
         )
     if max(-low, high) <= _EQUAL:
         return f"The model and a random forest on the same polygons are equally good here {both}."
-    lead = f"{'the model' if difference['value'] > 0 else 'the forest'} is {points:.0f} points ahead"
+    lead = f"{'the model' if difference['value'] > 0 else 'the forest'} is {_points(points)} ahead"
     return (
         f"On these polygons {lead if round(points) else 'both are equal'} {both}, but so few polygons cannot tell whether the model or "
-        f"a random forest is the better one here: the difference may be anything from {100 * low:+.0f} to {100 * high:+.0f} points."
+        f"a random forest is the better one here: the difference may be anything from {round(100 * low):+d} to {_points(100 * high, '+')}."
     )
 
 
@@ -75,10 +75,10 @@ def against_bands(report: dict[str, Any]) -> str:
     value, (low, high) = bands["difference"]["miou"]["value"], bands["difference"]["miou"]["interval"]
     lead = f"Without the base model, from the bands and their surroundings alone, the mean IoU is {percent(bands['miou'])}:"
     if low > 0:
-        return f"{lead} its features bring {100 * value:.0f} points here."
+        return f"{lead} its features bring {_points(100 * value)} here."
     if high < 0:
-        return f"{lead} its features cost {-100 * value:.0f} points here. Another base model may serve this scene better."
-    return f"{lead} whether its features help here is within the luck of the polygons ({100 * low:+.0f} to {100 * high:+.0f} points)."
+        return f"{lead} its features cost {_points(-100 * value)} here. Another base model may serve this scene better."
+    return f"{lead} whether its features help here is within the luck of the polygons ({round(100 * low):+d} to {_points(100 * high, '+')})."
 
 
 def named(modalities: Sequence[str]) -> str:
@@ -118,11 +118,11 @@ def confidence(report: dict[str, Any]) -> str:
     if report["reliability"]["error"] <= _HONEST:
         return (
             "The confidence can be believed: where the map says 80 %, about 80 of 100 pixels are right "
-            f"(it is off by {100 * report['reliability']['error']:.0f} points on average)."
+            f"(it is off by {_points(100 * report['reliability']['error'])} on average)."
         )
     way = "more often wrong than it says" if over > 0 else "more often right than it says"
     return (
-        f"The confidence is off by {100 * report['reliability']['error']:.0f} points on average; mostly the map is {way}. Use it "
+        f"The confidence is off by {_points(100 * report['reliability']['error'])} on average; mostly the map is {way}. Use it "
         "to find the places where the map is least sure, not as a chance of being right."
     )
 
@@ -182,3 +182,9 @@ def confused(report: dict[str, Any]) -> list[tuple[float, int, int]]:
         if given != true and share >= _CONFUSED
     ]
     return sorted(found, reverse=True)
+
+
+def _points(value: float, sign: str = "") -> str:
+    """A number of percentage points in words; `sign` "+" tells those above 0 by one too."""
+    number = round(value)
+    return f"{number:{sign}d} point{'' if abs(number) == 1 else 's'}"
