@@ -35,6 +35,8 @@ _FAR = 10.0
 _KNOWN, _UNKNOWN = 0.6, 0.9
 #: Pixels that have seen a column at least; of fewer nothing is learned.
 _FEWEST = 20
+#: Rows of a pattern that one number holds, beside the number of the rows before.
+_BITS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,22 +87,23 @@ class Gaps:
             values: (D, N), of a line where they were not seen: it stays where nothing is known.
         """
         given, known = torch.from_numpy(values), torch.from_numpy(seen)
-        y = ((given - self.mean[:, None]) / self.std[:, None]).clamp(-_FAR, _FAR)
-        y = torch.where(known, y, 0.0)
-        # Clouds are wide: pixels with the same gaps share the costly part.
-        patterns = np.packbits(seen, axis=0).T
-        _, first, number = np.unique(patterns, axis=0, return_index=True, return_inverse=True)
-        spread = _spread(known[:, first].float().T, self.loadings, self.noise)
-        weighed = (y / self.noise[:, None]).T @ self.loadings
-        of = torch.from_numpy(number.reshape(-1))
-        z = torch.bmm(spread[of], weighed[..., None])[..., 0]
-        expected = self.mean[:, None] + self.std[:, None] * (self.loadings @ z.T)
-        noise = self.noise[:, None]
+        mean, std, noise = self.mean[:, None], self.std[:, None], self.noise[:, None]
+        # Clouds are wide: pixels with the same gaps, side by side, share the costly part.
+        first, number = patterns(seen)
+        of, order = torch.from_numpy(number), torch.from_numpy(np.argsort(number, kind="stable"))
+        some = known[:, first]
+        spread = _spread(some.float().T, self.loadings, self.noise)
+        y = (given - mean).div_(std).clamp_(-_FAR, _FAR).mul_(known)
+        weighed = ((self.loadings / noise).T @ y).index_select(1, order)
+        parts = weighed.split(torch.bincount(of).tolist(), 1)
+        z = torch.empty_like(weighed)
+        z.index_copy_(1, order, torch.cat([own @ part for own, part in zip(spread, parts)], 1))
         left = (_products(self.loadings) @ spread.flatten(1).T + noise) / (
             self.loadings.square().sum(1, keepdim=True) + noise
         )
-        share = ((_UNKNOWN - left) / (_UNKNOWN - _KNOWN)).clamp(0, 1).nan_to_num(0.0)[:, of]
-        return torch.where(known, given, given + share * (expected - given)).numpy()
+        share = ((_UNKNOWN - left) / (_UNKNOWN - _KNOWN)).clamp(0, 1).nan_to_num(0.0).mul_(~some)
+        expected = torch.addmm(mean, std * self.loadings, z)
+        return expected.sub_(given).mul_(share.index_select(1, of)).add_(given).numpy()
 
 
 @torch.inference_mode()
@@ -140,6 +143,17 @@ def _learned(x: NDArray[np.float32], seen: NDArray[np.bool_]) -> Gaps:
         loadings = torch.linalg.solve(moments, follows[..., None])[..., 0]
         noise = ((squares - (loadings * follows).sum(1)) / number).clamp_min(_LEAST_NOISE)
     return Gaps(mean, std, loadings, torch.where(told, noise, torch.inf))
+
+
+def patterns(seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which pixels of `seen` (D, N) have the same gaps: one pixel of each pattern, (P,), and each pixel's pattern, (N,)."""
+    # Bands of a date mostly have the same gaps, so few rows tell all; and numbers are sorted forty times as fast as columns.
+    telling = seen[np.append(True, (seen[1:] != seen[:-1]).any(axis=1))]
+    first, number = np.zeros(1, np.int64), np.zeros(seen.shape[1], np.int64)
+    for rows in np.split(telling, range(_BITS, len(telling), _BITS)):
+        key = number << _BITS | (1 << np.arange(len(rows))) @ rows
+        _, first, number = np.unique(key, return_index=True, return_inverse=True)
+    return first, number
 
 
 def _spread(seen: Tensor, loadings: Tensor, noise: Tensor) -> Tensor:

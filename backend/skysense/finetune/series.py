@@ -83,22 +83,19 @@ def seen_series(
     targets = targets + whole_years_between(days, targets)
     index = np.array([sensor.bands.index(band) for band in anchors.bands])
     mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (sensor.mean, sensor.std))
-    parts = []
+    telling = _telling(days, targets)
+    shape = (len(targets), len(index), *stack.valid.shape[1:])
+    out, seen = np.empty(shape, np.float32), np.empty(shape, bool)
     # Bands that share the dates on which they exist are interpolated together.
     patterns, kind = np.unique(stack.band_present[:, index], axis=1, return_inverse=True)
     for number, pattern in enumerate(patterns.T):
-        bands = index[kind == number]
-        values = stack.values[:, bands] - mean[bands]
+        bands, valid = index[kind == number], stack.valid & pattern[:, None, None]
+        values = stack.values[:, bands]
+        values -= mean[bands]
         values /= std[bands]
-        parts.append(interpolate(values, stack.valid & pattern[:, None, None], days, targets))
-    out = (
-        parts[0]
-        if len(parts) == 1
-        else np.concatenate(parts, 1)[:, np.argsort(np.argsort(kind, kind="stable"))]
-    )
-    present = stack.band_present[:, index, None, None]
-    seen = np.stack([(stack.valid[of, None] & present[of]).any(axis=0) for of in _telling(days, targets)])
-    return out.reshape(-1, *out.shape[2:]), seen.reshape(-1, *seen.shape[2:])
+        out[:, kind == number] = interpolate(values, valid, days, targets)
+        seen[:, kind == number] = np.stack([valid[of].any(axis=0) for of in telling])[:, None]
+    return out.reshape(-1, *shape[2:]), seen.reshape(-1, *shape[2:])
 
 
 def _telling(days: NDArray[np.int64], anchors: NDArray[np.int64]) -> list[NDArray[np.int64]]:

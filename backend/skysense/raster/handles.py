@@ -168,6 +168,7 @@ class Handles:
 
     def __init__(self) -> None:
         self._idle: OrderedDict[tuple[Path, int | None], list[DatasetReader]] = OrderedDict()
+        self._open = 0  # those in `_idle`
         self._needed = 0
         self._lock = threading.Lock()
 
@@ -182,6 +183,7 @@ class Handles:
         with self._lock:
             idle = self._idle.get(key)
             dataset = idle.pop() if idle else None
+            self._open -= dataset is not None
         dataset = dataset or open_raster(path, overview)
         try:
             yield dataset
@@ -189,8 +191,11 @@ class Handles:
             with self._lock:
                 self._idle.setdefault(key, []).append(dataset)
                 self._idle.move_to_end(key)
-                while sum(map(len, self._idle.values())) > _MOST_OPEN:
-                    _close(self._idle.popitem(last=False)[1])
+                self._open += 1
+                while self._open > _MOST_OPEN:
+                    _, oldest = self._idle.popitem(last=False)
+                    self._open -= len(oldest)
+                    _close(oldest)
 
     def hold_blocks(self, needed: int) -> None:
         """See to it that GDAL's cache has room for so many bytes more, until `close`."""
@@ -206,6 +211,7 @@ class Handles:
             for datasets in self._idle.values():
                 _close(datasets)
             self._idle.clear()
+            self._open = 0
 
 
 def _close(datasets: list[DatasetReader]) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from skysense.finetune.gaps import Gaps, learn_gaps
+from skysense.finetune.gaps import Gaps, learn_gaps, patterns
 from skysense.finetune.series import interpolate
 
 
@@ -131,3 +131,14 @@ def test_a_part_is_of_some_columns():
     kept = np.arange(30) % 3 > 0
     part = gaps.part(kept)
     assert torch.equal(part.loadings, gaps.loadings[torch.from_numpy(kept)]) and part.told.all()
+
+
+@pytest.mark.parametrize("columns", [1, 12, 32, 33, 100])
+def test_pixels_with_the_same_gaps_are_found_whatever_the_number_of_columns(columns):
+    some = np.random.default_rng(columns).random((columns, 40)) < 0.5
+    seen = np.repeat(some[:, np.random.default_rng(0).integers(0, 40, 500)], 3, axis=0)
+
+    first, number = patterns(seen)
+
+    assert (seen[:, first[number]] == seen).all()
+    assert len(first) == len(np.unique(seen, axis=1).T)
