@@ -17,6 +17,7 @@ from ..paths import built_in_model
 from ..worker.client import WorkerClient
 from .acquisitions import AcquisitionsSection
 from .checking import SceneChecker
+from .class_ids import remember_ids
 from .following import Following, Task
 from .jobs import JobRunner
 from .labels import LabelsSection
@@ -54,6 +55,7 @@ class SkySenseDock(QgsDockWidget):
         self.setAllowedAreas(Qt.DockWidgetArea.LeftDockWidgetArea | Qt.DockWidgetArea.RightDockWidgetArea)
         self._iface, self._client = iface, client
         self._loading = False
+        self._learning = "", ""  # the layer, by its id, and the field that the newest training learns from
         self.messages = PanelMessages(self)
         self.imagery = AcquisitionsSection(self)
         self.labels = LabelsSection(self)
@@ -188,6 +190,7 @@ class SkySenseDock(QgsDockWidget):
         self.adaptation.cancel.connect(self.cancel)
         self.runs.starting.connect(self.following.give_way)
         self.runs.changed.connect(self._update_buttons)
+        self.runs.trained.connect(self._remember_ids)
         self.runs.trained.connect(self.trained)
         self.runs.mapped.connect(self.mapped)
         self.runs.adapted.connect(self.adapted)
@@ -261,6 +264,7 @@ class SkySenseDock(QgsDockWidget):
 
     def _update_buttons(self) -> None:
         self.run.show_target()
+        self.run.allow_following(self.labels.taught.words.not_drawing)
         self.run.show_dates(self._scene.longest_series)
         self.run.show_day(self._scene.days, bool(self.labels.date_field))
         train, map_, adapt = self._missing()
@@ -291,8 +295,9 @@ class SkySenseDock(QgsDockWidget):
             scene = self.scene()
             folder = make_run_folder(Path(self._output_folder()), scene, self._scene.folder)
             if task == TRAIN:
-                options = {"report": str(folder / "report"), **self.run.dates.options}
+                options = {"report": str(folder / "report"), **self.labels.options, **self.run.dates.options}
                 recipe = training(folder, self.labels.layer, self.labels.fields, self.run.base.path, options)
+                self._learning = self.labels.layer.id(), self.labels.field
             else:
                 options = self.run.extent.options(self._iface.mapCanvas(), folder)
                 options |= self.run.dates.options | self.run.day_options
@@ -304,6 +309,11 @@ class SkySenseDock(QgsDockWidget):
             return
         self._scene.date_layers()
         self.runs.start(recipe, [entry["date"] for entry in scene["acquisitions"] if entry["date"]])
+
+    def _remember_ids(self, result: dict[str, Any]) -> None:
+        """The classes of a training keep their ids in the next one."""
+        layer_id, field = self._learning
+        remember_ids(QgsProject.instance().mapLayer(layer_id), field, result.get("classes") or [])
 
     def _start_adapting(self) -> None:
         if self.adaptation.form.missing:
@@ -327,6 +337,7 @@ class SkySenseDock(QgsDockWidget):
             scene.title,
             layer,
             self.labels.fields,
+            self.labels.options,
             self.run.base.path,
             self.run.dates.options,
             self.run.day.options if self.labels.date_field else {},
@@ -354,6 +365,7 @@ class SkySenseDock(QgsDockWidget):
                 "labels": layer.id() if layer is not None else "",
                 "field": self.labels.field,
                 "date_field": self.labels.date_field,
+                "target": self.labels.target,
                 "model": self.run.model.filePath(),
                 "base": self.run.base.path,
                 "dates": self.run.dates.rule,
@@ -374,7 +386,7 @@ class SkySenseDock(QgsDockWidget):
         self.run.dates.choose(state["dates"])
         self.run.folder.setFilePath(state["folder"])
         layer = QgsProject.instance().mapLayer(state["labels"])
-        self.labels.choose(layer, state["field"], state["date_field"])
+        self.labels.choose(layer, state["field"], state["date_field"], state["target"])
         self.imagery.model.add(state["rows"])
         self._loading = False
 
@@ -385,6 +397,7 @@ class SkySenseDock(QgsDockWidget):
         self.run.follow_box.setChecked(False)
         self.following.clear()
         self._scene.clear()
+        self.labels.taught.choose("classes")
         self.imagery.model.clear()
         self.run.model.setFilePath("")
         self.run.base.set_path("")

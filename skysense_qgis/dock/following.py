@@ -36,6 +36,7 @@ class Task:
         scene: with absolute paths; root: the folder that its scene file came from.
         title: its name for the user.
         labels, fields: the layer, and its fields as `recipes.training` takes them.
+        taught: the recipe's option of what they teach.
         base: path of the base model; "" = the built-in one.
         dates: the recipe's option of the dates that are used; day: of the day that is mapped.
     """
@@ -45,6 +46,7 @@ class Task:
     title: str
     labels: QgsVectorLayer
     fields: dict[str, str]
+    taught: dict[str, Any]
     base: str
     dates: dict[str, Any]
     day: dict[str, Any]
@@ -185,7 +187,8 @@ class Following(QObject):
             self._folder = Path(tempfile.mkdtemp(prefix="look-", dir=str(cache_folder())))
         edit = self._edit
         folder = make_run_folder(self._folder, task.scene, task.root)
-        recipe = training(folder, task.labels, task.fields, task.base, {"judged": False, **task.dates})
+        options = {"judged": False, **task.taught, **task.dates}
+        recipe = training(folder, task.labels, task.fields, task.base, options)
 
         def learned(model: dict[str, Any]) -> None:
             self._job = 0
@@ -224,7 +227,7 @@ class Following(QObject):
                 self._end("")
                 return
             self._mapped = area
-            self.map.show(str(result["map"]), model["classes"], task.title)
+            self.map.show(result, task.title)
             while self._outdated:
                 shutil.rmtree(str(self._outdated.pop()), ignore_errors=True)
             self.shown.emit(result)

@@ -1,4 +1,4 @@
-"""Section "2 Labels": which layer of polygons or points, and which of its fields hold the class and the day."""
+"""Section "2 Labels": which layer of polygons or points, what it teaches, and which of its fields hold that and the day."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 from qgis.core import QgsFieldProxyModel, QgsMapLayer, QgsProject, QgsProviderRegistry, QgsVectorLayer
 from qgis.gui import QgsFieldComboBox, QgsMapLayerComboBox
-from qgis.PyQt.QtCore import QTimer, pyqtSignal
+from qgis.PyQt.QtCore import QMetaType, QTimer, pyqtSignal
 from qgis.PyQt.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ..compat import LABEL_LAYERS
 from ..forms import elastic
 from .date_field import DateFieldChoice
+from .taught import TaughtChoice, is_number
 
 _LIKELY_FIELDS = ("class", "label", "landcover", "land_cover", "category", "type", "name", "class_id")
 
@@ -21,7 +22,7 @@ class LabelsSection(QWidget):
     """Chooses the labels.
 
     Signals:
-        changed: another layer, field or set of features, or one of them was edited.
+        changed: another layer, field or set of features, one of them was edited, or they teach something else.
         new_layer(QgsVectorLayer): the user asked for an empty label layer; it is in the project and being edited.
     """
 
@@ -34,22 +35,24 @@ class LabelsSection(QWidget):
         self.layer_combo.setObjectName("labelLayerCombo")
         self.layer_combo.setFilters(LABEL_LAYERS)
         self.layer_combo.setAllowEmptyLayer(True)
-        self.layer_combo.setToolTip("A layer with a few polygons, or points, for each class")
+        self.layer_combo.setToolTip("The layer in which you have drawn polygons or points")
         self.field_combo = QgsFieldComboBox(self)
         self.field_combo.setObjectName("classFieldCombo")
-        self.field_combo.setFilters(
-            QgsFieldProxyModel.Filter.String
-            | QgsFieldProxyModel.Filter.Int
-            | QgsFieldProxyModel.Filter.LongLong
+        self.field_combo.setFilters(QgsFieldProxyModel.Filter.String | QgsFieldProxyModel.Filter.Numeric)
+        self.field_combo.setToolTip(
+            "The field that holds the class (its name, or a whole number from 1 to 255), or the number to map"
         )
-        self.field_combo.setToolTip("The field that holds the class: its name, or a number from 1 to 255")
+        self.field_title = QLabel(self)
+        self.taught = TaughtChoice(self)
         for combo in (self.layer_combo, self.field_combo):
             elastic(combo)
         self.date_combo = DateFieldChoice(self)
         self.date_title = QLabel("True on", self)
         self.new_button = QPushButton("New…", self)
         self.new_button.setObjectName("newLabelLayerButton")
-        self.new_button.setToolTip("Make an empty polygon layer with the field “class” and start drawing")
+        self.new_button.setToolTip(
+            "Make an empty polygon layer with a field for what it teaches, and start drawing"
+        )
         self.new_button.clicked.connect(self._make_layer)
         self.hint = QLabel(self)
         self.hint.setObjectName("labelHint")
@@ -61,7 +64,8 @@ class LabelsSection(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Layer", line)
-        form.addRow("Class field", self.field_combo)
+        form.addRow(self.field_title, self.field_combo)
+        form.addRow("Teaches", self.taught)
         form.addRow(self.date_title, self.date_combo)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -74,7 +78,8 @@ class LabelsSection(QWidget):
         self._soon.timeout.connect(self._look_for_dates)
         self.layer_combo.setLayer(None)
         self.layer_combo.layerChanged.connect(self._layer_changed)
-        self.field_combo.fieldChanged.connect(self._update)
+        self.field_combo.fieldChanged.connect(self._field_changed)
+        self.taught.currentIndexChanged.connect(self._update)
         self.date_combo.currentIndexChanged.connect(self._update)
         self._layer_changed(self.layer_combo.currentLayer())
 
@@ -88,9 +93,19 @@ class LabelsSection(QWidget):
         return self.field_combo.currentField()
 
     @property
+    def target(self) -> str:
+        """What the labels teach, in the recipe's word."""
+        return self.taught.target
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The recipe's option of what the labels teach."""
+        return self.taught.options
+
+    @property
     def date_field(self) -> str:
         """The field that holds the day on which a label is true; "" = they are true on all dates."""
-        return self.date_combo.field
+        return self.date_combo.field if self.target == "classes" else ""
 
     @property
     def fields(self) -> dict[str, str]:
@@ -103,9 +118,11 @@ class LabelsSection(QWidget):
         if self.layer is None:
             return "Choose the polygon layer with the labels."
         if not self.field:
-            return "Choose the field that holds the class."
+            return f"Choose the field that holds the {self.taught.words.field}."
+        if self.target == "values" and not is_number(self.layer, self.field):
+            return f"The field “{self.field}” holds text: choose a field of numbers, or let the labels teach classes."
         if self.layer.featureCount() == 0:
-            return "Draw a few polygons for each class."
+            return f"Draw {self.taught.words.draw}."
         return ""
 
     def as_file(self) -> dict[str, Any] | None:
@@ -121,11 +138,20 @@ class LabelsSection(QWidget):
             labels["layer"] = str(parts["layerName"])
         return labels
 
-    def choose(self, layer: QgsVectorLayer | None, field: str, date_field: str = "") -> None:
-        """Select a layer of the project and its fields; without a field of days the labels are true on all dates."""
+    def choose(
+        self, layer: QgsVectorLayer | None, field: str, date_field: str = "", target: str = ""
+    ) -> None:
+        """Select a layer of the project and its fields.
+
+        Args:
+            date_field: "" = the labels are true on all dates.
+            target: what they teach; "" = what the field looks like.
+        """
         self.layer_combo.setLayer(layer)
         if layer is not None and field and layer.fields().lookupField(field) >= 0:
             self.field_combo.setField(field)
+        if target:
+            self.taught.choose(target)
         self._offer_dates(layer, date_field)
         self._update()
 
@@ -149,25 +175,31 @@ class LabelsSection(QWidget):
 
     def _layer_changed(self, layer: QgsMapLayer | None) -> None:
         self._watch(layer if isinstance(layer, QgsVectorLayer) else None)
+        self.field_combo.blockSignals(True)  # fields on the way to the likely one tell nothing
         self.field_combo.setLayer(layer)
         if isinstance(layer, QgsVectorLayer):
-            names = {field.name().lower(): field.name() for field in layer.fields()}
-            likely = [names[name] for name in _LIKELY_FIELDS if name in names]
-            if likely:
-                self.field_combo.setField(likely[0])
+            self.field_combo.setField(_likely_field(layer))
+        self.field_combo.blockSignals(False)
         self._offer_dates(self.layer, "")
+        self._field_changed()
+
+    def _field_changed(self, *_: object) -> None:
+        self.taught.follow(self.layer, self.field)
         self._update()
 
     def _offer_dates(self, layer: QgsVectorLayer | None, chosen: str) -> None:
         self.date_combo.offer(layer, chosen)
+        self._show_dates()
+
+    def _show_dates(self) -> None:
         for widget in (self.date_title, self.date_combo):
-            widget.setVisible(self.date_combo.needed)
+            widget.setVisible(self.date_combo.needed and self.target == "classes")
 
     def _look_for_dates(self) -> None:
         """The layer was edited: a field of days may be there now, or be gone."""
-        before = self.date_field
+        before = self.date_combo.field
         self._offer_dates(self.layer, before)
-        if self.date_field != before:
+        if self.date_combo.field != before:
             self._update()
 
     def _watch(self, layer: QgsVectorLayer | None) -> None:
@@ -201,20 +233,37 @@ class LabelsSection(QWidget):
 
     def _update(self, *_: object) -> None:
         self.field_combo.setEnabled(self.layer is not None)
+        self.field_title.setText(self.taught.words.title)
+        self._show_dates()
         self.hint.setText(
             self.missing or f"{self.layer.featureCount()} drawn. Edits that are not saved yet count too."  # type: ignore[union-attr]
         )
         if self.layer is None:
             self.hint.setText(
-                "Choose a layer of polygons or points, or press “New…” and draw a few polygons for each class, spread over the area."
+                f"Choose a layer of polygons or points, or press “New…” and draw {self.taught.words.draw}, spread over the area."
             )
         self.changed.emit()
 
     def _make_layer(self) -> None:
         project = QgsProject.instance()
         crs = project.crs().authid() or "EPSG:4326"
-        layer = QgsVectorLayer(f"Polygon?crs={crs}&field=class:string(80)", "Labels", "memory")
+        (name, kind), target = self.taught.words.new, self.target
+        layer = QgsVectorLayer(f"Polygon?crs={crs}&field={name}:{kind}", "Labels", "memory")
         project.addMapLayer(layer)
-        self.choose(layer, "class")
+        self.choose(layer, name, target=target)
         layer.startEditing()
         self.new_layer.emit(layer)
+
+
+def _likely_field(layer: QgsVectorLayer) -> str:
+    """The field that most likely holds what is taught: by its name, else the first, decimal numbers last."""
+    names = {field.name().lower(): field.name() for field in layer.fields()}
+    by_name = [names[name] for name in _LIKELY_FIELDS if name in names]
+    keys = layer.primaryKeyAttributes()
+    fields = [
+        field
+        for number, field in enumerate(layer.fields())
+        if number not in keys and (field.isNumeric() or field.type() == QMetaType.Type.QString)
+    ]
+    fields.sort(key=lambda field: field.type() == QMetaType.Type.Double)
+    return next(iter([*by_name, *(field.name() for field in fields)]), "")

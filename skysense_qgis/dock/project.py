@@ -19,7 +19,7 @@ def store(project: QgsProject, state: dict[str, Any]) -> None:
     """Write the panel's content.
 
     Args:
-        state: {"name", "rows": [Row], "root", "extra", "labels", "field", "date_field", "model", "base", "dates", "folder"}.
+        state: {"name", "rows": [Row], "root", "extra", "labels", "field", "date_field", "target", "model", "base", "dates", "folder"}.
     """
     rows = []
     for row in state["rows"]:
@@ -71,6 +71,6 @@ def restore(project: QgsProject) -> dict[str, Any] | None:
                 layer_name=entry["layer_name"],
             )
         )
-    # A project from before there was a choice of the base model, of dates or of a date field has none.
+    # A project from before there was a choice of the base model, of dates, of a date field or of what is taught has none.
     paths = {key: project.readPath(data[key]) if data.get(key) else "" for key in _PATHS}
-    return {"dates": "all", "date_field": "", **data, "rows": rows, **paths}
+    return {"dates": "all", "date_field": "", "target": "classes", **data, "rows": rows, **paths}

@@ -12,6 +12,7 @@ from typing import Any
 from qgis.core import QgsProject, QgsVectorLayer
 
 from ..paths import data_folder
+from .class_ids import known_ids
 from .export import LAYER_NAME, class_colors, export_labels
 from .row import RowError
 
@@ -63,17 +64,20 @@ def training(
     Args:
         fields: of the labels, as the recipe names them: "field" of the class, "date_field" if they are true on one day each.
         base: path of the base model; "" = the built-in one.
-        options: of the recipe, beside the classes' colours.
+        options: of the recipe, beside the colours of classes and the ids that they have had.
 
     Raises:
         RowError: the labels cannot be written; a sentence.
     """
     path = folder / "labels.gpkg"
     export_labels(labels, path)
+    field, classes = fields["field"], {}
+    if options.get("target") != "values":
+        classes = {"colors": class_colors(labels, field), "ids": known_ids(labels, field)}
     return {
         **_recipe(TRAIN, folder, "model.safetensors"),
         "labels": {"path": str(path), "layer": LAYER_NAME, **fields},
-        "options": {"colors": class_colors(labels, fields["field"]), **options},
+        "options": {**classes, **options},
         **({"model": base} if base else {}),
     }
 

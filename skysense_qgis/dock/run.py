@@ -65,10 +65,7 @@ class RunSection(QWidget):
         self.adapt_button.setToolTip("Let the base model look at your images, so that it fits them better")
         self.follow_box = QCheckBox("Map what I see while I draw", self)
         self.follow_box.setObjectName("followBox")
-        self.follow_box.setToolTip(
-            "After each edit of the labels the model learns again and the area in view is repainted, in seconds once it has been "
-            "looked at. Train makes the model to keep, with a report on how good it is."
-        )
+        self.allow_following("")
         self.follow_box.toggled.connect(self.follow)
         self.model = QgsFileWidget(self)
         self.model.setObjectName("modelPathWidget")
@@ -135,6 +132,21 @@ class RunSection(QWidget):
         below.addWidget(self.status)
         self.set_idle("")
 
+    def allow_following(self, why_not: str) -> None:
+        """Offer to map while the user draws, or say why not.
+
+        Args:
+            why_not: a sentence; "" = what the labels teach can be mapped so.
+        """
+        self.follow_box.setEnabled(not why_not)
+        if why_not:
+            self.follow_box.setChecked(False)
+        self.follow_box.setToolTip(
+            why_not
+            or "After each edit of the labels the model learns again and the area in view is repainted, in seconds once it has been "
+            "looked at. Train makes the model to keep, with a report on how good it is."
+        )
+
     def show_dates(self, longest: int) -> None:
         """Offer the choice of dates where there is one.
 
@@ -188,7 +200,7 @@ class RunSection(QWidget):
         self.train_button.setEnabled(not busy and not train)
         self.map_button.setEnabled(not busy and not map_)
         running = "A run is in progress."
-        self.train_button.setToolTip(running if busy else train or "Learn the classes from the polygons")
+        self.train_button.setToolTip(running if busy else train or "Learn from what is drawn")
         self.map_button.setToolTip(running if busy else map_ or self.target.tip)
         for widget in (self.base, self.dates, self.model, self.extent, self.day, self.folder):
             widget.setEnabled(not busy)
@@ -211,7 +223,7 @@ class RunSection(QWidget):
         self.suggest_button.setToolTip(
             "Mark the places where the newest map is least sure: polygons there help most"
             if mapped
-            else "Press Map first"
+            else "Press Map first, with a model of classes"
         )
 
     def set_busy(self, text: str) -> None:
@@ -256,11 +268,17 @@ class RunSection(QWidget):
 def quality(result: dict[str, Any]) -> str:
     """A training's estimate of its quality beside a random forest's, and a link to its report, if it has them; rich text."""
     report = result.get("report") or {}
-    value, forest = report.get("macro_f1"), (report.get("forest") or {}).get("macro_f1")
+    forest = report.get("forest") or {}
     parts = []
-    if value is not None:
-        beside = "" if forest is None else f" (a random forest on the bands: {100 * float(forest):.0f} %)"
-        parts.append(f"Mean F1 on polygons it had not seen: {100 * float(value):.0f} %{beside}. ")
+    for key, title, said in (
+        ("macro_f1", "Mean F1 on polygons it had not seen", lambda value: f"{100 * float(value):.0f} %"),
+        ("rmse", "Typical error on polygons it had not seen (RMSE)", lambda value: f"{float(value):.3g}"),
+        ("r2", "Share of their differences that it explains (R²)", lambda value: f"{float(value):.2f}"),
+    ):
+        if report.get(key) is not None:
+            other = forest.get(key)
+            beside = "" if other is None else f" (a random forest on the bands: {said(other)})"
+            parts.append(f"{title}: {said(report[key])}{beside}. ")
     if result.get("page"):
         parts.append(f'<a href="{QUrl.fromLocalFile(result["page"]).toString()}">Report</a>. ')
     return "".join(parts)

@@ -28,6 +28,7 @@ from qgis.core import (
 )
 
 from ..dock.export import class_colors
+from ..dock.target import TARGETS
 from .algorithm import SkySenseAlgorithm
 from .inputs import SCENE, read_split
 
@@ -35,13 +36,7 @@ LABELS, FIELD, MODEL, SEED, OUTPUT = "LABELS", "FIELD", "MODEL", "SEED", "OUTPUT
 TARGET, SPLIT, AREAS = "TARGET", "SPLIT", "AREAS"
 DATE_FIELD = "DATE_FIELD"
 #: What the labels teach, in the recipe's word and in plain ones.
-TARGETS = {
-    "classes": "The class of every pixel",
-    "values": "A number for every pixel (height, yield …)",
-    "polygons": "The class of whole polygons (parcels …)",
-    "changes": "What changed between two periods",
-    "objects": "Where objects are (buildings, trees, cars …)",
-}
+TAUGHT = {name: target.taught for name, target in TARGETS.items() if target.taught}
 MODE = "MODE"
 #: What is trained, in the recipe's word and in plain ones.
 MODES = {
@@ -138,9 +133,7 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
             )
         )
         self.addParameter(
-            QgsProcessingParameterEnum(
-                TARGET, "What the labels teach", list(TARGETS.values()), defaultValue=0
-            )
+            QgsProcessingParameterEnum(TARGET, "What the labels teach", list(TAUGHT.values()), defaultValue=0)
         )
         self.addParameter(
             QgsProcessingParameterString(
@@ -226,7 +219,7 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
 
     def target(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         """What the labels teach, in the recipe's word."""
-        return list(TARGETS)[self.parameterAsEnum(parameters, TARGET, context)]
+        return list(TAUGHT)[self.parameterAsEnum(parameters, TARGET, context)]
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback

@@ -17,7 +17,7 @@ from qgis.core import (
 )
 
 from ..dock.sources import set_layer_dates
-from .style import style_classes, style_confidence, style_numbers, style_objects, style_polygons
+from .style import map_name, style_confidence, style_map, style_numbers, style_objects, style_polygons
 
 PROPERTY = "skysense/result"
 
@@ -58,10 +58,7 @@ def load_maps(
     """
     dates = result.get("dates", dates)
     layers: tuple[QgsMapLayer, ...]
-    if is_features(result):
-        layers = (_features(result),)
-    else:
-        layers = _numbers(result) if "range" in result else _classes(result)
+    layers = (_features(result),) if is_features(result) else _rasters(result)
     for layer in layers:
         _describe(layer, result, recipe, dates)
         if dates and isinstance(layer, QgsRasterLayer):
@@ -84,22 +81,19 @@ def is_features(result: dict[str, Any]) -> bool:
     return "objects" in result or "polygons" in result
 
 
-def _classes(result: dict[str, Any]) -> tuple[QgsRasterLayer, ...]:
-    classes, confidence = _open(result["map"], "Classes"), _open(result["confidence"], "Confidence %")
-    style_classes(classes, result["classes"])
-    style_confidence(confidence)
-    return classes, confidence
-
-
-def _numbers(result: dict[str, Any]) -> tuple[QgsRasterLayer, ...]:
-    low, _, high = result["range"]
-    numbers = _open(result["map"], str(result["field"]))
-    style_numbers(numbers, low, high)
+def _rasters(result: dict[str, Any]) -> tuple[QgsRasterLayer, ...]:
+    shown = _open(result["map"], map_name(result))
+    style_map(shown, result)
+    if "range" not in result:
+        confidence = _open(result["confidence"], "Confidence %")
+        style_confidence(confidence)
+        return shown, confidence
     if not result["uncertainty"]:
-        return (numbers,)
+        return (shown,)
+    low, _, high = result["range"]
     uncertainty = _open(result["uncertainty"], "Uncertainty (±)")
     style_numbers(uncertainty, 0.0, (high - low) / 2)
-    return numbers, uncertainty
+    return shown, uncertainty
 
 
 def _features(result: dict[str, Any]) -> QgsVectorLayer:

@@ -9,9 +9,7 @@ from typing import Any
 from qgis.core import QgsDataProvider, QgsProject, QgsRasterLayer
 
 from .load import PROPERTY, add_group
-from .style import style_classes
-
-NAME = "Classes (as you draw)"
+from .style import map_name, style_map
 
 
 class LookLayer:
@@ -19,25 +17,33 @@ class LookLayer:
 
     def __init__(self, project: QgsProject) -> None:
         self._project = project
-        self._layer_id, self._file = "", ""
+        self._layer_id, self._file, self._name = "", "", ""
 
     @property
     def layer(self) -> QgsRasterLayer | None:
         """The layer; None before the first look, and after the user removed it."""
         return self._project.mapLayer(self._layer_id) if self._layer_id else None
 
-    def show(self, path: str, classes: list[dict[str, Any]], scene_name: str) -> None:
-        """Show another map in the place of the last one, whose file is removed. A layer that the user removed comes back."""
+    def show(self, result: dict[str, Any], scene_name: str) -> None:
+        """Show another map in the place of the last one, whose file is removed. A layer that the user removed comes back.
+
+        Args:
+            result: the worker's answer to a "predict" recipe.
+        """
+        path, name = str(result["map"]), f"{map_name(result)} (as you draw)"
         layer = self.layer
         if layer is None:
-            layer = QgsRasterLayer(path, NAME, "gdal")
+            layer = QgsRasterLayer(path, name, "gdal")
             layer.setCustomProperty(PROPERTY, True)
             self._project.addMapLayer(layer, False)
             self._layer_id = layer.id()
             add_group(self._project, scene_name).insertLayer(0, layer)
         else:
-            layer.setDataSource(path, layer.name(), "gdal", QgsDataProvider.ProviderOptions())
-        style_classes(layer, classes)
+            if name == self._name:
+                name = layer.name()  # the user may have given it another one
+            layer.setDataSource(path, name, "gdal", QgsDataProvider.ProviderOptions())
+        self._name = f"{map_name(result)} (as you draw)"
+        style_map(layer, result)
         layer.triggerRepaint()
         before, self._file = self._file, path
         if before:

@@ -28,6 +28,20 @@ _CONFIDENCE = ((1, "#ffffd9"), (25, "#c7e9b4"), (50, "#41b6c4"), (75, "#225ea8")
 _NUMBERS = ((0.0, "#440154"), (0.25, "#3b528b"), (0.5, "#21918c"), (0.75, "#5ec962"), (1.0, "#fde725"))
 
 
+def map_name(result: dict[str, Any]) -> str:
+    """What a map shows, of a run's result: its field of numbers, or classes."""
+    return str(result["field"]) if "range" in result else "Classes"
+
+
+def style_map(layer: QgsRasterLayer, result: dict[str, Any]) -> None:
+    """Give a map of numbers or of classes, as a run's result tells, its colours."""
+    if "range" in result:
+        low, _, high = result["range"]
+        style_numbers(layer, low, high)
+    else:
+        style_classes(layer, result["classes"])
+
+
 def style_classes(layer: QgsRasterLayer, classes: list[dict[str, Any]]) -> None:
     """Give a class map its legend; 0 (not mapped) is not in it and stays transparent.
 

@@ -193,7 +193,14 @@ def test_a_small_panel_cuts_nothing_off_and_keeps_its_buttons_in_sight(dock, tmp
     dock.resize(200, 420)
     scroll = dock.findChild(TallScroll)
     wait(lambda: scroll.widget().width() <= scroll.viewport().width())
-    for name in ("labelLayerCombo", "classFieldCombo", "datesCount", "insideLayerCombo", "adaptButton"):
+    for name in (
+        "labelLayerCombo",
+        "classFieldCombo",
+        "taughtCombo",
+        "datesCount",
+        "insideLayerCombo",
+        "adaptButton",
+    ):
         widget = dock.findChild(QWidget, name)
         assert widget.isVisible() and widget.width() >= widget.minimumSizeHint().width(), name
         assert widget.mapTo(scroll.widget(), widget.rect().topRight()).x() < scroll.viewport().width(), name

@@ -79,11 +79,15 @@ class Session:
 
     @property
     def ids_before(self) -> dict[str, int]:
-        """Class ids by name of the model that the training replaces: they stay when a class is added."""
+        """Class ids by name that stay when a class is added: the recipe's, and of the model that the training replaces those of
+        other names and numbers.
+        """
+        named = self.recipe.options.ids
+        replaced: dict[str, int] = {}
         with suppress(InputError):
             header = read_header(self.recipe.output)
-            return {str(item["name"]): int(item["id"]) for item in header.get("classes", ())}
-        return {}
+            replaced = {str(item["name"]): int(item["id"]) for item in header.get("classes", ())}
+        return {name: i for name, i in replaced.items() if i not in named.values()} | named
 
     @cached_property
     def anchors(self) -> dict[Modality, Anchors]:

@@ -58,6 +58,7 @@ class Options:
         area: (xmin, ymin, xmax, ymax) to map, in `area_crs`; None = the whole scene.
         area_crs: "EPSG:n" or WKT.
         colors: class name -> "#rrggbb", where the user has chosen colours.
+        ids: class name -> the id that it had in an earlier training, and keeps (see `finetune.classes.assign_ids`).
         resume: go on with the finished chunks of an earlier, interrupted run.
         standalone: the fine-tuned file holds its backbone too, where that one's licence allows it.
         report: the folder that a training writes its report to; None = none.
@@ -88,6 +89,7 @@ class Options:
     area: tuple[float, float, float, float] | None = None
     area_crs: str | None = None
     colors: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, int] = field(default_factory=dict)
     resume: bool = False
     standalone: bool = False
     report: str | None = None
@@ -333,6 +335,15 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
         isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color) for color in colors.values()
     ):
         raise InputError(f"colors is {colors!r}", "recipe", 'Write {"class": "#rrggbb", ...}')
+    ids = values.get("ids", {})
+    if (
+        not isinstance(ids, dict)
+        or not all(type(number) is int and 1 <= number <= 255 for number in ids.values())
+        or len(set(ids.values())) < len(ids)
+    ):
+        raise InputError(
+            f"ids is {ids!r}", "recipe", 'Write {"class": 1, ...}, each number from 1 to 255 once'
+        )
     if values.get("area") is not None:
         try:
             xmin, ymin, xmax, ymax = (float(value) for value in values["area"])
