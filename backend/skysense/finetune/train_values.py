@@ -14,7 +14,13 @@ from skysense.finetune.labels import PixelLabels
 from skysense.finetune.report import facts, open_folder
 from skysense.finetune.session import open_session
 from skysense.finetune.value_head import fit_value_head
-from skysense.finetune.value_judging import forest_values, judge_values, value_blocks, value_folds
+from skysense.finetune.value_judging import (
+    forest_values,
+    judge_values,
+    value_blocks,
+    value_folds,
+    values_not_judged,
+)
 from skysense.finetune.value_report import write_value_report
 from skysense.finetune.values import read_values
 from skysense.jobs.control import JobControl
@@ -64,11 +70,16 @@ def finetune_values(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     control.progress(0.9, "Fitting the head")
     gsd = session.layout.base.gsd
     repeats = value_folds(values, groups, polygons.polygons, gsd)
+    if not recipe.options.judged:
+        repeats = repeats[:1]  # the head's penalty and the spread of its numbers need one
     head, held_out = fit_value_head(x, values, groups, repeats, blocks)
-    control.progress(0.95, "Judging it on polygons held out")
-    forest = forest_values(x[:, plain_values(blocks)], values, groups, repeats[0])
-    report = judge_values(values, groups, held_out, forest, value_blocks(groups, polygons.polygons, gsd))
-    if report["rmse"] is None:
+    if recipe.options.judged:
+        control.progress(0.95, "Judging it on polygons held out")
+        forest = forest_values(x[:, plain_values(blocks)], values, groups, repeats[0])
+        report = judge_values(values, groups, held_out, forest, value_blocks(groups, polygons.polygons, gsd))
+    else:
+        report = values_not_judged(values, groups, "not scored: a first look")
+    if recipe.options.judged and report["rmse"] is None:
         control.note(f"Nothing can be judged: {report['scored_on'].removeprefix('not scored: ')}.")
     field = session.labels.field
     header |= {"head": head.header(), "field": field, "report": report}

@@ -129,22 +129,10 @@ def judge_values(
         "number" (its place among all, from 0), "true", "given" and "forest" (both in the first repeat), "n_pixels".
     """
     tested = ~np.isnan(held_out[0])
-    per_polygon = polygon_means(values, polygons)
-    counts = {
-        "n_polygons": len(per_polygon),
-        "n_pixels": len(values),
-        "range": [float(per_polygon.min()), float(per_polygon.mean()), float(per_polygon.max())],
-    }
-    nothing: dict[str, Any] = {**dict.fromkeys(FIGURES), "intervals": None}
     if not tested.any():
-        return {
-            **nothing,
-            "forest": {**nothing, "difference": None},
-            "scored_on": f"not scored: fewer than {MIN_BLOCKS} polygons lie apart from each other",
-            **counts,
-            "repeats": 0,
-            "polygons": [],
-        }
+        return values_not_judged(
+            values, polygons, f"not scored: fewer than {MIN_BLOCKS} polygons lie apart from each other"
+        )
     numbers, pixels = np.unique(polygons[tested], return_counts=True)
     true, other, *each = (
         polygon_means(item[tested], polygons[tested]) for item in (values, forest, *held_out)
@@ -163,7 +151,7 @@ def judge_values(
             },
         },
         "scored_on": "means of polygons held out in turn",
-        **counts,
+        **_counts(values, polygons),
         "repeats": len(held_out),
         "polygons": [
             {"number": int(number), "true": t, "given": g, "forest": f, "n_pixels": int(n)}
@@ -171,6 +159,28 @@ def judge_values(
                 numbers, true.tolist(), given[0].tolist(), other[0].tolist(), pixels
             )
         ],
+    }
+
+
+def values_not_judged(values: NDArray[np.float64], polygons: NDArray[np.int64], why: str) -> dict[str, Any]:
+    """`judge_values` of nothing; why: "not scored: …"."""
+    nothing: dict[str, Any] = {**dict.fromkeys(FIGURES), "intervals": None}
+    return {
+        **nothing,
+        "forest": {**nothing, "difference": None},
+        "scored_on": why,
+        **_counts(values, polygons),
+        "repeats": 0,
+        "polygons": [],
+    }
+
+
+def _counts(values: NDArray[np.float64], polygons: NDArray[np.int64]) -> dict[str, Any]:
+    per_polygon = polygon_means(values, polygons)
+    return {
+        "n_polygons": len(per_polygon),
+        "n_pixels": len(values),
+        "range": [float(per_polygon.min()), float(per_polygon.mean()), float(per_polygon.max())],
     }
 
 

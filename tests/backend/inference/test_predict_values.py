@@ -67,6 +67,15 @@ def test_the_training_says_how_good_it_is(trained):
     assert any("1 without a number" in e["text"] for e in result["events"] if e["event"] == "note")
 
 
+def test_a_first_look_is_not_judged_and_still_tells_its_uncertainty(sentinel, monkeypatch, tmp_path):
+    monkeypatch.setattr("skysense.finetune.train_values.forest_values", None)
+    out = tmp_path / "m.safetensors"
+    found = job("finetune", sentinel, out, labels=labels(sentinel), options={**VALUES, "judged": False})
+    assert found["report"]["rmse"] is None and found["report"]["scored_on"] == "not scored: a first look"
+    assert not any("judged" in e["text"] for e in found["events"] if e["event"] == "note")
+    assert load_model(out).header["head"]["factor"] > 0
+
+
 def test_the_report_is_a_page_a_table_and_json(trained):
     folder = trained[0].parent / "report"
     page = (folder / "report.html").read_text()
