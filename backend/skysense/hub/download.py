@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from huggingface_hub.utils.sha import git_hash
 import skysense
 from skysense.errors import InputError, StorageError
 from skysense.hub.errors import WrongContent, hub_errors, no_hub
-from skysense.hub.fetch import fetch
+from skysense.hub.fetch import ask, fetch
 from skysense.hub.licence import LICENCE, require_acceptance
 from skysense.hub.source import Source
 from skysense.jobs.control import JobControl
@@ -44,8 +45,8 @@ def download(
 
     The bytes gather in `<out>.<content>.part`; a run that is cancelled, cut off or killed leaves it there for the next.
     `<out>.source.json` records repository, file, commit, SHA-256 and the accepted licence; never the token. A file that is
-    there already is used if it is what is asked for, makes way if its record says that a download has put it there, and is
-    otherwise left alone.
+    there already is used if it is what is asked for, makes way if its record says that a download of the same file of the
+    same repository has put it there, and is otherwise left alone.
 
     Args:
         source: a branch or tag is resolved to a commit once, and that commit is downloaded and recorded.
@@ -58,7 +59,7 @@ def download(
         {"path", "repository", "file", "revision", "sha256", "size", "licence"}.
 
     Raises:
-        InputError: licence not accepted, no file named, `sha256` is none, a file of the user's is in the way; HubError: see there;
+        InputError: licence not accepted, no file named, `sha256` is none, another file is in the way; HubError: see there;
         StorageError: no room, or it cannot be written; Cancelled. A file that was there before is then still there.
     """
     require_acceptance(accepted, "Add --accept-licence if you agree")
@@ -68,7 +69,7 @@ def download(
     wanted = _checked_sha256(sha256)
     if out.is_dir():
         out = out / name
-    remote = _ask(source, token)
+    remote = _ask(source, token, control)
     if wanted and remote.sha256 and wanted != remote.sha256:
         where = f"{source.repository}/{source.file}"
         raise WrongContent(f"has the SHA-256 {remote.sha256}, not {wanted}", where, "Check the revision")
@@ -125,9 +126,12 @@ class _Remote:
     key: str
 
 
-def _ask(source: Source, token: str | None) -> _Remote:
+def _ask(source: Source, token: str | None, control: JobControl) -> _Remote:
     with hub_errors(source, token):
-        told = get_hf_file_metadata(_url(source), token=token or False, endpoint=source.endpoint)
+        told = ask(
+            lambda: get_hf_file_metadata(_url(source), token=token or False, endpoint=source.endpoint),
+            control,
+        )
     if told.commit_hash is None or told.etag is None or told.size is None:
         raise no_hub(source)
     if _COMMIT.fullmatch(source.revision) and source.revision != told.commit_hash:
@@ -198,13 +202,26 @@ def _same(out: Path, remote: _Remote, expected: str | None, control: JobControl)
 
 
 def _keep_others(out: Path, source: Source, control: JobControl) -> None:
-    """Only what a download has put there makes way for another one."""
-    if out.exists() and file_sha256(out, control) != recorded_sha256(out):
-        raise InputError(
-            f"is not what SkySense has downloaded, and {source.repository}/{source.file} would take its place",
-            str(out),
-            "Move it away, or choose another place",
-        )
+    """Only what a download of the same file, perhaps of another commit, has put there makes way for another one."""
+    if not out.exists():
+        return
+    if file_sha256(out, control) != recorded_sha256(out):
+        there = "is not what SkySense has downloaded"
+    elif (before := _recorded_file(out)) != f"{source.repository}/{source.file}":
+        there = f"holds {before}"
+    else:
+        return
+    raise InputError(
+        f"{there}, and {source.repository}/{source.file} would take its place",
+        str(out),
+        "Move it away, or choose another place",
+    )
+
+
+def _recorded_file(out: Path) -> str:
+    """The repository and the file in it that a download has recorded."""
+    record = json.loads(record_of(out).read_text(encoding="utf-8"))
+    return f"{record.get('repository')}/{record.get('file')}"
 
 
 def _remove_other_parts(out: Path) -> None:

@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import get_session
 
 from skysense.errors import InputError
 from skysense.hub.source import Source
@@ -51,6 +52,7 @@ def hub_errors(source: Source, token: str | None) -> Iterator[None]:
         token: decides whether a refusal asks for a token or says that this one is not enough; never quoted.
     """
     repository, host = source.repository, source.host
+    _check_environment(host)
     try:
         yield
     except HFValidationError:
@@ -83,6 +85,18 @@ def hub_errors(source: Source, token: str | None) -> Iterator[None]:
             f"the hub cannot be reached ({reason})",
             host,
             "Check the connection, or give a mirror as the endpoint; what has arrived is kept",
+        ) from None
+
+
+def _check_environment(host: str) -> None:
+    """The library makes its client before the first request, of the proxies and certificates that the environment names."""
+    try:
+        get_session()
+    except Exception as error:  # of many kinds, without a common one
+        raise Unreachable(
+            f"the proxy or the certificates that the environment names cannot be used ({error})",
+            host,
+            "Correct or unset HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR",
         ) from None
 
 

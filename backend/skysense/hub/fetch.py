@@ -6,7 +6,9 @@ requests themselves are the library's.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
@@ -14,7 +16,9 @@ from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
 
 from skysense.jobs.control import JobControl
 
+_T = TypeVar("_T")
 _ATTEMPTS = 5  # in a row without a single new byte
+_QUESTIONS = 3  # at most, before anything is fetched
 _PAUSE_S = 1.0
 _BUSY = (408, 429)
 
@@ -29,7 +33,7 @@ def fetch(url: str, part: Path, size: int, headers: dict[str, str], control: Job
         control: progress by bytes; Cancel.
 
     Raises:
-        HTTPError: the hub cannot be reached, or keeps cutting the connection; HfHubHTTPError: it refuses.
+        HTTPError: the hub cannot be reached, or keeps cutting the connection; HfHubHTTPError: it refuses, or is down for longer.
         OSError: the part cannot be written.
         Cancelled.
     """
@@ -38,10 +42,8 @@ def fetch(url: str, part: Path, size: int, headers: dict[str, str], control: Job
         try:
             _fetch_once(url, part, done, size, headers, control)
             idle += 1  # an answer that ends early, in good order
-        except HfHubHTTPError:
-            raise
-        except HTTPError:
-            if idle >= _ATTEMPTS:
+        except HTTPError as error:
+            if idle >= _ATTEMPTS or (isinstance(error, HfHubHTTPError) and not _is_down(error)):
                 raise
             idle += 1
         if part.exists() and part.stat().st_size > done:
@@ -50,6 +52,22 @@ def fetch(url: str, part: Path, size: int, headers: dict[str, str], control: Job
             raise HTTPError("the answers are empty")
         else:
             _pause(control)
+
+
+def ask(question: Callable[[], _T], control: JobControl) -> _T:
+    """What a hub answers, asked again where it is down for a moment.
+
+    Raises:
+        What the question raises; Cancelled.
+    """
+    for _ in range(_QUESTIONS - 1):
+        try:
+            return question()
+        except HfHubHTTPError as error:
+            if not _is_down(error):
+                raise
+        _pause(control)
+    return question()
 
 
 def _fetch_once(
@@ -74,6 +92,11 @@ def _fetch_once(
                 stream.flush()  # what is written outlives a killed process
                 done += len(chunk)
                 control.progress(min(done / size, 1.0), f"Downloading, {_mb(done)} of {_mb(size)} MB")
+
+
+def _is_down(error: HfHubHTTPError) -> bool:
+    """Whether the server, or a gateway before it, fails at what it will do another time."""
+    return error.response.status_code >= 500
 
 
 def _pause(control: JobControl) -> None:

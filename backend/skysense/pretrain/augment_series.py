@@ -19,6 +19,9 @@ from skysense.pretrain.crops import Crop
 from skysense.raster.reader import Stack
 from skysense.scene.sensors import SENSORS, Modality
 
+#: Days, more than between any two dates.
+_BEFORE_ALL = 2**40
+
 
 @dataclass(frozen=True)
 class SeriesView:
@@ -28,7 +31,7 @@ class SeriesView:
         x: (T, C, h, w) float32 normalised, of the bands that were asked for; 0 where invalid and in bands that the product lacks.
         valid: (T, h, w) bool.
         day: (T,) int64, 0-based day of the year after the disturbance, -1 unknown.
-        order: (T,) int64 days since 1970-01-01 before the disturbance, 0 unknown.
+        order: (T,) int64 days since 1970-01-01 before the disturbance; where unknown, `undated`.
     """
 
     x: Tensor
@@ -58,7 +61,9 @@ def series_view(
     chosen = _draw_dates(valid.mean(axis=(1, 2)), most, config.drop_date, rng)
     if not len(chosen):
         return None
-    order = np.array([day_number(stack.dates[t]) for t in chosen], np.int64)
+    order = np.array(
+        [day_number(date) if (date := stack.dates[t]) else undated(int(t)) for t in chosen], np.int64
+    )
     ascending = np.argsort(order, kind="stable")
     chosen, order = chosen[ascending], order[ascending]
 
@@ -77,6 +82,15 @@ def series_view(
         torch.from_numpy(days),
         torch.from_numpy(order),
     )
+
+
+def undated(place: int) -> int:
+    """What stands for the day of an acquisition without one: before all days, in the order of the stack.
+
+    Args:
+        place: in the window's stack, which all views are drawn from.
+    """
+    return place - _BEFORE_ALL
 
 
 def _draw_dates(

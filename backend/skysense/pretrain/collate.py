@@ -26,8 +26,7 @@ class Group:
         views: per view the model's inputs; two global views, then local ones. A modality that no sample has in a
             view is None there; where only some have it, the others are invalid throughout.
         to_window: per view (B, 2, 3) float64, see `View.to_window`.
-        order: "s2" and "s1", per view (B, T) int64 days since 1970-01-01 before the disturbance, 0 unknown; T is
-            0 where the view's inputs are None.
+        order: "s2" and "s1", per view (B, T) int64, see `SeriesView.order`; T is 0 where the view's inputs are None.
         scenes: names for messages.
     """
 

@@ -150,8 +150,14 @@ def _scenes(data: Sequence[str | Path | Mapping[str, Any]], root: Path) -> Itera
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Scene files below a folder, in the order of their paths."""
-    for place, folders, files in os.walk(folder):
+    """Scene files below a folder, in the order of their paths, also behind links."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to where it has been, perhaps to a folder above itself
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if "scene.json" in files:
             yield Path(place) / "scene.json"
@@ -161,7 +167,7 @@ def _parse(content: Any, folder: Path) -> Scene:
     if isinstance(content, Path):
         try:
             content = json.loads(content.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # the last: brackets in brackets without end
             raise InputError(f"cannot be read as a scene file ({error})") from None
     return parse_scene(content, folder)
 

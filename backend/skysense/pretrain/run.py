@@ -85,7 +85,7 @@ class _Run:
         self.probed: dict[str, float] = {}
         self.probed_at = -1  # the step after which `probed` was measured, known to every process
         self.scenes = [_labelled(path) for path in self.options.probe]
-        checkpoint = newest(self.folder / "checkpoints")
+        checkpoint = newest(self.folder / "checkpoints", self._note)
         if checkpoint is not None and not recipe.options.resume:
             raise InputError(
                 "holds a pretraining that was begun before",
@@ -105,8 +105,8 @@ class _Run:
             model, self.origin = SkySense(ModelConfig.from_json(saved["model"])), _origin(saved["origin"])
             self.before = saved["seconds"]
             self.seen = sorted({*self.seen, *saved["seen"]})
-            if saved["entries"] != self._entries and rank() == 0:
-                control.note(
+            if saved["entries"] != self._entries:
+                self._note(
                     "The imagery is not what the run was begun with: it goes on with what is there now."
                 )
         self.trainer = Trainer(model, self.config, device)
@@ -138,8 +138,7 @@ class _Run:
             self._tell(report, now - mark, self.loader.waited_s - waited)
             waited = self.loader.waited_s
             for sentence in alarms.look(report.stats):
-                if rank() == 0:
-                    self.control.note(sentence)
+                self._note(sentence)
             stop = self._stopped()
             if stop or self.done % self.config.save_every == 0 or self.done == self.config.steps:
                 self._save()
@@ -186,9 +185,8 @@ class _Run:
         times: Counter[Omitted] = Counter()
         for problem, count in gather_items(list(self.loader.problems.items())):
             times[problem] += count
-        if rank() == 0:
-            for problem, count in times.most_common():
-                self.control.note(f"{problem.name} could not be read {count} times ({problem.reason}).")
+        for problem, count in times.most_common():
+            self._note(f"{problem.name} could not be read {count} times ({problem.reason}).")
         return {problem.name: count for problem, count in times.items()}
 
     def close(self) -> None:
@@ -240,14 +238,18 @@ class _Run:
             leave_out=self.options.leave_out,
             progress=lambda where: self._prepare(f"Looking at {Path(where).parent.name or where}"),
         )
-        if rank() == 0:
-            self.control.note(corpus.found.text)
+        self._note(corpus.found.text)
         return corpus
 
     def _synthesise(self) -> list[Path]:
         """The landscapes that are asked for, made where they are not there."""
         folder, count = self.folder / "synthetic", self.options.synthetic
         return make_synthetic(folder, count, self.config.seed, lambda text: self._prepare(text.capitalize()))
+
+    def _note(self, text: str) -> None:
+        """Tell it once, whatever the number of processes."""
+        if rank() == 0:
+            self.control.note(text)
 
     def _prepare(self, text: str) -> None:
         """Tell what is done before the first step of this part of the run."""

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +32,15 @@ from skysense.pretrain.shard import rows
 #: Of the layout described above.
 _FORMAT = 1
 _INDEX = "state.json"
-_REMOVE = "Remove it, so that the one before is used"
+_REMOVE = "Begin anew, or remove it to go on with the one before"
 
 
 def save(
     folder: Path, step: int, tensors: Mapping[str, Tensor], extra: dict[str, Any], keep: int = 2
 ) -> Path:
-    """Write a checkpoint, then remove all but the newest `keep`; called by all processes.
+    """Write a checkpoint, then remove all but the newest `keep` up to it; called by all processes.
+
+    Later ones stay: this run went on from before them since it could not read them, which another version may.
 
     Args:
         folder: where checkpoints lie.
@@ -79,20 +81,37 @@ def save(
                 shutil.rmtree(target)
             part.rename(target)
             _sync(folder)
-            for old in _by_step(folder)[:-keep]:
+            done = [path for path in _by_step(folder) if step_of(path) <= step]
+            for old in done[:-keep]:
                 shutil.rmtree(old, ignore_errors=True)
     return target
 
 
-def newest(folder: Path) -> Path | None:
-    """The newest checkpoint that has all its files in their sizes; None without any."""
-    for path in reversed(_by_step(folder)):
+def newest(folder: Path, note: Callable[[str], None] = lambda text: None) -> Path | None:
+    """The newest checkpoint that has all its files in their sizes; None where there is no checkpoint at all.
+
+    Args:
+        folder: where checkpoints lie.
+        note: told which newer one is passed over, and why.
+
+    Raises:
+        InputError: there are checkpoints and none can be used; why not the newest.
+    """
+    first: InputError | None = None
+    paths = _by_step(folder)[::-1]
+    for path in paths:
         try:
-            files = _read_index(path)["files"]
-            if all((path / name).stat().st_size == size for name, size in files.items()):
-                return path
-        except (InputError, OSError):
+            _check_whole(path)
+        except InputError as error:
+            first = first or error
             continue
+        if first is not None:
+            note(
+                f"{paths[0].name} is passed over ({first.what}): the newest that can be used is {path.name}."
+            )
+        return path
+    if first is not None:
+        raise first
     return None
 
 
@@ -247,10 +266,20 @@ def _read_index(checkpoint: Path) -> dict[str, Any]:
                 str(checkpoint),
                 "Resume it with the version that began it",
             )
-        index["step"], index["tensors"], index["files"], index["extra"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        index["step"], index["tensors"], index["files"].items(), index["extra"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"cannot be read ({error!r})", str(checkpoint), _REMOVE) from None
     return index
+
+
+def _check_whole(checkpoint: Path) -> None:
+    for name, size in _read_index(checkpoint)["files"].items():
+        try:
+            whole = (checkpoint / name).stat().st_size == size
+        except OSError:
+            whole = False
+        if not whole:
+            raise InputError(f"{name} is not whole", str(checkpoint), _REMOVE)
 
 
 def _by_step(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ import threading
 from functools import lru_cache
 
 import pyproj
+from pyproj.exceptions import ProjError
 from rasterio._err import CPLE_BaseError  # some of GDAL's errors come out as they are
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
@@ -46,10 +47,19 @@ def read_crs(text: str, where: str) -> str:
 
 
 def transformer(source: str, target: str) -> pyproj.Transformer:
-    """The way from one CRS to another, x before y in both; one per thread, as pyproj asks, and kept there."""
+    """The way from one CRS to another, x before y in both; one per thread, as pyproj asks, and kept there.
+
+    Raises:
+        InputError: there is none, as from a local CRS or that of another planet.
+    """
     known: dict[tuple[str, str], pyproj.Transformer] = _thread.__dict__.setdefault("transformers", {})
     if (source, target) not in known:
-        known[source, target] = pyproj.Transformer.from_crs(source, target, always_xy=True)
+        try:
+            known[source, target] = pyproj.Transformer.from_crs(source, target, always_xy=True)
+        except ProjError:
+            raise InputError(
+                "the coordinate system has no place on the Earth", None, "Assign the one that the image is in"
+            ) from None
     return known[source, target]
 
 

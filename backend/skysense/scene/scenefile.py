@@ -41,7 +41,7 @@ def load_scene(path: Path) -> Scene:
         raise InputError(
             f"cannot be read ({error.strerror})", str(file), "Check the file's permissions"
         ) from None
-    except ValueError as error:  # wrong JSON, or bytes that are not UTF-8
+    except (ValueError, RecursionError) as error:  # wrong JSON, not UTF-8, or brackets without end
         raise InputError(
             f"is not a scene file: its text is not valid JSON ({error})",
             str(file),

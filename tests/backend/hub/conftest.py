@@ -1,7 +1,10 @@
 import random
 
 import pytest
-from hub_server import FILE, Hub
+from hub_server import FILE, REPOSITORY, Hub
+from skysense.hub.download import download
+from skysense.hub.source import make_source
+from skysense.jobs.control import JobControl
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 
@@ -22,3 +25,21 @@ def content() -> bytes:
 def hub(content):
     with Hub({FILE: content, "s2/model.pth": b"pickle"}) as hub:
         yield hub
+
+
+@pytest.fixture
+def fetch(hub, tmp_path):
+    """fetch(**changes): download FILE to tmp_path/w.safetensors; `fetch.events` are what was told."""
+
+    def fetch(**changes):
+        source = make_source(
+            changes.pop("repository", REPOSITORY),
+            changes.pop("file", FILE),
+            changes.pop("revision", None),
+            changes.pop("endpoint", hub.endpoint),
+        )
+        control = changes.pop("control", None) or JobControl(fetch.events.append)
+        return download(source, tmp_path / "w.safetensors", control, **{"accepted": True, **changes})
+
+    fetch.events = []
+    return fetch

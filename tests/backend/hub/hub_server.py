@@ -31,6 +31,7 @@ class Hub:
         files: path in the repository -> content, for the commit NEW; OLD has the same reversed.
         gated, private: it asks for `token`.
         cut: lengths after which the next answers with content are cut off.
+        down: what is answered first of all instead, pairs of host ("hub", "cdn") and status, each once.
         pause_s: between pieces of content of `piece` bytes.
         served: what is served instead of the content (a tampered file).
         claimed_size: the size that is told instead of the content's.
@@ -44,6 +45,7 @@ class Hub:
         self.gated = self.private = False
         self.token = "hf_goodtoken"
         self.cut: list = []
+        self.down: list = []
         self.pause_s, self.piece = 0.0, 1 << 16
         self.served = None
         self.claimed_size = None
@@ -99,7 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(self.host, self.command, self.path, headers)
         self.hub.requests.append(request)
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
-        if self.hub.plain:
+        down = next((item for item in self.hub.down if item[0] == self.host), None)
+        if down:
+            self.hub.down.remove(down)
+            self._send(down[1], {"Content-Type": "text/html"}, b"<html>Bad gateway</html>")
+        elif self.hub.plain:
             self._send(200, {"Content-Type": "text/html"}, b"<html>Log in</html>")
         elif self.host == "cdn":
             self._content(request, parts[0], "/".join(parts[1:]))

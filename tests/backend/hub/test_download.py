@@ -15,24 +15,6 @@ from skysense.hub.source import make_source
 from skysense.jobs.control import JobControl
 
 
-@pytest.fixture
-def fetch(hub, tmp_path):
-    """fetch(**changes): download FILE to tmp_path/w.safetensors; `fetch.events` are what was told."""
-
-    def fetch(**changes):
-        source = make_source(
-            changes.pop("repository", REPOSITORY),
-            changes.pop("file", FILE),
-            changes.pop("revision", None),
-            changes.pop("endpoint", hub.endpoint),
-        )
-        control = changes.pop("control", None) or JobControl(fetch.events.append)
-        return download(source, tmp_path / "w.safetensors", control, **{"accepted": True, **changes})
-
-    fetch.events = []
-    return fetch
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -171,6 +153,29 @@ def test_a_file_that_comes_while_downloading_is_kept(fetch, hub, tmp_path):
 def test_a_download_makes_way_for_another(fetch, tmp_path, content):
     fetch(revision=OLD)
     assert fetch()["revision"] == NEW and (tmp_path / "w.safetensors").read_bytes() == content
+
+
+@pytest.mark.parametrize("changed", ["file", "repository"])
+def test_a_download_of_another_file_or_repository_is_kept(hub, tmp_path, content, changed):
+    """Models of one file name side by side in a repository, downloaded to one folder."""
+    hub.files["s2/model.safetensors"] = b"another model"
+    record = tmp_path / "model.safetensors.source.json"
+
+    def get(file):
+        source = make_source(REPOSITORY, file, None, hub.endpoint)
+        return download(source, tmp_path, JobControl(print), accepted=True)
+
+    get(FILE)
+    if changed == "repository":
+        record.write_text(record.read_text().replace(REPOSITORY, "else/where"))
+    before = record.read_bytes()
+    other = "s2/model.safetensors" if changed == "file" else FILE
+    hub.files[other] = b"another model"
+    first = f"{REPOSITORY}/{FILE}" if changed == "file" else f"else/where/{FILE}"
+    with pytest.raises(InputError, match=f"holds {first}, and {REPOSITORY}/{other} would take its place"):
+        get(other)
+    assert (tmp_path / "model.safetensors").read_bytes() == content and record.read_bytes() == before
+    assert names(tmp_path) == ["model.safetensors", "model.safetensors.source.json"]
 
 
 def test_a_tampered_file_leaves_the_previous_one(fetch, hub, tmp_path, content):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from skysense.model.inputs import normalize
-from skysense.pretrain.augment_series import disturbed_days, series_view
+from skysense.pretrain.augment_series import disturbed_days, series_view, undated
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.crops import Crop
 from window_fixtures import random_stack, stack
@@ -96,6 +96,15 @@ def test_the_order_is_that_before_the_shift():
     view = series_view(data, "s2", WHOLE, shifted, np.random.default_rng(0))
     assert (view.order - 18262).tolist() == [0, 10, 20, 30]
     assert view.day.tolist() != [0, 10, 20, 30]
+
+
+def test_what_has_no_date_is_told_apart_by_its_place_in_the_stack():
+    data = random_stack(0, 4, 10, 8)
+    dates = (data.dates[0], None, data.dates[2], None)
+    view = series_view(dataclasses.replace(data, dates=dates), "s2", WHOLE, PLAIN, np.random.default_rng(0))
+    assert view.order.tolist() == [undated(1), undated(3), 18262, 18282]
+    assert view.day.tolist() == [-1, -1, 0, 20]
+    assert undated(3) - undated(1) == 2
 
 
 def test_gain_of_s2_is_a_factor_and_that_of_s1_a_shift_in_decibel_per_date_and_band():

@@ -1,7 +1,9 @@
 import json
 
 import pytest
+import rasterio
 from corpus_fixtures import SHARED, cut_off, write_scene
+from rasterio.crs import CRS
 from skysense.errors import Cancelled, InputError
 from skysense.model.regions import region_id
 from skysense.pretrain.corpus import find_corpus
@@ -75,6 +77,8 @@ def test_broken_files_and_scenes_are_skipped_and_named(tmp_path):
     (tmp_path / "c" / "scene.json").write_text("{")
     write_scene(tmp_path / "d", s2=1, bands={"s2": ("mystery",)})
     write_scene(tmp_path / "e", s1=1)
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "scene.json").write_text("[" * 100_000)
     corpus = find_corpus([tmp_path])
     assert names(corpus) == ["a", "e"]
     assert [item.path.name for item in corpus.entries[0].scene.acquisitions] == ["s2_2.tif"]
@@ -87,10 +91,38 @@ def test_broken_files_and_scenes_are_skipped_and_named(tmp_path):
         str(tmp_path / "c" / "scene.json"),
         "d, s2_0.tif",
         str(tmp_path / "d" / "scene.json"),
+        str(tmp_path / "f" / "scene.json"),
     }
     assert "damaged" in skipped["a, s2_0.tif"] and skipped["a, s2_1.tif"] == "does not exist"
     assert "cannot be read as a scene file" in skipped[str(tmp_path / "c" / "scene.json")]
-    assert "Skipped 7: a, s2_0.tif (" in corpus.found.text and "and 2 more." in corpus.found.text
+    assert "cannot be read as a scene file" in skipped[str(tmp_path / "f" / "scene.json")]
+    assert "Skipped 8: a, s2_0.tif (" in corpus.found.text and "and 3 more." in corpus.found.text
+
+
+@pytest.mark.parametrize("sensor", [{"s2": 1}, {"s1": 1}, {"hr": 1}, {"s2": 1, "hr": 1}])
+def test_a_scene_in_a_local_coordinate_system_is_skipped_and_named(tmp_path, sensor):
+    write_scene(tmp_path / "a", s2=1)
+    write_scene(tmp_path / "b", **sensor)
+    for path in (tmp_path / "b").glob("*.tif"):
+        with rasterio.open(path, "r+") as dataset:
+            dataset.crs = CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
+    corpus = find_corpus([tmp_path])
+    assert names(corpus) == ["a"]
+    (skipped,) = corpus.found.skipped
+    assert skipped.name == str(tmp_path / "b" / "scene.json")
+    assert skipped.reason == "the coordinate system has no place on the Earth"
+
+
+def test_links_are_followed_and_each_folder_is_seen_once(tmp_path):
+    write_scene(tmp_path / "disk" / "far", s2=1)
+    write_scene(tmp_path / "data" / "near", s2=1)
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "disk")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "disk" / "far")
+    (tmp_path / "data" / "near" / "loop").symlink_to(tmp_path / "data")
+    (tmp_path / "disk" / "far" / "loop").symlink_to(tmp_path / "disk")
+    (tmp_path / "data" / "gone").symlink_to(tmp_path / "nowhere")
+    corpus = find_corpus([tmp_path / "data"])
+    assert names(corpus) == ["far", "near"] and not corpus.found.skipped
 
 
 def test_nothing_to_learn_from_is_an_error_that_says_what_was_looked_for(tmp_path):

@@ -197,6 +197,33 @@ def test_a_folder_with_a_run_is_not_overwritten(data, tmp_path):
     assert (tmp_path / "out" / "log.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_whose_checkpoints_cannot_be_used_is_not_begun_again(data, tmp_path, resume):
+    with pytest.raises(Cancelled):
+        pretrain(data, tmp_path / "out", StopsAfter(3))
+    before = (tmp_path / "out" / "log.jsonl").read_bytes()
+    indexes = sorted((tmp_path / "out" / "checkpoints").glob("*/state.json"))
+    for index in indexes:
+        index.write_text(json.dumps(json.loads(index.read_text()) | {"format": 99}))
+    with pytest.raises(InputError, match="is of another version of SkySense"):
+        pretrain(data, tmp_path / "out", resume=resume)
+    assert (tmp_path / "out" / "log.jsonl").read_bytes() == before
+    assert sorted((tmp_path / "out" / "checkpoints").glob("*/state.json")) == indexes
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_note(data, tmp_path):
+    pretrain(data, tmp_path / "whole")
+    with pytest.raises(Cancelled):
+        pretrain(data, tmp_path / "parts", StopsAfter(3))
+    (rows,) = (tmp_path / "parts" / "checkpoints" / "step-00000003").glob("rows-*")
+    rows.write_bytes(rows.read_bytes()[:-1])
+    events = []
+    pretrain(data, tmp_path / "parts", JobControl(events.append), resume=True)
+    notes = [event["text"] for event in events if event["event"] == "note"]
+    assert notes[0].startswith("step-00000003 is passed over") and "is step-00000002" in notes[0]
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
 def test_other_settings_cannot_be_resumed_but_threads_can(data, tmp_path):
     with pytest.raises(Cancelled):
         pretrain(data, tmp_path / "out", StopsAfter(2))

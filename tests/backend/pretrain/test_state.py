@@ -152,7 +152,12 @@ def test_newest_passes_over_what_is_not_whole(tmp_path: Path) -> None:
     file = tmp_path / "step-00000002" / "rows-00000-of-00001.safetensors"
     with file.open("r+b") as opened:
         opened.truncate(file.stat().st_size - 1)
-    assert newest(tmp_path) == tmp_path / "step-00000001"
+    told: list[str] = []
+    assert newest(tmp_path, told.append) == tmp_path / "step-00000001"
+    assert told == [
+        "step-00000002 is passed over (rows-00000-of-00001.safetensors is not whole): the newest that can be used "
+        "is step-00000001."
+    ]
     with pytest.raises(InputError, match="cannot be read"):
         load(tmp_path / "step-00000002", {"x": torch.ones(100)})
     file.unlink()
@@ -195,7 +200,35 @@ def test_missing_rows_and_other_formats_are_refused(tmp_path: Path) -> None:
         (path / "state.json").write_text(broken)
         with pytest.raises(InputError):
             load(path, {"a": value})
-        assert newest(tmp_path) is None
+
+
+@pytest.mark.parametrize("damage", ["format", "index", "cut", "gone"])
+def test_checkpoints_of_which_none_can_be_used_are_not_taken_for_none(tmp_path: Path, damage: str) -> None:
+    paths = [save(tmp_path, step, {"x": torch.ones(100)}, {}) for step in (1, 2)]
+    for path in paths:
+        index, rows_file = path / "state.json", path / "rows-00000-of-00001.safetensors"
+        if damage == "format":
+            index.write_text(json.dumps(json.loads(index.read_text()) | {"format": 99}))
+        elif damage == "index":
+            index.write_text("{")
+        elif damage == "cut":
+            rows_file.write_bytes(rows_file.read_bytes()[:-1])
+        else:
+            rows_file.unlink()
+    with pytest.raises(InputError, match="another version" if damage == "format" else "whole|read") as raised:
+        newest(tmp_path)
+    assert raised.value.where == str(paths[1]) and raised.value.fix
+
+
+def test_what_was_just_written_is_never_removed(tmp_path: Path) -> None:
+    for step in (8, 10):
+        save(tmp_path, step, {"x": torch.ones(1)}, {})
+    (tmp_path / "step-00000010" / "state.json").write_text("{")
+    for step in (2, 4, 6):
+        assert newest(save(tmp_path, step, {"x": torch.ones(1)}, {}).parent) is not None
+    # Later steps are not this run's to remove.
+    names = [path.name for path in sorted(tmp_path.iterdir())]
+    assert names == ["step-00000004", "step-00000006", "step-00000008", "step-00000010"]
 
 
 def test_a_full_disk_leaves_the_previous_one(tmp_path: Path) -> None:

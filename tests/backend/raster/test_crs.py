@@ -3,7 +3,7 @@ import pytest
 from affine import Affine
 from rasterio.crs import CRS
 from skysense.errors import InputError
-from skysense.raster.crs import bounds_in, crs_text, is_metric, pixel_metres, read_crs, utm_crs
+from skysense.raster.crs import bounds_in, crs_text, is_metric, pixel_metres, read_crs, transformer, utm_crs
 from skysense.raster.grid import Grid
 
 
@@ -50,3 +50,18 @@ def test_bounds_in_another_crs_hold_the_rectangle():
     assert east > 4.4 and north > 51.45
     with pytest.raises(InputError):
         bounds_in((0, 91, 10, 95), "EPSG:4326", "EPSG:32631")
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        'LOCAL_CS["site",UNIT["metre",1]]',
+        "+proj=longlat +a=1737400 +b=1737400 +no_defs",  # the Moon
+        "nonsense",
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_there_is_no_way_from_a_crs_without_a_place_on_the_earth(crs, turned):
+    pair = ("EPSG:4326", crs) if turned else (crs, "EPSG:4326")
+    with pytest.raises(InputError, match="The coordinate system has no place on the Earth"):
+        transformer(*pair)

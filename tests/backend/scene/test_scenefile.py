@@ -148,6 +148,7 @@ def test_wrong_rows_are_named(s2: Writer, tmp_path: Path, row: Any, parts: list[
     ("text", "part"),
     [
         ("{oops", "not valid JSON"),
+        pytest.param("[" * 100_000, "not valid JSON", id="nested"),
         ("[1, 2]", "a scene is an object"),
         ('{"version": 2, "acquisitions": []}', "Update SkySense"),
         ('{"version": "1", "acquisitions": []}', "\"version\" '1'"),

@@ -14,9 +14,6 @@ from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.objective.clustering import cluster, object_features
 from skysense.pretrain.objective.places import ViewMaps
 
-#: Farther apart than any two dates.
-_UNKNOWN = 2**40
-
 
 @dataclass(frozen=True)
 class Rows:
@@ -72,12 +69,11 @@ def nearest_dates(student_BT: Tensor, teacher_BU: Tensor, valid_BU: Tensor) -> T
     """For each date of the student the nearest valid one of the teacher, (B, T) indices; the first of equals.
 
     Args:
-        student_BT, teacher_BU: days since 1970-01-01, 0 unknown: then any other is as near.
+        student_BT, teacher_BU: see `SeriesView.order`. What has no day is nearest to itself or its neighbour in the
+            stack, and farther from any day.
     """
     apart = (student_BT[:, :, None] - teacher_BU[:, None]).abs()
-    known = (student_BT[:, :, None] != 0) & (teacher_BU[:, None] != 0)
-    apart = torch.where(known, apart, _UNKNOWN).masked_fill(~valid_BU[:, None], 2 * _UNKNOWN)
-    return apart.argmin(-1)
+    return apart.masked_fill(~valid_BU[:, None], torch.iinfo(apart.dtype).max).argmin(-1)
 
 
 def deal(valid_BT: Tensor, places: int) -> Tensor:

@@ -26,7 +26,7 @@ class ViewMaps:
     Attributes:
         maps: (B, T, C, h, w).
         valid: (B, T, h, w) bool.
-        order: (B, T) int64 days since 1970-01-01, 0 unknown.
+        order: (B, T) int64, see `SeriesView.order`; 0 of what is no series.
         pixels_per_cell: view pixels (those that points count in) along a cell of the map.
     """
 

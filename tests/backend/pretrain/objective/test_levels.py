@@ -1,6 +1,7 @@
 import objective_equations as equations
 import pytest
 import torch
+from skysense.pretrain.augment_series import undated
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.objective.levels import deal, nearest_dates, object_rows, pair_views, pixel_rows
 from skysense.pretrain.objective.places import ViewMaps
@@ -19,14 +20,25 @@ def centres(batch=2):
 
 
 def test_dates_meet_the_nearest_valid_one():
-    student = torch.tensor([[100, 205, 0]])
-    teacher = torch.tensor([[90, 101, 200, 0]])
+    student = torch.tensor([[100, 205, undated(2)]])
+    teacher = torch.tensor([[90, 101, 200, undated(0)]])
     every = torch.ones(1, 4, dtype=torch.bool)
-    assert nearest_dates(student, teacher, every).tolist() == [[1, 2, 0]]
+    assert nearest_dates(student, teacher, every).tolist() == [[1, 2, 3]]
     every[0, 1] = False
-    assert nearest_dates(student, teacher, every).tolist() == [[0, 2, 0]]
+    assert nearest_dates(student, teacher, every).tolist() == [[0, 2, 3]]
     every[0, [0, 2]] = False
     assert nearest_dates(student, teacher, every).tolist() == [[3, 3, 3]]
+    every[0, 3] = False
+    assert nearest_dates(student, teacher, every).tolist() == [[0, 0, 0]]
+
+
+def test_without_dates_an_image_meets_itself_or_its_neighbour_in_the_stack():
+    student = torch.tensor([[undated(at) for at in (0, 3, 5, 7)]])
+    teacher = torch.tensor([[undated(at) for at in (1, 3, 4, 7)]])
+    every = torch.ones(1, 4, dtype=torch.bool)
+    assert nearest_dates(student, teacher, every).tolist() == [[0, 1, 2, 3]]
+    every[0, 1] = False
+    assert nearest_dates(student, teacher, every).tolist() == [[0, 2, 2, 3]]
 
 
 def test_each_place_is_dealt_to_one_valid_date():
