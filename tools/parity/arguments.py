@@ -9,15 +9,19 @@ from parity.fixture import FixtureError
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "act_cfg": ({"type": "GELU"},),
     "attn_drop_rate": (0, None),
+    "ccd_num": (0,),
     "drop_rate": (0, None),
     "frozen_stages": tuple(range(-1, 100)),
     "init_cfg": (None,),
     "norm_eval": (True, False),
     "num_fcs": (2,),
+    "patch_cfg": ({}, None),
     "patch_norm": (False,),
     "pretrained": (None,),
     "qkv_bias": (True,),
+    "stage_cfgs": ({}, None, {"downsample_cfg": {"is_post_norm": True}}),
     "use_abs_pos_embed": (False,),
+    "use_ccd": (False,),
     "with_cp": (True, False),
 }
 _TRANSFORMER = (
@@ -62,12 +66,20 @@ def norm_eps(norm_cfg: Any) -> float:
     return float(norm_cfg.get("eps", 1e-5))
 
 
+def whole_numbers(value: Any, key: str, count: int) -> list[int]:
+    """As many whole numbers, given as one for all or as a list."""
+    numbers = value if isinstance(value, list) else [value] * count
+    if len(numbers) != count or not all(type(number) is int for number in numbers):
+        raise FixtureError(f"does not know {key} = {value!r}")
+    return numbers
+
+
 def one_side(value: Any, key: str) -> int:
     """A side in pixels, given as a number or as two equal ones."""
-    sides = value if isinstance(value, list) else [value]
-    if len(set(sides)) != 1 or not isinstance(sides[0], int):
+    side, other = whole_numbers(value, key, 2)
+    if side != other:
         raise FixtureError(f"does not know {key} = {value!r}")
-    return int(sides[0])
+    return side
 
 
 def transformer(config: Mapping[str, Any], *own: str) -> dict[str, Any]:

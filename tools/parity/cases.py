@@ -23,6 +23,7 @@ KINDS: dict[str, ModuleType] = {
 }
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
 _TOLERANCE_KEYS = ("atol", "tolerance")
+_RELATIVE = "rtol"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def run(case: Case, path: str, precision: str) -> Outcome:
         tolerance = tolerances(case.entry, kind.TOLERANCE).get(precision)
         if tolerance is not None:
             dtype = PRECISIONS[precision]
-            comparison = Comparison(case.arrays(), dtype)
+            rtol = _by_precision(case.entry, _RELATIVE).get(precision, 0.0)
+            comparison = Comparison(case.arrays(), dtype, rtol)
             with torch.inference_mode():
                 kind.check(case, comparison, dtype, path == "fast")
             comparison.finish()
@@ -101,12 +103,18 @@ def run_all(cases: list[Case]) -> Iterator[Outcome]:
 def tolerances(entry: Mapping[str, Any], default: Mapping[str, float]) -> dict[str, float]:
     """Tolerance per precision: the kind's, or what the index says of this case.
 
-    "atol" or "tolerance" is a number for both precisions, or an object with "float64", "float32" or both.
+    "atol" or "tolerance" is a number for both precisions, or an object with "float64", "float32" or both. So is "rtol",
+    by which `rtol` times the expected number's size is allowed on top.
     """
-    own: Any = next((entry[key] for key in _TOLERANCE_KEYS if key in entry), {})
+    if strange := [key for key in entry if "tol" in key and key not in (*_TOLERANCE_KEYS, _RELATIVE)]:
+        raise FixtureError(f"does not know the tolerance {strange[0]}")
+    return {**default, **_by_precision(entry, *_TOLERANCE_KEYS)}
+
+
+def _by_precision(entry: Mapping[str, Any], *keys: str) -> dict[str, float]:
+    own: Any = next((entry[key] for key in keys if key in entry), {})
     if isinstance(own, (int, float)) and not isinstance(own, bool):
         own = dict.fromkeys(PRECISIONS, own)
-    strange = [k for k in entry if "tol" in k and k not in _TOLERANCE_KEYS]
-    if strange or not isinstance(own, Mapping) or set(own) - set(PRECISIONS):
-        raise FixtureError(f"does not know the tolerance {strange[0] if strange else own}")
-    return {**default, **{precision: float(value) for precision, value in own.items()}}
+    if not isinstance(own, Mapping) or set(own) - set(PRECISIONS):
+        raise FixtureError(f"does not know the tolerance {own}")
+    return {precision: float(value) for precision, value in own.items()}

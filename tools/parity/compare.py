@@ -15,14 +15,15 @@ class Comparison:
     Args:
         arrays: all arrays of the case.
         dtype: precision that the inputs are handed out in.
+        rtol: share of an expected number's size by which ours may differ for free.
 
     Attributes:
-        worst: greatest absolute difference so far; NaN when a difference was not finite.
+        worst: greatest absolute difference so far, beyond what `rtol` allows; NaN when a difference was not finite.
         where: the array it was found in.
     """
 
-    def __init__(self, arrays: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-        self._arrays, self._dtype = arrays, dtype
+    def __init__(self, arrays: Mapping[str, Tensor], dtype: torch.dtype, rtol: float = 0.0) -> None:
+        self._arrays, self._dtype, self._rtol = arrays, dtype, rtol
         self._known: set[str] = set()
         self.worst, self.where = 0.0, ""
 
@@ -53,7 +54,8 @@ class Comparison:
         """Compare two tensors, float64; `name` says what they are."""
         if actual.shape != expected.shape:
             raise FixtureError(f"{name} is {_sides(expected)}, ours is {_sides(actual)}")
-        difference = float((actual.double() - expected.double()).abs().max()) if expected.numel() else 0.0
+        beyond = (actual.double() - expected.double()).abs() - self._rtol * expected.double().abs()
+        difference = float(beyond.clamp(min=0).max()) if expected.numel() else 0.0
         if math.isnan(self.worst):
             return
         if not math.isfinite(difference):

@@ -27,12 +27,13 @@ _NEEDED = ("arch", "window", "vit_img", "vit_dim", "vit_layers", "vit_heads", "f
 _RULES: dict[str, DateEncoding] = {"all": "all", "s2only": "s2", "none": "none"}
 _FUSED = re.compile(r"fused(?P<subset>(?:_(?:hr|s2|s1)+)*)(?P<only>_only)?(?:_dtpe_(?P<rule>[a-z0-9]+))?$")
 _MODALITIES: tuple[Modality, ...] = ("hr", "s2", "s1")
+_WEIGHTS = {"hr": r"backbone_gep\.", **{m: rf"(backbone|head)_{m}\." for m in ("s2", "s1")}}
 _MAPS = {"hr": "F_hr", "s2": "F_s2_up", "s1": "F_s1_up"}
 
 
 def model_config(config: dict[str, Any]) -> ModelConfig:
     """Our configuration from the fixture's."""
-    known = take_known(config, {*_NEEDED, "vit_cls", "pad_small_map"})
+    known = take_known(config, {*_NEEDED, "vit_cls", "vit_eps", "pad_small_map"})
     need(known, *_NEEDED)
     swin = swin_arguments({"arch": known["arch"], "window_size": known["window"], "out_indices": [3]})
     vit = VitConfig(
@@ -41,6 +42,7 @@ def model_config(config: dict[str, Any]) -> ModelConfig:
         known["vit_heads"],
         known["vit_img"],
         with_cls_token=known.get("vit_cls", False),
+        eps=known.get("vit_eps", 1e-5),
     )
     return ModelConfig(
         SwinConfig(
@@ -77,16 +79,20 @@ def parse_fused(name: str, present: Sequence[Modality]) -> tuple[list[Modality],
 def check(case: Case, comparison: Comparison, dtype: torch.dtype, fast: bool) -> None:
     """Run a case.
 
-    Names: `hr` (B, 3, H, W), `s2` and `s1` (B, C, T, h, w), `dates_*` (B, T) 0-based days; `F_hr`, `F_s2_up`,
-    `F_s1_up` (B T, D, h, w); fused maps as in `parse_fused`.
+    Names: `hr` (B, 3, H, W) or (B, 3, 1, H, W), `s2` and `s1` (B, C, T, h, w), `dates_*` (B, T) or, alike in all, (T,)
+    0-based days; `F_hr`, `F_s2_up`, `F_s1_up` (B T, D, h, w); fused maps as in `parse_fused`. What no run looks at
+    needs no weights.
     """
     config, weights = model_config(case.config), case.weights()
     present = [m for m in _MODALITIES if comparison.has(m)]
-    absent = "|".join(rf"(backbone|head)_{m}\." for m in ("s2", "s1") if m not in present) or "(?!)"
     fused = {n: parsed for n in comparison.names if (parsed := parse_fused(n, present)) is not None}
     runs: dict[tuple[tuple[Modality, ...], DateEncoding], list[str]] = {}
     for name, (modalities, rule) in fused.items():
         runs.setdefault((tuple(modalities), rule), []).append(name)
+    unread = [_WEIGHTS[m] for m in _MODALITIES if m not in present]
+    if not any(is_dated(m, rule) for chosen, rule in runs for m in chosen):
+        unread.append("ctpe$")
+    absent = "|".join(unread) or "(?!)"
     for (chosen, rule), names in runs.items():
         model = SkySense(replace(config, date_encoding=rule))
         model = ready(
@@ -104,15 +110,24 @@ def _inputs(comparison: Comparison, modalities: Sequence[Modality], rule: DateEn
     inputs = Inputs(hr_per_base=HR_STRIDE if "hr" in modalities else None)
     for modality in modalities:
         x = comparison.input(modality)
+        if modality == "hr" and x.ndim == 5:
+            _need_one("hr", x.shape[2])
+            x = x[:, :, 0]
         setattr(inputs, modality, x if modality == "hr" else x.transpose(1, 2))
         if comparison.has(f"dates_{modality}") or is_dated(modality, rule):
-            day = comparison.array(f"dates_{modality}")
+            day = comparison.array(f"dates_{modality}").long()
             if modality == "hr":
-                if day.ndim == 2 and day.shape[1] != 1:
-                    raise FixtureError(f"dates_hr has {day.shape[1]} dates; there is one HR image")
-                day = day.flatten()
-            setattr(inputs, f"{modality}_day", day.long())
+                _need_one("dates_hr", day.shape[1] if day.ndim == 2 else 1)
+                day = day.flatten().expand(len(x))
+            elif day.ndim == 1:
+                day = day.expand(len(x), -1)
+            setattr(inputs, f"{modality}_day", day)
     return inputs
+
+
+def _need_one(name: str, count: int) -> None:
+    if count != 1:
+        raise FixtureError(f"{name} has {count} dates; there is one HR image")
 
 
 def _compare_maps(comparison: Comparison, features: Features, modalities: Sequence[Modality]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from skysense.model.swin_v2 import SwinTransformerV2
 
-from parity.arguments import need, norm_eps, one_side, take_known
+from parity.arguments import need, norm_eps, one_side, take_known, whole_numbers
 from parity.compare import Comparison
 from parity.fixture import Case, FixtureError
 from parity.loading import ready
@@ -25,10 +25,8 @@ _KNOWN = {
     "norm_cfg",
     "out_indices",
     "pad_small_map",
-    "patch_cfg",
     "patch_size",
     "pretrained_window_sizes",
-    "stage_cfgs",
     "window_size",
 }
 _ARCH = {"embed_dims", "depths", "num_heads", "extra_norm_every_n_blocks"}
@@ -51,9 +49,8 @@ def swin_arguments(config: dict[str, Any]) -> dict[str, Any]:
         raise FixtureError(f"does not know norm_cfg = {config['norm_cfg']!r}")
     if any(known.pop("pretrained_window_sizes", ())):
         raise FixtureError(f"does not know pretrained_window_sizes = {config['pretrained_window_sizes']!r}")
-    for key in ("patch_cfg", "stage_cfgs"):
-        if known.pop(key, None):
-            raise FixtureError(f"does not know {key} = {config[key]!r}")
+    if "window_size" in known:
+        known["window_size"] = whole_numbers(known["window_size"], "window_size", len(ours["depths"]))
     if "patch_size" in known:
         known["patch_size"] = one_side(known["patch_size"], "patch_size")
     known["out_indices"] = sorted(known.get("out_indices", (3,)))

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from skysense.model.vit import VisionTransformer
 
-from parity.arguments import need, one_side, transformer
+from parity.arguments import need, one_side, transformer, whole_numbers
 from parity.compare import Comparison
 from parity.fixture import Case
 from parity.loading import ready
@@ -21,9 +21,10 @@ def vit_arguments(config: dict[str, Any]) -> dict[str, Any]:
         config, "final_norm", "img_size", "in_channels", "interpolate_mode", "out_indices", "patch_size"
     )
     need(ours, "in_channels")
-    for key in ("img_size", "patch_size"):
-        if key in ours:
-            ours[key] = one_side(ours[key], key)
+    if "img_size" in ours:
+        ours["img_size"] = whole_numbers(ours["img_size"], "img_size", 2)
+    if "patch_size" in ours:
+        ours["patch_size"] = one_side(ours["patch_size"], "patch_size")
     return ours
 
 

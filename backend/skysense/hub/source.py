@@ -9,12 +9,9 @@ from skysense.errors import InputError
 
 #: The public hub, where nothing else is said.
 PUBLIC_ENDPOINT = "https://huggingface.co"
-#: Converted copies of the released weights, made by a third party; suggestions, not endorsements.
-KNOWN_REPOSITORIES = (
-    "BiliSakura/SkySense-transformers",
-    "BiliSakura/SkySensePlusPlus-transformers",
-    "BiliSakura/SkySensepp",
-)
+#: A copy of released weights, made by a third party; a suggestion, not an endorsement. The same party's `*-transformers` copies are in
+#: another layout, without the layer norms of the release (reference specification 4), and `convert` refuses them.
+KNOWN_REPOSITORIES = ("BiliSakura/SkySensepp",)
 #: Ending of a file that names the parts of weights in several files.
 INDEX_SUFFIX = ".safetensors.index.json"
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", INDEX_SUFFIX)

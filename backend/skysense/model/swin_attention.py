@@ -30,9 +30,10 @@ def relative_position(window: int, device: torch.device) -> tuple[Tensor, Tensor
     """
     with torch.inference_mode(False):
         span = torch.arange(-(window - 1), window, dtype=torch.float32, device=device)
-        table = torch.stack(torch.meshgrid(span, span, indexing="ij"), -1).flatten(0, 1) * (
-            8 / max(window - 1, 1)
-        )
+        table = torch.stack(torch.meshgrid(span, span, indexing="ij"), -1).flatten(0, 1)
+        table = (
+            table / max(window - 1, 1) * 8
+        )  # in this order, as other roundings of float32 give other weights
         table = torch.sign(table) * torch.log2(table.abs() + 1.0) / math.log2(8)
         rows, cols = torch.meshgrid(*2 * [torch.arange(window, device=device)], indexing="ij")
         dy = rows.flatten()[:, None] - rows.flatten()[None, :] + window - 1

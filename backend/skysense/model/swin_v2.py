@@ -163,9 +163,13 @@ class SwinTransformerV2(nn.Module):
     Args:
         embed_dims: channels of stage 0; they double with each stage.
         extra_norm_every_n_blocks: counted inside each stage; None for no extra norms.
+        window_size: of all stages, or of each.
         out_indices: stages to give out, each through its own output norm (`norm{i}`).
         pad_small_map: pad maps smaller than the window (the official default refuses them).
         drop_path_rate: rate of the last block; linear from 0 over all blocks.
+
+    Raises:
+        ValueError: there are not as many windows as stages.
     """
 
     def __init__(
@@ -175,7 +179,7 @@ class SwinTransformerV2(nn.Module):
         num_heads: Sequence[int],
         *,
         extra_norm_every_n_blocks: int | None = 6,
-        window_size: int = 8,
+        window_size: int | Sequence[int] = 8,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         pad_small_map: bool = True,
         drop_path_rate: float = 0.0,
@@ -183,6 +187,9 @@ class SwinTransformerV2(nn.Module):
         patch_size: int = 4,
     ) -> None:
         super().__init__()
+        windows = [window_size] * len(depths) if isinstance(window_size, int) else window_size
+        if len(windows) != len(depths):
+            raise ValueError(f"{len(windows)} windows for {len(depths)} stages")
         self.out_indices = tuple(out_indices)
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size)
         rates = drop_path_rates(drop_path_rate, sum(depths))
@@ -191,7 +198,7 @@ class SwinTransformerV2(nn.Module):
             SwinStage(
                 dims[i],
                 num_heads[i],
-                window_size,
+                windows[i],
                 rates[sum(depths[:i]) : sum(depths[: i + 1])],
                 extra_norm_every_n_blocks,
                 downsample=i > 0,

@@ -19,7 +19,7 @@ class VisionTransformer(nn.Module):
     """Images to maps of patch tokens.
 
     Args:
-        img_size: side in pixels that `pos_embed` was made for; other sizes resize it.
+        img_size: side, or height and width, in pixels that `pos_embed` was made for; other sizes resize it.
         out_indices: layers to give out; -1 is the last one.
         with_cls_token: False drops the cls token before the first layer (it then serves `pos_embed` only).
         output_cls_token: give (map, cls) per output instead of the map.
@@ -36,7 +36,7 @@ class VisionTransformer(nn.Module):
         num_heads: int,
         in_channels: int,
         *,
-        img_size: int = 64,
+        img_size: int | Sequence[int] = 64,
         patch_size: int = 4,
         mlp_ratio: int = 4,
         out_indices: int | Sequence[int] = -1,
@@ -52,14 +52,15 @@ class VisionTransformer(nn.Module):
             raise ValueError("output_cls_token needs with_cls_token")
         indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
         self.out_indices = tuple(i % num_layers for i in indices)
-        self.patch_size, self.native_side = patch_size, img_size // patch_size
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.patch_size, self.native_grid = patch_size, (height // patch_size, width // patch_size)
         self.with_cls_token, self.output_cls_token = with_cls_token, output_cls_token
         self.interpolate_mode = interpolate_mode
         self.patch_embed = nn.ModuleDict(
             {"projection": nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)}
         )
         self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dims))
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.native_side**2, embed_dims))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + math.prod(self.native_grid), embed_dims))
         self.layers = nn.ModuleList(
             EncoderLayer(embed_dims, num_heads, mlp_ratio, rate, eps)
             for rate in drop_path_rates(drop_path_rate, num_layers)
@@ -77,7 +78,7 @@ class VisionTransformer(nn.Module):
         """
         if 1 + height * width == self.pos_embed.shape[1]:
             return self.pos_embed
-        return resize_positions(self.pos_embed, (height, width), self.interpolate_mode)
+        return resize_positions(self.pos_embed, self.native_grid, (height, width), self.interpolate_mode)
 
     def forward(
         self, x: Tensor, valid: Tensor | None = None
@@ -119,9 +120,10 @@ class VisionTransformer(nn.Module):
         return key_mask(F.pad(valid_NL, (1, 0), value=True) if self.with_cls_token else valid_NL)
 
 
-def resize_positions(pos_embed: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
-    """Resize a `pos_embed` (1, 1 + n * n, D) with a leading cls position to (1, 1 + size[0] * size[1], D)."""
-    side = math.isqrt(pos_embed.shape[1] - 1)
-    cls, grid = pos_embed[:, :1], pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+def resize_positions(
+    pos_embed: Tensor, native: tuple[int, int], size: tuple[int, int], mode: str = "bicubic"
+) -> Tensor:
+    """Resize a `pos_embed` (1, 1 + n, D) of a grid, with a leading cls position, to (1, 1 + size[0] * size[1], D)."""
+    cls, grid = pos_embed[:, :1], pos_embed[:, 1:].unflatten(1, native).permute(0, 3, 1, 2)
     grid = F.interpolate(grid, size=size, mode=mode, align_corners=False)
     return torch.cat((cls, grid.flatten(2).transpose(1, 2)), 1)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from parity.arguments import whole_numbers
 from parity.cases import Outcome, run, run_all, tolerances
+from parity.compare import Comparison
 from parity.fixture import Case, FixtureError, read_cases
 from parity.full import parse_fused
 from parity.run import main
@@ -185,6 +187,14 @@ def test_a_refused_map_needs_no_pixels(folder: Path) -> None:
             lambda e: e["config"].update(pretrained_window_sizes=[0, 0, 0, 6]),
             "pretrained_window_sizes",
         ),
+        ("windows", lambda e: e["config"].update(window_size=[6, 6]), "does not know window_size = [6, 6]"),
+        (
+            "windows",
+            lambda e: e["config"].update(stage_cfgs={"downsample_cfg": {"is_post_norm": False}}),
+            "does not know stage_cfgs",
+        ),
+        ("patches", lambda e: e["config"].update(use_ccd=True), "does not know use_ccd = True"),
+        ("patches", lambda e: e["config"].update(img_size=[24, 24, 24]), "does not know img_size"),
         ("patches", lambda e: e["config"].update(qkv_bias=False), "does not know qkv_bias = False"),
         (
             "patches",
@@ -197,6 +207,7 @@ def test_a_refused_map_needs_no_pixels(folder: Path) -> None:
         ("whole", lambda e: e["config"].update(vit_depth=3), "does not know vit_depth"),
         ("places", lambda e: e["config"].update(S_scale="columns"), "does not know S_scale = 'columns'"),
         ("tokens", lambda e: e.update(atol_bfloat16=1), "does not know the tolerance atol_bfloat16"),
+        ("tokens", lambda e: e.update(rtol="much"), "does not know the tolerance much"),
         ("tokens", lambda e: e.update(cls="Mamba"), "does not know the cls 'Mamba'"),
         ("tokens", lambda e: e.pop("cls"), "the index gives no cls"),
         ("tokens", lambda e: e.pop("weights"), 'the index names no "weights" file'),
@@ -213,6 +224,25 @@ def test_neutral_arguments_are_taken(folder: Path) -> None:
     neutral = {"drop_rate": 0.0, "with_cp": True, "qkv_bias": True, "act_cfg": {"type": "GELU"}}
     edit(folder, "tokens", lambda entry: entry["config"].update(neutral))
     assert outcome(folder, "tokens").passed
+    edit(folder, "patches", lambda e: e["config"].update(use_ccd=False, ccd_num=0, img_size=[24, 24]))
+    assert outcome(folder, "patches").passed
+    post = {"downsample_cfg": {"is_post_norm": True}}
+    edit(folder, "windows", lambda e: e["config"].update(stage_cfgs=post, window_size=[6, 6, 6, 6]))
+    assert outcome(folder, "windows").passed
+    edit(folder, "places", lambda entry: entry["config"].update(prototypes="4 of 5 channels"))
+    assert outcome(folder, "places", "only").passed
+    edit(folder, "whole", lambda entry: entry["config"].update(vit_eps=1e-5))
+    assert outcome(folder, "whole").passed
+
+
+def test_arguments_that_change_the_numbers_are_not_passed_over(folder: Path) -> None:
+    edit(folder, "whole", lambda entry: entry["config"].update(vit_eps=1e-2))
+    edit(folder, "windows", lambda entry: entry["config"].update(window_size=[6, 6, 6, 4]))
+    edit(folder, "patches", lambda entry: entry["config"].update(img_size=[16, 36]))
+    for name in ("whole", "windows", "patches"):
+        failed = outcome(folder, name)
+        assert not failed.passed and not failed.reason and failed.worst > 1e-3, failed
+    assert whole_numbers([64, 32], "img_size", 2) == [64, 32]
 
 
 def test_weights_must_fit(folder: Path) -> None:
@@ -229,6 +259,41 @@ def test_weights_must_fit(folder: Path) -> None:
     assert outcome(folder, "whole").reason == "whole.weights.safetensors is missing"
     file.write_bytes(b"truncated")
     assert "whole.weights.safetensors cannot be read" in outcome(folder, "whole").reason
+
+
+def drop(folder: Path, arrays: tuple[str, ...], weights: tuple[str, ...]) -> None:
+    """Take arrays and weights, by the beginnings of their names, out of the case `whole`."""
+    rewrite(folder, "whole", lambda all_: [all_.pop(name) for name in list(all_) if name.startswith(arrays)])
+    file = folder / "whole.weights.safetensors"
+    held = load_file(file)
+    save_file({key: x for key, x in held.items() if not (weights and key.startswith(weights))}, file)
+
+
+def test_what_is_not_looked_at_needs_no_weights(folder: Path) -> None:
+    drop(folder, ("hr", "dates_hr", "F_hr", "fused_hr", "fused_dtpe_all"), ("backbone_gep.",))
+    assert outcome(folder, "whole").passed and outcome(folder, "whole", "fast").passed
+    drop(folder, (), ("ctpe",))
+    assert outcome(folder, "whole").reason == "the weights lack ctpe"
+    drop(folder, ("s2", "dates", "F_s2", "fused_s2"), ("backbone_s2.", "head_s2."))
+    assert outcome(folder, "whole").passed
+    drop(folder, (), ("head_s1.decoder.0.bias",))
+    assert outcome(folder, "whole").reason == "the weights lack head_s1.decoder.0.bias"
+
+
+def test_hr_weights_are_needed_where_there_is_hr(folder: Path) -> None:
+    drop(folder, ("fused_hr", "fused_dtpe_all"), ("backbone_gep.",))
+    assert outcome(folder, "whole").reason.startswith("the weights lack backbone_gep.")
+
+
+def test_dates_alike_in_all_and_an_axis_of_one_hr_image(folder: Path) -> None:
+    def reshape(arrays: dict[str, Any]) -> None:
+        arrays["hr"] = arrays["hr"][:, :, None]
+        arrays.update({name: x[0] for name, x in arrays.items() if name.startswith("dates_")})
+
+    rewrite(folder, "whole", reshape)
+    assert outcome(folder, "whole").passed
+    rewrite(folder, "whole", lambda arrays: arrays.update(hr=arrays["hr"].repeat(2, 2)))
+    assert outcome(folder, "whole").reason == "hr has 2 dates; there is one HR image"
 
 
 def test_a_failure_stops_no_other_case(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,3 +332,15 @@ def test_names_of_fused_maps() -> None:
     assert parse_fused("fused_hr_only", present) == (["hr"], "s2")
     for name in ("fused", "fused_hr", "fused_dtpe_s1only", "fused_s2s2_only", "F_hr", "fused_dtpe_"):
         assert parse_fused(name, present) is None
+
+
+def test_a_relative_tolerance_is_added_to_the_absolute_one(folder: Path) -> None:
+    expected = torch.tensor([10.0, 1.0])
+    for rtol, worst in ((0.0, 0.5), (0.01, 0.4), (0.05, 0.0)):
+        comparison = Comparison({"a": expected}, torch.float64, rtol)
+        comparison.close("a", expected + torch.tensor([0.5, 0.0]))
+        assert comparison.worst == pytest.approx(worst) and comparison.where == "a"
+    rewrite(folder, "tokens", lambda arrays: arrays.update({"out_e": arrays["out_e"] * 1.01}))
+    assert not outcome(folder, "tokens").passed
+    edit(folder, "tokens", lambda entry: entry.update(atol=1e-5, rtol={"float64": 0.02}))
+    assert outcome(folder, "tokens").passed and not outcome(folder, "tokens", precision="float32").passed

@@ -9,9 +9,10 @@ from skysense.model.attention import WeightCache
 from skysense.model.config import ModelConfig
 from skysense.model.dates import date_encoding, is_dated
 from skysense.model.layers import DropPath, corner_pad, drop_path_rates
+from skysense.model.swin_attention import relative_position
 from skysense.model.swin_v2 import SwinTransformerV2
 from skysense.model.uphead import UPHead
-from skysense.model.vit import resize_positions
+from skysense.model.vit import VisionTransformer, resize_positions
 
 
 def test_drop_path_drops_whole_samples() -> None:
@@ -101,9 +102,37 @@ def test_fold_is_exact_at_every_stride() -> None:
 
 def test_positions_keep_their_cls_and_constants() -> None:
     table = torch.cat((torch.full((1, 1, 2), 5.0), torch.full((1, 16, 2), 3.0)), 1)
-    out = resize_positions(table, (2, 6))
+    out = resize_positions(table, (4, 4), (2, 6))
     assert out.shape == (1, 13, 2) and (out[:, 0] == 5).all()
     torch.testing.assert_close(out[:, 1:], torch.full((1, 12, 2), 3.0))
+
+
+def test_positions_of_a_rectangle() -> None:
+    vit = VisionTransformer(8, 1, 2, 3, img_size=(16, 8)).eval()
+    assert vit.pos_embed.shape == (1, 1 + 4 * 2, 8) and vit.positions(4, 2) is vit.pos_embed
+    grid = vit.pos_embed[0, 1:].T.reshape(1, 8, 4, 2)
+    grown = torch.nn.functional.interpolate(grid, (3, 5), mode="bicubic", align_corners=False)
+    assert torch.equal(vit.positions(3, 5)[0, 1:], grown.reshape(8, 15).T)
+
+
+@pytest.mark.parametrize("window", [4, 6, 8])
+def test_the_table_of_positions_is_rounded_as_the_official_one(window: int) -> None:
+    """r / (w - 1) * 8 in float32, one after the other (reference specification 1.2)."""
+    span = torch.arange(1 - window, window).float()
+    table = torch.stack(torch.meshgrid(span, span, indexing="ij"), -1)
+    table /= window - 1
+    table *= 8
+    expected = (table.sign() * (table.abs() + 1).log2() / 3).flatten(0, 1)
+    assert torch.equal(relative_position(window, torch.device("cpu"))[0], expected)
+
+
+def test_a_swin_with_a_window_of_its_own_in_each_stage() -> None:
+    torch.manual_seed(0)
+    swin = SwinTransformerV2(8, (2, 2, 1, 1), (1, 1, 1, 1), window_size=(8, 4, 4, 2)).eval()
+    assert [stage.blocks[-1].attn.window for stage in swin.stages] == [8, 4, 4, 2]
+    assert [stage.blocks[-1].attn.shift for stage in swin.stages] == [4, 2, 0, 0]
+    with pytest.raises(ValueError, match="3 windows for 4 stages"):
+        SwinTransformerV2(8, (2, 2, 1, 1), (1, 1, 1, 1), window_size=(8, 4, 4))
 
 
 def test_swin_refuses_maps_smaller_than_the_window() -> None:

@@ -1,37 +1,21 @@
-"""Weights made for other inputs: position embeddings of another size, patch embeddings for four bands.
+"""Weights made for other inputs: position embeddings without a cls token, patch embeddings for four bands.
 
 The released encoders take R, G, B and ten Sentinel-2 bands; `skysense convert --bands` makes encoders of four. Source: reference specification 1.3 and 3.
 """
 
-import math
-
 import torch
 from torch import Tensor
-
-from skysense.model.vit import resize_positions
 
 #: B2, B3, B4 and B8 among the ten bands (B2, B3, B4, B5, B6, B7, B8, B8A, B11, B12).
 _FOUR_OF_TEN = (0, 1, 2, 6)
 
 
-def fit_positions(pos_embed: Tensor, count: int) -> Tensor:
-    """A `pos_embed` (1, n, D) of a square grid, brought to (1, count, D) with count = 1 + side * side.
+def with_cls_position(pos_embed: Tensor) -> Tensor:
+    """A `pos_embed` (1, n, D) of SkySense++, which has none for the cls token, as (1, 1 + n, D).
 
-    SkySense++ has none for the cls token (n is a square): zeros then stand in its place, which an encoder that
-    drops the cls token never looks at. Another grid is resized as the official code does on loading.
-
-    Raises:
-        ValueError: n fits no square grid.
+    Zeros stand in that place: an encoder that drops the cls token never looks at it.
     """
-    tokens = pos_embed.shape[1]
-    if math.isqrt(tokens) ** 2 == tokens:
-        pos_embed = torch.cat((torch.zeros_like(pos_embed[:, :1]), pos_embed), 1)
-    elif math.isqrt(tokens - 1) ** 2 != tokens - 1:
-        raise ValueError(f"{tokens} positions fit no square grid")
-    if pos_embed.shape[1] == count:
-        return pos_embed
-    side = math.isqrt(count - 1)
-    return resize_positions(pos_embed.float(), (side, side)).to(pos_embed.dtype)
+    return torch.cat((torch.zeros_like(pos_embed[:, :1]), pos_embed), 1)
 
 
 def s2_patch_for_four_bands(weight: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """One model from one or several files: what each tensor is taken from, checked before anything is read or written."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +8,9 @@ import torch
 from torch import Tensor
 
 from skysense.errors import InputError
-from skysense.model.checkpoint.adapt import FOUR_BANDS, fit_positions
+from skysense.model.checkpoint.adapt import FOUR_BANDS, with_cls_position
 from skysense.model.checkpoint.initial import initial_values
-from skysense.model.checkpoint.layout import PARTS, Recognised, recognise
+from skysense.model.checkpoint.layout import PARTS, LeftOut, Recognised, recognise
 from skysense.model.checkpoint.reading import Opened, open_checkpoint
 from skysense.model.checkpoint.sizes import infer_config, misshapen, missing
 from skysense.model.config import ModelConfig
@@ -19,18 +18,19 @@ from skysense.model.skysense import SkySense
 from skysense.model.tensorfile import Spec
 from skysense.scene.sensors import SENSORS, Modality
 
-#: Output norms of the Swin's first three stages. The released HR file was made without them.
-_OPTIONAL = tuple(f"backbone_gep.norm{i}.{kind}" for i in range(3) for kind in ("weight", "bias"))
+#: Output norms of the Swin's first three stages. The released HR file was made without them, others without some.
+_OPTIONAL = tuple({f"backbone_gep.norm{i}.{kind}" for kind in ("weight", "bias")} for i in range(3))
 _KEPT = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file and what it holds of the model; its tensors are opened again when they are needed."""
+    """A file, what it holds of the model, and what to note of it; its tensors are opened again when they are needed."""
 
     path: Path
     files: tuple[Path, ...]
     held: Recognised
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Assembly:
         sources: the files.
         specs: type and shape of every tensor of the model.
         initial: tensors that no file holds.
-        resized: pos_embed's name -> the number of positions in the file.
+        without_cls: names of pos_embeds that have no position for the cls token in the file.
         four_bands: patch embeddings that are made for four bands.
     """
 
@@ -52,7 +52,7 @@ class Assembly:
     sources: tuple[Source, ...]
     specs: dict[str, Spec]
     initial: tuple[str, ...]
-    resized: dict[str, int]
+    without_cls: tuple[str, ...]
     four_bands: tuple[str, ...]
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -62,11 +62,11 @@ class Assembly:
         yield from initial_values(self.config, self.initial)
 
     def _of(self, source: Source) -> Iterator[tuple[str, Tensor]]:
-        opened = open_checkpoint(source.path)
+        opened = open_checkpoint(source.path, checked=True)
         for name, key in source.held.keys.items():
             tensor = opened.tensors[key]
-            if name in self.resized:
-                tensor = fit_positions(tensor, self.specs[name][1][1])
+            if name in self.without_cls:
+                tensor = with_cls_position(tensor)
             elif name in self.four_bands:
                 tensor = FOUR_BANDS[name](tensor)
             yield name, tensor.to(self.specs[name][0])
@@ -87,9 +87,15 @@ def assemble(
     sources: list[Source] = []
     found: dict[str, Spec] = {}
     where: dict[str, str] = {}
+    dates: Tensor | None = None
     for path, part in inputs:
         opened = open_checkpoint(path)
         held = recognise(opened, part)
+        if "ctpe" in held.keys:
+            if dates is None:
+                dates = opened.tensors[held.keys["ctpe"]].clone()
+            else:
+                held = _without_dates(opened, held, dates, where["ctpe"])
         for name in held.parts:
             if name in where:
                 raise InputError(
@@ -99,7 +105,7 @@ def assemble(
                 )
         where.update(dict.fromkeys(held.parts, str(path)))
         found.update(_specs(opened, held))
-        sources.append(Source(path, opened.files, held))
+        sources.append(Source(path, opened.files, held, opened.notes))
         del opened
     plus_plus = frozenset(part for source in sources if source.held.plus_plus for part in source.held.parts)
     window = next((source.held.window for source in sources if source.held.window is not None), None)
@@ -110,10 +116,10 @@ def assemble(
     with torch.device("meta"):
         model = {name: tuple(tensor.shape) for name, tensor in SkySense(config).state_dict().items()}
     initial = _check_complete(model, found, where)
-    resized, four_bands = {}, []
+    without_cls, four_bands = [], []
     for name, (_, shape) in found.items():
-        if name.endswith(".pos_embed") and shape != model[name]:
-            resized[name] = _check_positions(name, shape, model[name], where)
+        if name.endswith(".pos_embed") and shape == (1, model[name][1] - 1, model[name][2]):
+            without_cls.append(name)
         elif name in FOUR_BANDS and _lacks_only_bands(name, shape, model[name]):
             four_bands.append(name)
         elif shape != model[name]:
@@ -121,7 +127,21 @@ def assemble(
     specs = {
         name: (found[name][0] if name in found else torch.float32, shape) for name, shape in model.items()
     }
-    return Assembly(preset, config, tuple(sources), specs, initial, resized, tuple(four_bands))
+    return Assembly(preset, config, tuple(sources), specs, initial, tuple(without_cls), tuple(four_bands))
+
+
+def _without_dates(opened: Opened, held: Recognised, dates: Tensor, where: str) -> Recognised:
+    """A file that repeats the date encoding of another, which the official extractors leave in each single file."""
+    key = held.keys["ctpe"]
+    if not torch.equal(opened.tensors[key].float(), dates.float()):
+        raise InputError(
+            f"holds another date encoding than {where}",
+            str(opened.path),
+            "Give files of one and the same model",
+        )
+    again = LeftOut(key, f"the same as in {Path(where).name}")
+    keys = {name: own for name, own in held.keys.items() if name != "ctpe"}
+    return replace(held, keys=keys, left_out=(*held.left_out, again))
 
 
 def _lacks_only_bands(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
@@ -154,19 +174,9 @@ def _check_complete(
                 "Choose a released SkySense or SkySense++ file",
             )
     lacking = [name for name in model if name not in found]
-    optional = set(_OPTIONAL) if set(_OPTIONAL) <= set(lacking) else set()
+    optional = set[str]().union(*(pair for pair in _OPTIONAL if pair <= set(lacking)))
     for name in lacking:
         part = name.split(".")[0]
         if part in where and name not in optional:
             raise missing(name, where[part])
     return tuple(lacking)
-
-
-def _check_positions(
-    name: str, shape: tuple[int, ...], expected: tuple[int, ...], where: dict[str, str]
-) -> int:
-    """The number of positions of a pos_embed that can be resized."""
-    fits = len(shape) == 3 and (shape[0], shape[2]) == (expected[0], expected[2]) and shape[1] > 1
-    if not fits or all(math.isqrt(n) ** 2 != n for n in (shape[1], shape[1] - 1)):
-        raise misshapen(name, shape, f"{expected} or another square grid", where[name.split(".")[0]])
-    return shape[1]

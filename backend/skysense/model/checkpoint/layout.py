@@ -35,6 +35,20 @@ _UNUSED = (
     (r"mask_token", "stands for masked pixels, in pre-training only"),
     (r"vocabulary_(token|weight)|attn[123]\..*|norm_attn\..*", _ANNOTATION),
 )
+#: Modules of each part's official class, and what stands for a norm elsewhere: no norm is ever passed over.
+_TRANSFORMER = r"patch_embed|layers|cls_token|pos_embed|ln1|norm\d?"
+_MODULES = {
+    "backbone_gep": r"patch_embed|stages|norm\d?",
+    "backbone_s2": _TRANSFORMER,
+    "backbone_s1": _TRANSFORMER,
+    "head_s2": "decoder",
+    "head_s1": "decoder",
+    "fusion": f"porj_linear|{_TRANSFORMER}",
+}
+#: Of copies for the transformers library, whose converter is known to have lost layer norms.
+_TRANSFORMERS_COPY = re.compile(
+    r"((backbone\w*|fusion)\.)?(layers|stages\.\d+\.blocks)\.\d+\.(attn\.in_proj_|ffn\.layers\.[03]\.[wb])"
+)
 _RELEASED = "Choose a released SkySense or SkySense++ file"
 _PRETRAINING = "belongs to pre-training or to another task"
 _BESIDE = {"modality_vae": "SkySense++'s modality completion, which this model has not got"}
@@ -45,7 +59,7 @@ class LeftOut:
     """A tensor or entry that is not used.
 
     Attributes:
-        key: as in the file.
+        key: as in `Opened`.
         reason: why.
         outside: it belongs to a module that is no part of this model.
     """
@@ -60,7 +74,7 @@ class Recognised:
     """What a file holds of the model.
 
     Attributes:
-        keys: our name of each tensor -> its key in the file.
+        keys: our name of each tensor -> its key in `Opened`.
         left_out: everything else.
         plus_plus: it is of SkySense++.
         window: the Swin's window side, where the file tells; else None.
@@ -88,6 +102,13 @@ def recognise(opened: Opened, part: str | None = None) -> Recognised:
     """
     if part is not None and part not in FILE_PARTS:
         raise InputError(f"unknown part {part!r}", "--part", f"Use one of {', '.join(FILE_PARTS)}")
+    if strange := next(filter(_TRANSFORMERS_COPY.match, opened.tensors), None):
+        raise InputError(
+            f"is a copy in the layout of a *-transformers repository (it holds {strange}, for one), whose layer norms "
+            "need not be those of the release",
+            str(opened.path),
+            _RELEASED,
+        )
     placed = _combined(opened)
     if placed is not None:
         if part is not None:
@@ -129,7 +150,10 @@ def _combined(opened: Opened) -> dict[str, tuple[str | None, str]] | None:
 
 
 def _single(opened: Opened, wanted: str | None) -> dict[str, tuple[str | None, str]]:
-    """(part, rest of the name) by key for a file of one part, which a fine-tuned file's own heads may stand beside."""
+    """(part, rest of the name) by key for a file of one part.
+
+    A fine-tuned file's own heads may stand beside it, and what the official extractors leave of pre-training.
+    """
     prefixed = any(key.startswith("backbone.") for key in opened.tensors)
     beside = {
         key
@@ -143,6 +167,12 @@ def _single(opened: Opened, wanted: str | None) -> dict[str, tuple[str | None, s
         raise InputError(
             f"is the {PARTS[found]}, not the {PARTS[wanted]}", str(opened.path), "Correct --part"
         )
+    if not prefixed:
+        beside = {
+            key
+            for key in rest
+            if not re.fullmatch(_MODULES[found], key.split(".")[0]) and key != "ctpe" and not _unused(key)
+        }
     return {key: (None, key) if key in beside else (found, rest[key]) for key in opened.tensors}
 
 

@@ -1,4 +1,4 @@
-"""Opens a checkpoint file of any kind, memory-mapped: pickles (weights only), safetensors, sharded safetensors."""
+"""Opens a checkpoint file of any kind, memory-mapped: pickles (weights only), safetensors, and shards of either."""
 
 import json
 import pickle
@@ -6,7 +6,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,33 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from skysense.errors import InputError
+from skysense.model.checkpoint.naming import STUDENT_TEACHER, refuse_two_models, released_names
 from skysense.model.tensorfile import KEY
 
 #: Keys under which training programs put the weights, beside the state of the training.
-_WRAPPERS = ("model", "state_dict")
+_WRAPPERS = ("model", "state_dict", *STUDENT_TEACHER)
+_DEEPEST = 4  # wrappers inside each other; a pickle's dict may hold itself
 _PLAIN = "Choose a .pth, .pt, .ckpt or .safetensors file, or the .index.json of a sharded one"
+
+
+class _Number:
+    """Stands for a NumPy number, or its type, in a pickle of which the tensors alone are wanted.
+
+    NumPy's own would make the number from whatever type and bytes the file names, without a look at them.
+    """
+
+    def __init__(self, *told: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+#: NumPy 1 wrote other names than NumPy 2.
+_NUMBERS: list[Any] = [
+    (_Number, name)
+    for name in ("numpy.dtype", "numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
+]
 
 
 @dataclass(frozen=True)
@@ -28,30 +50,40 @@ class Opened:
 
     Attributes:
         path: as given.
-        tensors: by the file's own keys; their values are read when they are used.
+        tensors: by their released names, see `naming`; their values are read when they are used.
         other: names of entries that are no weights (optimizer, epoch, ...).
         files: what it consists of: itself, and its shards.
+        notes: what people should know of it.
     """
 
     path: Path
     tensors: dict[str, Tensor]
     other: tuple[str, ...]
     files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
 
 
-def open_checkpoint(path: Path) -> Opened:
+def open_checkpoint(path: Path, checked: bool = False) -> Opened:
     """Open a checkpoint.
 
+    Args:
+        checked: its checksums were compared when it was opened before, which reads all of it.
+
     Raises:
-        InputError: it does not exist, is incomplete or damaged, is no checkpoint, or has code in it (which is never run).
+        InputError: it does not exist, is incomplete or damaged, is no checkpoint, holds two models, or has code in it
+            (which is never run).
     """
     if not path.is_file():
         raise InputError("does not exist", str(path), "Choose the file again")
-    if path.name.endswith(".index.json"):
-        return _open_sharded(path)
-    if path.suffix == ".safetensors":
+    sharded = path.name.lower().endswith(".index.json")
+    opened = _open_sharded(path, checked) if sharded else _open_one(path, checked)
+    return replace(opened, tensors=released_names(opened.tensors, path))
+
+
+def _open_one(path: Path, checked: bool) -> Opened:
+    if path.suffix.lower() == ".safetensors":
         return Opened(path, _open_safetensors(path), (), (path,))
-    return _open_pickle(path)
+    return _open_pickle(path, checked)
 
 
 def _open_safetensors(path: Path) -> dict[str, Tensor]:
@@ -66,38 +98,42 @@ def _open_safetensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _open_sharded(path: Path) -> Opened:
+def _open_sharded(path: Path, checked: bool) -> Opened:
     try:
         shards = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         names = {str(key): str(shard) for key, shard in shards.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError("is not the index of a sharded safetensors file", str(path), _PLAIN) from None
+        raise InputError("is not the index of a sharded file", str(path), _PLAIN) from None
     tensors: dict[str, Tensor] = {}
     files = [path]
+    notes: tuple[str, ...] = ()
     for shard in sorted(set(names.values())):
         file = path.parent / shard
         if Path(shard).name != shard or not file.is_file():
             raise InputError(
                 f"names the part {shard!r}, which is not beside it", str(path), "Put all parts in one folder"
             )
-        held = _open_safetensors(file)
+        opened = _open_one(file, checked)
         for key in (key for key, name in names.items() if name == shard):
-            if key not in held:
+            if key not in opened.tensors:
                 raise InputError(
                     f"lacks the tensor {key}, which {path.name} lists", str(file), "Download it again"
                 )
-            tensors[key] = held[key]
+            tensors[key] = opened.tensors[key]
         files.append(file)
-    return Opened(path, tensors, (), tuple(files))
+        notes += opened.notes
+    return Opened(path, tensors, (), tuple(files), notes)
 
 
-def _open_pickle(path: Path) -> Opened:
+def _open_pickle(path: Path, checked: bool) -> Opened:
     try:
         zipped = zipfile.is_zipfile(path)
-        if zipped and (entry := _damaged_entry(path)) is not None:
-            raise InputError(f"is damaged at its entry {entry!r}", str(path), "Download it again")
+        notes = _check_entries(path) if zipped and not checked else ()
         # Only the zip format (torch 1.6 and later) can be mapped.
-        with warnings.catch_warnings(action="ignore"):  # what they tell is told below
+        with (
+            warnings.catch_warnings(action="ignore"),  # what they tell is told below
+            torch.serialization.safe_globals(_NUMBERS),
+        ):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except InputError:
         raise
@@ -114,7 +150,7 @@ def _open_pickle(path: Path) -> Opened:
         raise InputError(
             "is incomplete or not a checkpoint", str(path), f"Download it again. {_PLAIN}"
         ) from None
-    state, other = _unwrap(content)
+    state, other = _unwrap(content, path)
     tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise InputError("holds no weights", str(path), _PLAIN)
@@ -122,7 +158,7 @@ def _open_pickle(path: Path) -> Opened:
         if tensor.is_meta or tensor.layout is not torch.strided:
             raise InputError(f"holds {key} without plain values", str(path), "Get the plain weights")
     other += tuple(str(key) for key, value in state.items() if not isinstance(value, Tensor))
-    return Opened(path, tensors, other, (path,))
+    return Opened(path, tensors, other, (path,), notes)
 
 
 def _unread(path: Path, error: str) -> str | None:
@@ -137,17 +173,46 @@ def _unread(path: Path, error: str) -> str | None:
     return None
 
 
-def _damaged_entry(path: Path) -> str | None:
-    """The first entry of a zip file whose bytes are not those of its checksum, which torch does not look at."""
+def _check_entries(path: Path) -> tuple[str, ...]:
+    """Compare a zip file's entries with their checksums, which torch does not look at; returns what there is to note.
+
+    torch can be told to write no checksums (`set_crc32_options`): they are then 0, of the pickle alone or of all.
+
+    Raises:
+        InputError: an entry is damaged.
+    """
     with zipfile.ZipFile(path) as file:
-        return file.testzip()
+        entries = [entry for entry in file.infolist() if entry.file_size]
+        none = not any(entry.CRC for entry in entries)
+        for entry in entries:
+            if entry.CRC or not (none or entry.filename.endswith("/data.pkl")):
+                _check_entry(file, entry, path)
+        if all(entry.CRC for entry in entries):
+            return ()
+    return (f"{path.name} lacks checksums: whether it is whole cannot be told",)
 
 
-def _unwrap(content: Any) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
+def _check_entry(file: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
+    try:
+        with file.open(entry) as stream:
+            while stream.read(1 << 20):
+                pass
+    except zipfile.BadZipFile:
+        raise InputError(
+            f"is damaged at its entry {entry.filename!r}", str(path), "Download it again"
+        ) from None
+
+
+def _unwrap(content: Any, path: Path) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
     """The state dict, and the names of what lies beside it."""
     if not isinstance(content, Mapping):
         return {}, ()
-    for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            return content[wrapper], tuple(str(key) for key in content if key != wrapper)
-    return content, ()
+    beside: tuple[str, ...] = ()
+    for _ in range(_DEEPEST):
+        refuse_two_models(map(str, content), path)
+        wrapper = next((name for name in _WRAPPERS if isinstance(content.get(name), Mapping)), None)
+        if wrapper is None:
+            break
+        beside += tuple(str(key) for key in content if key != wrapper)
+        content = content[wrapper]
+    return content, beside

@@ -7,6 +7,7 @@ from typing import Any
 from skysense.model.checkpoint.assemble import Assembly
 from skysense.model.checkpoint.layout import PARTS, LeftOut
 from skysense.model.checkpoint.sizes import fewer_layers
+from skysense.model.config import VitConfig
 
 _CONSEQUENCES = {
     "backbone_gep": "random, so high-resolution features mean nothing",
@@ -36,10 +37,19 @@ def report(assembly: Assembly) -> dict[str, Any]:
             notes.append(
                 f"{source.path.name} is of SkySense++: layer norms of its Sentinel encoders use eps 1e-6"
             )
+        notes += source.notes
     if short := fewer_layers(assembly.config):
         notes.append(short)
-    for name, count in assembly.resized.items():
-        notes.append(f"{name}: {count} positions brought to {assembly.specs[name][1][1]}")
+    for part, vit in (("backbone_s2", assembly.config.s2), ("backbone_s1", assembly.config.s1)):
+        name = f"{part}.pos_embed"
+        if vit.img_size != VitConfig.img_size:
+            notes.append(
+                f"{name}: made for images of {vit.img_size} pixels a side, resized to that of each image"
+            )
+        if name in assembly.without_cls:
+            notes.append(
+                f"{name}: a zero stands for the class token's position, which no encoder here looks at"
+            )
     for name in assembly.four_bands:
         own = assembly.config.bands("hr" if name.startswith("backbone_gep.") else "s2")
         how = "NIR begins as red" if "NIR" in own else "four of the ten, times 10/4"

@@ -9,6 +9,7 @@ from skysense.errors import InputError
 from skysense.model.checkpoint.layout import PARTS
 from skysense.model.config import FusionConfig, ModelConfig, SwinConfig, VitConfig
 from skysense.model.presets import PRESETS
+from skysense.model.tokens import PATCH
 
 #: Shapes by our names.
 Shapes = Mapping[str, tuple[int, ...]]
@@ -47,9 +48,13 @@ def infer_config(
             config = replace(config, hr=_hr_for(seen, config))
     if window is not None:
         config = replace(config, hr=replace(config.hr, window=window))
-    for part in plus_plus & {"backbone_s2", "backbone_s1"}:
-        field = _SIZES[part]
-        config = replace(config, **{field: replace(getattr(config, field), eps=PLUS_PLUS_EPS)})
+    for part in ("backbone_s2", "backbone_s1"):
+        vit = getattr(config, _SIZES[part])
+        if part in plus_plus:
+            vit = replace(vit, eps=PLUS_PLUS_EPS)
+        if (side := seen.grid_side(part)) is not None:
+            vit = replace(vit, img_size=PATCH * side)
+        config = replace(config, **{_SIZES[part]: vit})
     return name or "custom", config
 
 
@@ -130,6 +135,12 @@ class _Seen:
         if "fusion" in self._where:
             found["token"] = self._shape("fusion.porj_linear.weight", 2)[1]
         return found
+
+    def grid_side(self, part: str) -> int | None:
+        """Side of the square grid of a ViT's positions, with or without one for the cls token; None: they fit none."""
+        shape = self._shapes.get(f"{part}.pos_embed", ())
+        counts = (shape[1], shape[1] - 1) if len(shape) == 3 else ()
+        return next((side for n in counts if n > 0 and (side := math.isqrt(n)) ** 2 == n), None)
 
     def _vit(self, part: str) -> VitConfig:
         dim = self._dim(f"{part}.patch_embed.projection", 4)

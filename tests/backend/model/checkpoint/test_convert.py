@@ -104,6 +104,58 @@ def test_the_single_files_make_one_model(trained: SkySense, tmp_path: Path) -> N
     assert torch.equal(one.fused, two.fused) and torch.equal(one.hr[3], two.hr[3])
 
 
+def test_the_date_encoding_in_every_single_file(trained: SkySense, tmp_path: Path) -> None:
+    """The official extractors leave it in each."""
+    state, ctpe = singles(trained.state_dict()), trained.ctpe.detach().clone()
+    files = []
+    for name in ("backbone_hr", "backbone_s2", "backbone_s1"):
+        files.append(
+            (save(state[f"skysense_model_{name}.pth"] | {"ctpe": ctpe}, tmp_path / f"{name}.pth"), None)
+        )
+    result = convert(files, tmp_path / "b.safetensors", QUIET)
+    assert torch.equal(load_weights(tmp_path / "b.safetensors").ctpe, trained.ctpe)
+    assert [item["file"] for item in result["loaded"] if item["part"] == "ctpe"] == ["backbone_hr.pth"]
+    again = [(item["file"], item["reason"]) for item in result["left_out"] if item["what"] == "ctpe"]
+    same = "the same as in backbone_hr.pth"
+    assert again == [("backbone_s2.pth", same), ("backbone_s1.pth", same)]
+    for other in (ctpe + 1, ctpe[:, :12], ctpe[..., :8]):
+        save(state["skysense_model_backbone_s1.pth"] | {"ctpe": other}, files[2][0])
+        with pytest.raises(InputError, match=r"holds another date encoding than \S+backbone_hr\.pth"):
+            convert(files, tmp_path / "b.safetensors", QUIET)
+
+
+def test_leftovers_of_pretraining_in_a_single_file(trained: SkySense, tmp_path: Path) -> None:
+    state = singles(trained.state_dict())
+    for part in ("backbone_s1", "head_s2", "fusion"):
+        left = {"prototypes": torch.zeros(2, 2), "loss_mgcl.center": torch.zeros(2)}
+        path = save(state[f"skysense_model_{part}.pth"] | left, tmp_path / f"{part}.pth")
+        result = convert([(path, None)], tmp_path / "b.safetensors", QUIET)
+        assert [item["part"] for item in result["loaded"]] == [part]
+        assert {item["what"]: item["reason"] for item in result["left_out"]} == dict.fromkeys(
+            ("prototypes", "loss_mgcl.*"), "belongs to pre-training or to another task"
+        )
+
+
+def test_a_norm_of_a_single_file_is_no_leftover(trained: SkySense, tmp_path: Path) -> None:
+    for part, key in (
+        ("backbone_s1", "ln1.weight"),
+        ("fusion", "norm.bias"),
+        ("backbone_s2", "norm1.weight"),
+    ):
+        path = save(part_of(trained.state_dict(), part) | {key: torch.zeros(2)}, tmp_path / f"{part}.pth")
+        with pytest.raises(InputError, match=f"holds {part}.{key}, for which this model has no place"):
+            convert([(path, None)], tmp_path / "b.safetensors", QUIET)
+
+
+def test_output_norms_are_missed_in_pairs(trained: SkySense, tmp_path: Path) -> None:
+    state = {k: x for k, x in trained.state_dict().items() if not k.startswith("backbone_gep.norm0.")}
+    result = convert([(save(state, tmp_path / "a.pth"), None)], tmp_path / "b.safetensors", QUIET)
+    assert meanings(result) == {
+        "HR encoder's output norms norm0": "weight 1, bias 0: the maps of these stages are normalised only"
+    }
+    assert same_weights(load_weights(tmp_path / "b.safetensors"), trained, but=("backbone_gep.norm0.",))
+
+
 @pytest.mark.parametrize(
     ("name", "initial"),
     [
@@ -177,16 +229,23 @@ def test_a_single_plus_plus_file_is_known_by_its_tensors_or_its_name(
         assert load_weights(tmp_path / "b.safetensors").config.s1.eps == eps
 
 
-def test_position_embeddings_of_another_size_are_resized(trained: SkySense, tmp_path: Path) -> None:
+def test_position_embeddings_of_another_grid_stay_as_they_are(trained: SkySense, tmp_path: Path) -> None:
+    """They are resized once, to the grid of the image that is encoded."""
     state = dict(trained.state_dict())
-    side = torch.linspace(0, 1, 6)[:, None].expand(6, 6).reshape(1, 36, 1).expand(-1, -1, 160)
-    state["backbone_s2.pos_embed"] = torch.cat((state["backbone_s2.pos_embed"][:, :1], side), 1)
+    state["backbone_s2.pos_embed"] = torch.randn(1, 37, 160)
+    state["backbone_s1.pos_embed"] = torch.randn(1, 16, 96)
     result = convert([(save(state, tmp_path / "a.pth"), None)], tmp_path / "b.safetensors", QUIET)
-    pos = load_weights(tmp_path / "b.safetensors").backbone_s2.pos_embed
-    assert pos.shape == (1, 257, 160) and torch.equal(pos[:, 0], state["backbone_s2.pos_embed"][:, 0])
-    column = pos[0, 1:, 0].reshape(16, 16)
-    assert (column.diff(dim=0) > -1e-6).all() and torch.allclose(column[:, 0], column[:, 9])
-    assert result["notes"][-1] == "backbone_s2.pos_embed: 37 positions brought to 257"
+    model = load_weights(tmp_path / "b.safetensors")
+    assert (model.config.s2.img_size, model.config.s1.img_size) == (24, 16)
+    assert torch.equal(model.backbone_s2.pos_embed, state["backbone_s2.pos_embed"])
+    s1 = model.backbone_s1.pos_embed
+    assert s1.shape == (1, 17, 96) and s1[:, 0].eq(0).all()
+    assert torch.equal(s1[:, 1:], state["backbone_s1.pos_embed"])
+    assert result["notes"][-3:] == [
+        "backbone_s2.pos_embed: made for images of 24 pixels a side, resized to that of each image",
+        "backbone_s1.pos_embed: made for images of 16 pixels a side, resized to that of each image",
+        "backbone_s1.pos_embed: a zero stands for the class token's position, which no encoder here looks at",
+    ]
 
 
 def test_safetensors_plain_and_sharded(trained: SkySense, tmp_path: Path) -> None:
@@ -249,6 +308,7 @@ def test_another_window_is_read_off_the_buffers(tmp_path: Path) -> None:
 def test_a_fine_tuned_encoder_without_its_own_heads(trained: SkySense, tmp_path: Path) -> None:
     encoder = {f"backbone.{k}": x for k, x in part_of(trained.state_dict(), "backbone_s2").items()}
     heads = {"decode_head.conv_seg.weight": torch.zeros(2, 2), "auxiliary_head.norm.bias": torch.zeros(2)}
+    heads["decode_head.layers.0.attn.in_proj_weight"] = torch.zeros(2)
     path = save({"state_dict": encoder | heads, "meta": {"epoch": 3}}, tmp_path / "iter_80000.pth")
     result = convert([(path, None)], tmp_path / "b.safetensors", QUIET)
     assert [item["part"] for item in result["loaded"]] == ["backbone_s2"]

@@ -49,6 +49,15 @@ def test_other_extra_norms_are_seen() -> None:
     assert infer_config(*shapes_of(config), NOWHERE, None) == ("custom", config)
 
 
+@pytest.mark.parametrize("cls", [0, 1])
+def test_the_grid_of_the_positions_is_kept(cls: int) -> None:
+    shapes, where = shapes_of(PRESETS["huge"])
+    shapes["backbone_s1.pos_embed"] = (1, 16 + cls, 1024)
+    huge = PRESETS["huge"]
+    expected = replace(huge, s1=replace(huge.s1, img_size=16))
+    assert infer_config(shapes, where, NOWHERE, None) == ("huge", expected)
+
+
 def test_parts_that_are_not_given_are_sized_to_fit() -> None:
     small = PRESETS["small"]
     cut = replace(small, s1=replace(small.s1, layers=2))
