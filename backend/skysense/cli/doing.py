@@ -60,6 +60,34 @@ def add_running(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def add_sharing(sub: argparse.ArgumentParser) -> None:
+    """Add the arguments of every command whose raster several processes can make together."""
+    sub.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that make the raster together"
+    )
+    sub.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster that makes the raster")
+
+
+def sharing_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe's options that say who makes a raster.
+
+    Raises:
+        InputError: one is wrong, or they do not go together.
+    """
+    command = f"skysense {args.command}"
+    if args.workers < 1:
+        raise InputError("--workers is less than 1", command, "Give a number of processes")
+    if args.scheduler is not None and args.workers > 1:
+        raise InputError(
+            "--workers are processes of this machine, --scheduler has its own",
+            command,
+            "Leave one of them out",
+        )
+    if args.scheduler == "":
+        raise InputError("--scheduler is empty", command, "Give its address, such as tcp://host:8786")
+    return {"workers": args.workers, "scheduler": args.scheduler}
+
+
 def _dates(text: str) -> str:
     parse_rule(text)
     return text

@@ -1,6 +1,6 @@
 """The command `skysense embed`: its arguments, and the recipe that they make."""
 
-from skysense.cli.doing import Commands, Result, add_running, run
+from skysense.cli.doing import Commands, Result, add_running, add_sharing, run, sharing_of
 from skysense.cli.scene import add_arguments, recipe_of
 
 
@@ -8,11 +8,12 @@ def add(command: Commands) -> None:
     """Add the command."""
     sub = command(
         "embed",
-        lambda args: run(recipe_of(args, "embed")),
+        lambda args: run(recipe_of(args, "embed", **sharing_of(args))),
         _show,
         "write a model's frozen features of a scene as a raster",
     )
     add_arguments(sub, "E.tif")
+    add_sharing(sub)
     add_running(sub)
 
 

@@ -1,9 +1,11 @@
 """The commands `skysense describe`, `date` and `evaluate`: what files are, and how good a map is where the truth is known."""
 
 import argparse
+import json
 from pathlib import Path
 
 from skysense.cli.doing import Commands, Result
+from skysense.errors import InputError
 
 
 def add(command: Commands) -> None:
@@ -24,8 +26,16 @@ def add(command: Commands) -> None:
 
 def _describe(args: argparse.Namespace) -> Result:
     from skysense.scene.describe import describe
+    from skysense.scene.remote import exists
 
-    return {"descriptions": [{**describe(_whole(path)).to_json(), "path": str(path)} for path in args.paths]}
+    found = [{**describe(_whole(path)).to_json(), "path": str(path)} for path in args.paths]
+    result = {"descriptions": found}
+    if not any(exists(path) for path in args.paths):
+        if args.json:  # the rows say it too
+            print(json.dumps(result, ensure_ascii=False))
+        names = ", ".join(str(path) for path in args.paths)
+        raise InputError("there is no such file or folder", names, "Check the path")
+    return result
 
 
 def _whole(path: Path) -> Path:

@@ -1,10 +1,12 @@
 """The command `skysense predict`: its arguments, the recipe that they make, and how the map is shown."""
 
 import argparse
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from skysense.cli.doing import Commands, Result, add_running, run
+from skysense.cli.doing import Commands, Result, add_running, add_sharing, run, sharing_of
 from skysense.cli.scene import recipe_of
 from skysense.errors import InputError
 from skysense.jobs.recipe import PRODUCTS
@@ -14,7 +16,9 @@ def add(command: Commands) -> None:
     """Add the command."""
     sub = command("predict", _predict, _show, "map a scene with a fine-tuned model")
     sub.add_argument("scene", metavar="SCENE", help="scene.json or its folder")
-    sub.add_argument("--model", type=Path, required=True, metavar="M.safetensors")
+    sub.add_argument(
+        "--model", type=Path, metavar="M.safetensors", help="a trained model (skysense finetune)"
+    )
     sub.add_argument("--out", type=Path, required=True, metavar="OUT.tif")
     sub.add_argument(
         "--split",
@@ -50,10 +54,7 @@ def add(command: Commands) -> None:
     sub.add_argument(
         "--blend", action="store_true", help="let neighbouring tiles pass into each other at their borders"
     )
-    sub.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that make the map together"
-    )
-    sub.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster that makes the map")
+    add_sharing(sub)
     sub.add_argument("--memory-gb", type=float, metavar="GB", help="of a GPU's memory that may be used")
     sub.add_argument("--area", type=float, nargs=4, metavar=("XMIN", "YMIN", "XMAX", "YMAX"))
     sub.add_argument("--area-crs", metavar="EPSG:n", help="CRS of --area")
@@ -63,7 +64,37 @@ def add(command: Commands) -> None:
 
 def _predict(args: argparse.Namespace) -> Result:
     more = {"split": args.split, "polygons": args.polygons, "polygons_layer": args.polygons_layer}
-    return run(recipe_of(args, "predict", **more, **_options_of(args)))
+    recipe = recipe_of(args, "predict", **more, **_options_of(args))
+    _check_trained(args)
+    return run(recipe)
+
+
+def _check_trained(args: argparse.Namespace) -> None:
+    """Raises InputError, with the commands that lead to a map, where the model is a backbone: the built-in one is."""
+    if args.model is None:
+        what, where, base = "no trained model is given, and the built-in one has no classes", "--model", []
+    else:
+        from skysense.model.modelfile import read_header
+
+        if read_header(args.model).get("kind") != "backbone":
+            return
+        what, where = "is a backbone, which has no classes", str(args.model)
+        base = ["--model", str(args.model)]
+    labels = [] if _has_labels(args.scene) else ["--labels", "LABELS.gpkg", "--field", "FIELD"]
+    train = ["skysense", "finetune", args.scene, *base, *labels, "--out", "M.safetensors"]
+    map_it = ["skysense", "predict", args.scene, "--model", "M.safetensors", "--out", str(args.out)]
+    raise InputError(
+        what, where, f"Train one first with `{shlex.join(train)}`, then map with `{shlex.join(map_it)}`"
+    )
+
+
+def _has_labels(scene: str) -> bool:
+    """Whether a scene can be trained on as it is."""
+    from skysense.scene.scenefile import load_scene
+
+    with suppress(InputError):  # mapping would say what is wrong with it
+        return load_scene(Path(scene)).labels is not None
+    return False
 
 
 def _options_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -74,8 +105,6 @@ def _options_of(args: argparse.Namespace) -> dict[str, Any]:
     """
     if args.start and not args.area_crs:
         raise InputError("--start needs the CRS of its numbers", "skysense predict", "Add --area-crs EPSG:n")
-    if args.workers < 1:
-        raise InputError("--workers is less than 1", "skysense predict", "Give a number of processes")
     if args.memory_gb is not None and args.memory_gb <= 0:
         raise InputError("--memory-gb is not above 0", "skysense predict", "Give a number of GB")
     return {
@@ -85,9 +114,8 @@ def _options_of(args: argparse.Namespace) -> dict[str, Any]:
         "products": args.products,
         "blend": args.blend,
         "start": args.start,
-        "workers": args.workers,
-        "scheduler": args.scheduler,
         "memory_gb": args.memory_gb,
+        **sharing_of(args),
     }
 
 

@@ -12,7 +12,9 @@ Shape legend: F features of a block, h x w its map, S the side of a tile's core,
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from torch import Tensor
 import skysense
 from skysense.finetune.collect import gather
 from skysense.finetune.extraction import open_extractor
-from skysense.finetune.features import FeatureExtractor, FeatureMap, TileFeatures, over_core
+from skysense.finetune.features import Block, FeatureExtractor, FeatureMap, TileFeatures, over_core
 from skysense.finetune.lanes import Lanes, usual_choice
 from skysense.finetune.periods import (
     AFTER,
@@ -38,32 +40,34 @@ from skysense.finetune.periods import (
 from skysense.finetune.series import Anchors, series_anchors
 from skysense.finetune.session import hr_bands
 from skysense.inference.canvas import TileCanvas
+from skysense.inference.chunked import compute_chunks
 from skysense.inference.embedding import Scaling
 from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder, manifest
 from skysense.inference.lock import RunLock
-from skysense.inference.numbers import Parts, map_numbers
+from skysense.inference.plan import plan_map
 from skysense.inference.resample import OutputSampler
+from skysense.inference.work import Work
 from skysense.jobs.control import JobControl
-from skysense.jobs.recipe import Options, Recipe
+from skysense.jobs.recipe import Recipe
 from skysense.jobs.sidecar import write_recipe
 from skysense.model.backbone import Backbone, open_backbone
 from skysense.model.device import computed_by, pick_device, usual_precision
 from skysense.model.regions import match_note
-from skysense.raster.chunks import plan_chunks, value_path, write_raster
+from skysense.raster.chunks import Chunk, value_path, write_raster
 from skysense.raster.identity import file_identities
-from skysense.raster.layout import plan_layout
+from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.maps import merge_aside, put
 from skysense.raster.reader import SceneReader
-from skysense.raster.tiles import Tiling, chunk_size, plan_tiles
+from skysense.raster.tiles import Tiling, plan_tiles
 from skysense.scene.acquisition import Scene
 from skysense.scene.sensors import Modality
 from skysense.scene.validate import check
 
 #: Tiles that the features' means and spreads are taken from, and pixels of each.
 _TILES, _PIXELS = 24, 1_000
+_DISTANCE = "distance"  # names the chunks
 #: Bits of a float32 that its place in the histogram of distances leaves out: 8 significant ones stay.
 _DROPPED = 15
-_SAMPLING, _MERGING = 0.15, 0.95  # where on the progress bar the distances begin and end
 
 
 def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
@@ -80,49 +84,22 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         the finished chunks stay for the next run.
     """
     started = time.monotonic()
-    control.progress(0.0, "Checking the scene")
-    scene, options = recipe.open_scene(control.note), recipe.options
-    check(scene)
-    layout = plan_layout(scene, area=options.area, area_crs=options.area_crs)
-    periods = split_scene(scene, options.split, layout.modalities)
-    device = pick_device(options.device)
-    backbone = open_backbone(recipe.model, device)
-    precision, tiling = options.precision or usual_precision(device), plan_tiles(layout)
-    settings = {
-        "change": backbone.identity,
-        "split": str(periods.split),
-        "output": repr(layout.output),
-        "fusion_stride": options.fusion_stride,
-        "precision": precision,
-        "computed": computed_by(device),
-    }
+    session = _open_session(recipe, control)
+    layout, backbone, periods = session.layout, session.backbone, session.periods
     if note := periods.season_note:
         control.note(note)
-    chunks = plan_chunks(layout, chunk_size(tiling))
-    parts, before = journal_folder(recipe.output), file_identities(scene)
-    with RunLock(parts, recipe.output, backbone.weights) as lock:
-        chosen = begin(parts, manifest(scene, settings), usual_choice(device))
-        with SceneReader(scene, layout) as reader:
-            extractor = _extractor(periods, reader, tiling, backbone, precision, options)
-            if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
-                control.note(note)
-            extractor.compute_as(**chosen)
-            with Lanes(extractor, chosen["threads"]) as lanes:
-                painter = ChangePainter(lanes, tiling, control.share(0.0, _SAMPLING))
-                canvas = TileCanvas(lanes, painter, tiling, layout.area, 1)
-                mapping = control.share(_SAMPLING, _MERGING)
-                sampler = OutputSampler(canvas, layout.compute, layout.output.crs, layout.aligned)
-                canvas.expect(
-                    [sampler.needs(c.grid) for c in chunks if not value_path(parts, c, "distance").is_file()],
-                    lambda share: mapping.progress(share, "Comparing the periods"),
-                )
-                distances = map_numbers(sampler, chunks, ["distance"], parts, control, lock)
-        check_unchanged(scene, before, parts)
-        control.progress(_MERGING, "Ranking the distances")
-        shares = smaller_shares(_read(distances["distance"]))
-        ranks: Parts = []
-        for chunk, values in zip(chunks, _read(distances["distance"])):
-            path = value_path(parts, chunk, "change")
+    folder, before, out = journal_folder(recipe.output), file_identities(session.scene), recipe.output
+    with RunLock(folder, out, session.about) as lock:
+        content = session.manifest()
+        chosen = begin(folder, content, usual_choice(session.device))
+        work = compute_chunks(Comparison, session, content, chosen, folder, lock, control)
+        check_unchanged(session.scene, before, folder)
+        control.progress(Comparison.span[1], "Ranking the distances")
+        chunks = work.plan.chunks
+        shares = smaller_shares(_distances(folder, chunks))
+        ranks = []
+        for chunk, values in zip(chunks, _distances(folder, chunks)):
+            path = value_path(folder, chunk, "change")
             write_raster(path, chunk.grid, ranked(values, shares))
             ranks.append((chunk.window, path))
         metadata = {
@@ -130,67 +107,159 @@ def find_changes(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             "SKYSENSE_BACKBONE": f"{backbone.preset}, {backbone.weights}",
             "SKYSENSE_MODALITIES": ",".join(layout.modalities),
             "SKYSENSE_SPLIT": str(periods.split),
-            "SKYSENSE_CHANGE": "share of pixels with a shorter change vector, %",
         }
         told = f"change at {periods.split}, rank 1..100"
-        out = recipe.output
         put(merge_aside(ranks, out, layout.output, [], metadata, "confidence", (told,)), out)
         write_recipe(recipe)
-        close_journal(parts)
+        close_journal(folder)
     control.progress(1.0, "Compared")
     return {
-        "change": str(recipe.output),
+        "change": str(out),
         "split": str(periods.split),
-        "blocks": painter.names,
+        "blocks": work.blocks,
         "seconds": time.monotonic() - started,
     }
 
 
-def _extractor(
-    periods: Periods,
-    reader: SceneReader,
-    tiling: Tiling,
-    backbone: Backbone,
-    precision: str,
-    options: Options,
-) -> PairExtractor:
-    """Of both periods, with what the backbone sees usefully and all spectral values."""
-    bands = tuple(b for b in hr_bands(periods.first) if b in hr_bands(periods.second))
-    anchors = common_anchors(series_anchors(periods.first), series_anchors(periods.second))
-    encoded = backbone.useful(tiling.layout.modalities)
+@dataclass(frozen=True)
+class _Session:
+    """A scene in two periods and a backbone made ready; `precision`: of its numbers."""
 
-    def make(scene: Scene, reader: SceneReader, anchors: dict[Modality, Anchors]) -> FeatureExtractor:
-        return open_extractor(scene, reader, tiling, backbone, precision, options, encoded, anchors, bands)
+    recipe: Recipe
+    scene: Scene
+    periods: Periods
+    backbone: Backbone
+    device: torch.device
+    precision: str
+    layout: Layout
+    tiling: Tiling
 
-    return open_pair(make, periods, reader, anchors)
+    @property
+    def about(self) -> str:
+        """What the periods are compared with, for people."""
+        return self.backbone.weights
+
+    def manifest(self) -> dict[str, Any]:
+        """All that the chunks depend on."""
+        settings = {
+            "change": self.backbone.identity,
+            "split": str(self.periods.split),
+            "output": repr(self.layout.output),
+            "fusion_stride": self.recipe.options.fusion_stride,
+            "precision": self.precision,
+            "computed": computed_by(self.device),
+        }
+        return manifest(self.scene, settings)
+
+    def extractor(self, reader: SceneReader) -> PairExtractor:
+        """Of both periods, with what the backbone sees usefully and all spectral values."""
+        bands = tuple(b for b in hr_bands(self.periods.first) if b in hr_bands(self.periods.second))
+        anchors = common_anchors(series_anchors(self.periods.first), series_anchors(self.periods.second))
+        encoded = self.backbone.useful(self.layout.modalities)
+
+        def make(scene: Scene, reader: SceneReader, anchors: dict[Modality, Anchors]) -> FeatureExtractor:
+            return open_extractor(
+                scene,
+                reader,
+                self.tiling,
+                self.backbone,
+                self.precision,
+                self.recipe.options,
+                encoded,
+                anchors,
+                bands,
+            )
+
+        return open_pair(make, self.periods, reader, anchors)
+
+
+def _open_session(recipe: Recipe, control: JobControl) -> _Session:
+    control.progress(0.0, "Checking the scene")
+    scene, options = recipe.open_scene(control.note), recipe.options
+    check(scene)
+    layout = plan_layout(scene, area=options.area, area_crs=options.area_crs)
+    periods = split_scene(scene, options.split, layout.modalities)
+    device = pick_device(options.device)
+    backbone, precision = open_backbone(recipe.model, device), options.precision or usual_precision(device)
+    return _Session(recipe, scene, periods, backbone, device, precision, layout, plan_tiles(layout))
+
+
+class Comparison(Work[_Session]):
+    """Computes chunks of the distances of the two periods' features.
+
+    Attributes:
+        blocks: names of those that are compared.
+    """
+
+    text, span = "Comparing the periods", (0.15, 0.95)
+
+    @staticmethod
+    def open(recipe: Recipe, control: JobControl) -> _Session:
+        return _open_session(recipe, control)
+
+    def _prepare(self, chosen: dict[str, int], control: JobControl, share: int) -> None:
+        layout, tiling = self.session.layout, self.session.tiling
+        reader = self._open.enter_context(SceneReader(self.session.scene, layout))
+        extractor = self.session.extractor(reader)
+        if note := match_note(extractor.geo_matches(tiling.over(layout.area))):
+            control.note(note)
+        extractor.compute_as(**chosen)
+        lanes = self._open.enter_context(Lanes(extractor, chosen["threads"], share))
+        blocks = tuple(block for block in extractor.blocks if block.name.startswith((BEFORE, AFTER)))
+        if "scaling" not in self.found:
+            self.found["scaling"] = _scaling(lanes, blocks, tiling, control.share(0.0, self.span[0]))
+        painter = ChangePainter(blocks, self.found["scaling"])
+        self.blocks = painter.names
+        self.plan = plan_map(layout, tiling, smooth=False)
+        canvas = TileCanvas(lanes, painter, tiling, layout.area, 1)
+        self._canvas, compute = canvas, layout.compute
+        self._sampler = OutputSampler(canvas, compute, layout.output.crs, layout.aligned)
+
+    def expect(self, chunks: Sequence[Chunk], told: Callable[[float], None] | None = None) -> None:
+        self._canvas.expect([self._sampler.needs(chunk.grid) for chunk in chunks], told)
+
+    def compute(self, chunk: Chunk, control: JobControl) -> NDArray[np.float32]:
+        """Distances (1, h, w), NaN where nothing was seen in both periods."""
+        values, valid = self._sampler.chunk(chunk.grid, control)
+        return values.masked_fill(~valid, torch.nan).numpy()
+
+    def is_whole(self, folder: Path, chunk: Chunk) -> bool:
+        return value_path(folder, chunk, _DISTANCE).is_file()
+
+    def write(self, folder: Path, chunk: Chunk, values: NDArray[np.float32]) -> None:
+        write_raster(value_path(folder, chunk, _DISTANCE), chunk.grid, values)
+
+
+def _scaling(lanes: Lanes, blocks: tuple[Block, ...], tiling: Tiling, control: JobControl) -> Scaling:
+    """Of blocks side by side, over pixels all over the scene.
+
+    Raises:
+        Cancelled: between two tiles.
+    """
+    # Evenly spaced ones would all lie at the scene's edges where their number is a multiple of its width.
+    chosen = tiling.drawn(tiling.layout.area, _TILES)
+    rows = []
+    for _, number, features in lanes.features((tile, number) for number, tile in enumerate(chosen)):
+        control.progress(number / len(chosen), "Looking at the features")
+        row, col = np.nonzero(features.valid)
+        keep = np.random.default_rng((0, number)).permutation(len(row))[:_PIXELS]
+        rows.append(gather(features, blocks, row[keep], col[keep]))
+    drawn = np.concatenate(rows)
+    return Scaling.of(drawn if len(drawn) else np.zeros((1, drawn.shape[1]), np.float32))
 
 
 class ChangePainter:
     """Distances of the two periods' features.
 
     Args:
-        lanes, tiling: of the scene, from whose tiles the features' means and spreads are taken.
+        blocks: of both periods; scaling: of their features side by side.
 
     Attributes:
         names: of the blocks that are compared.
-
-    Raises:
-        Cancelled: between two tiles.
     """
 
-    def __init__(self, lanes: Lanes, tiling: Tiling, control: JobControl) -> None:
-        blocks = [block for block in lanes.extractor.blocks if block.name.startswith((BEFORE, AFTER))]
+    def __init__(self, blocks: tuple[Block, ...], scaling: Scaling) -> None:
         self.names = [b.name.removeprefix(BEFORE) for b in blocks if b.name.startswith(BEFORE)]
-        # Evenly spaced ones would all lie at the scene's edges where their number is a multiple of its width.
-        chosen = tiling.drawn(tiling.layout.area, _TILES)
-        rows = []
-        for _, number, features in lanes.features((tile, number) for number, tile in enumerate(chosen)):
-            control.progress(number / len(chosen), "Looking at the features")
-            row, col = np.nonzero(features.valid)
-            keep = np.random.default_rng((0, number)).permutation(len(row))[:_PIXELS]
-            rows.append(gather(features, tuple(blocks), row[keep], col[keep]))
-        drawn = np.concatenate(rows)
-        scaling = Scaling.of(drawn if len(drawn) else np.zeros((1, drawn.shape[1]), np.float32))
         ends = np.cumsum([block.dim for block in blocks])
         self._scale = {
             block.name: (torch.from_numpy(scaling.mean[to - block.dim : to]), torch.from_numpy(scaling.std[to - block.dim : to]))
@@ -241,7 +310,7 @@ def _bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
     return bits.astype(np.int64)
 
 
-def _read(parts: Parts) -> Iterator[NDArray[np.float32]]:
-    for _, path in parts:
-        with rasterio.open(path) as dataset:
+def _distances(folder: Path, chunks: Sequence[Chunk]) -> Iterator[NDArray[np.float32]]:
+    for chunk in chunks:
+        with rasterio.open(value_path(folder, chunk, _DISTANCE)) as dataset:
             yield dataset.read(1)

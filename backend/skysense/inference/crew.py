@@ -1,19 +1,20 @@
-"""Several processes of this machine, or the workers of a Dask cluster, make one map.
+"""Several processes of this machine, or the workers of a Dask cluster, make one raster.
 
-Each gets shares of neighbouring chunks and writes them where a single process would: the map has the same bytes. A share whose
+Each gets shares of neighbouring chunks and writes them where a single process would: the raster has the same bytes. A share whose
 worker dies is given to another; what the dead one had finished stays.
 """
 
 import multiprocessing
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,9 @@ from skysense.errors import Cancelled, InputError, SkySenseError
 from skysense.inference.heap import give_back
 from skysense.inference.journal import digest_of, is_current
 from skysense.inference.lock import RunLock, holds, wait_while_paused
-from skysense.inference.making import Making
-from skysense.inference.session import open_session
+from skysense.inference.work import Work
 from skysense.jobs.control import JobControl
-from skysense.jobs.recipe import Recipe
+from skysense.jobs.recipe import Options, Recipe
 from skysense.model.compiled import can_compile
 
 #: Times that a share is tried: a share that kills three workers would kill the next as well.
@@ -36,24 +36,26 @@ _LOOK_S = 0.2
 _STAFF_S, _VACANT_S = 1.0, 5.0
 _PATIENCE = "10s"  # for a scheduler that does not answer
 _CLUSTER = 4  # workers that a cluster is taken to have when shares are cut
-_SHARE = 0.97  # of the progress bar, as in `run`
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker needs to know of a map.
+    """What a worker needs to know of a raster.
 
     Attributes:
-        recipe: of the map; folder: of its chunks, on storage that all workers share.
+        kind: of raster; found: see `work.Work`.
+        recipe: of the raster; folder: of its chunks, on storage that all workers share.
         digest: of the run's manifest; chosen: see `journal.begin`.
         run: that owns the chunks, see `lock.RunLock`.
     """
 
+    kind: type[Work[Any]]
     recipe: Recipe
     folder: Path
     digest: str
     chosen: dict[str, int]
     run: str
+    found: dict[str, Any] = field(default_factory=dict, compare=False)  # arrays, which the others identify
 
     def check(self) -> None:
         """Raises Cancelled where the run has ended, or has begun again in another way: what is computed is of no use."""
@@ -61,8 +63,13 @@ class Order:
             raise Cancelled()
 
 
+def is_shared(options: Options) -> bool:
+    """Whether several processes are to make a raster."""
+    return options.scheduler is not None or options.workers > 1
+
+
 def compute_together(
-    making: Making,
+    work: Work[Any],
     folder: Path,
     content: dict[str, Any],
     chosen: dict[str, int],
@@ -72,33 +79,32 @@ def compute_together(
     """See to it that workers compute every chunk that is not yet on disk.
 
     Args:
-        making: tells the chunks; it computes none itself.
+        work: tells the chunks; it computes none itself.
         content: the run's manifest; chosen: see `journal.begin`.
 
     Raises:
         InputError: the cluster cannot be reached, a worker sees other files, or the same share failed three times; StorageError;
         Cancelled.
     """
-    from skysense.inference.run import is_whole, tell
-
-    layers, chunks, recipe = making.layers.layers, making.plan.chunks, making.session.recipe
-    order = Order(_everywhere(recipe), folder.resolve(), digest_of(content), chosen, lock.run)
-    waiting = {number for number, chunk in enumerate(chunks) if not is_whole(layers, folder, chunk)}
+    chunks, recipe = work.plan.chunks, work.session.recipe
+    digest = digest_of(content)
+    order = Order(type(work), _everywhere(recipe), folder.resolve(), digest, chosen, lock.run, work.found)
+    waiting = {number for number, chunk in enumerate(chunks) if not work.is_whole(folder, chunk)}
     workers = _CLUSTER if recipe.options.scheduler else recipe.options.workers
-    shares = making.plan.shares(making.session.tiling, workers)
-    shares = [[number for number in share if number in waiting] for share in shares]
+    shares = [[number for number in share if number in waiting] for share in work.plan.shares(workers)]
     tries = {tuple(share): 0 for share in shares if share}
+    part = control.share(*work.span)
 
     def look() -> None:
         """Tell of new chunks; a point where the job can be cancelled."""
         control.check()
         lock.check()
         for number in sorted(waiting):
-            if is_whole(layers, folder, chunks[number]):
+            if work.is_whole(folder, chunks[number]):
                 waiting.discard(number)
                 done = len(chunks) - len(waiting)
-                tell(layers, folder, chunks[number], done, len(chunks), control)
-                control.progress(_SHARE * done / len(chunks), "Mapping")
+                work.tell(folder, chunks[number], done, len(chunks), control)
+                part.progress(done / len(chunks), work.text)
 
     left = list(tries)
     while left:
@@ -107,11 +113,12 @@ def compute_together(
             if tries[share] > _TRIES:
                 raise InputError(
                     f"stopped its worker {_TRIES} times",
-                    f"a part of {making.session.recipe.output.name}",
+                    f"a part of {recipe.output.name}",
                     "Use fewer workers: their memory may not suffice",
                 )
         with control.holding(lock.paused), _pool(recipe, control) as (pool, watch):
-            running = {pool.submit(compute_share, order, list(share)): share for share in left}
+            with _unheard():
+                running = {pool.submit(compute_share, order, list(share)): share for share in left}
             before = len(waiting)
             left = _outcome(running, look, watch)
         if len(waiting) < before:  # the workers that died were not stopped by one and the same share
@@ -141,7 +148,7 @@ def _outcome(
                 raise InputError(
                     f"gave up ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason'})",
                     "the cluster",
-                    "Look into its workers' logs, then map again: what is finished stays",
+                    "Look into its workers' logs, then try again: what is finished stays",
                 ) from None
         time.sleep(_LOOK_S)
     return lost
@@ -169,6 +176,19 @@ def _pool(recipe: Recipe, control: JobControl) -> Iterator[tuple[Executor, Calla
         for process in processes:
             process.terminate()
             process.join(_LOOK_S * 10)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Processes that begin in here hear no Ctrl-C, which a terminal sends to all: this one tells them to end."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:
@@ -242,19 +262,20 @@ class _Staff:
         elif not self._told and now - self._worked >= _VACANT_S:
             self._told = True
             self._control.note(
-                f"The cluster at {self._address} has no workers yet: the map is made as soon as one joins."
+                f"The cluster at {self._address} has no workers yet: the work begins as soon as one joins."
             )
 
 
-_opened: tuple[Order, Making] | None = None  # of this process: opening takes longer than a small share
-_one = threading.Lock()  # a cluster's worker may have several threads, and a map in the making is for one
+_opened: tuple[Order, Work[Any]] | None = None  # of this process: opening takes longer than a small share
+_one = threading.Lock()  # a cluster's worker may have several threads, and a work is for one
 
 
 def compute_share(order: Order, numbers: list[int]) -> None:
-    """Compute some chunks of a map, in a worker.
+    """Compute some chunks of a raster, in a worker.
 
     Raises:
-        InputError: this worker does not see the files that the map was begun with, or cannot compile as it was begun; Cancelled: the run has ended.
+        InputError: this worker does not see the files that the run was begun with, or cannot compile as it was begun;
+        Cancelled: the run has ended.
     """
     with _one:
         _compute_share(order, numbers)
@@ -268,28 +289,26 @@ def _compute_share(order: Order, numbers: list[int]) -> None:
             _opened[1].__exit__(None, None, None)
             _opened = None
         _opened = order, _open(order, control)
-    from skysense.inference.run import is_whole, write_chunk
-
-    making = _opened[1]
-    layers, chunks = making.layers.layers, making.plan.chunks
-    missing = [number for number in numbers if not is_whole(layers, order.folder, chunks[number])]
-    making.expect([chunks[number] for number in missing])
-    for number in missing:
+    work = _opened[1]
+    chunks = [work.plan.chunks[number] for number in numbers]
+    missing = [chunk for chunk in chunks if not work.is_whole(order.folder, chunk)]
+    work.expect(missing)
+    for chunk in missing:
         wait_while_paused(order.folder, order.run)
         order.check()
-        values = making.compute(chunks[number], control)
+        values = work.compute(chunk, control)
         order.check()
-        write_chunk(layers, order.folder, chunks[number], values)
+        work.write(order.folder, chunk, values)
         give_back()
 
 
-def _open(order: Order, control: JobControl) -> Making:
+def _open(order: Order, control: JobControl) -> Work[Any]:
     recipe = order.recipe
     if recipe.options.device in ("auto", "cuda") and (count := torch.cuda.device_count()) > 1:
         number = (multiprocessing.current_process()._identity or (1,))[0] - 1
         device = f"cuda:{number % count}"
         recipe = replace(recipe, options=replace(recipe.options, device=device))
-    session = open_session(recipe, control)
+    session = order.kind.open(recipe, control)
     if digest_of(session.manifest()) != order.digest:
         raise InputError(
             "is not what a worker sees: its files or its version of SkySense differ",
@@ -303,4 +322,4 @@ def _open(order: Order, control: JobControl) -> Making:
             "Install a C compiler (gcc) on every machine that computes",
         )
     share = 1 if recipe.options.scheduler else recipe.options.workers
-    return Making(session, order.chosen, control, share)
+    return order.kind(session, order.chosen, control, share, **order.found)

@@ -1,12 +1,10 @@
-"""A map in the making: whatever computes some of its chunks, in this process or in another one.
+"""A map in the making.
 
 Shape legend: K values of a pixel, h x w pixels of a chunk.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,13 +16,15 @@ from skysense.finetune.lanes import Lanes
 from skysense.finetune.value_head import ValueHead
 from skysense.inference.canvas import TileCanvas
 from skysense.inference.layers import ClassLayers, NumberLayers
-from skysense.inference.plan import MapPlan, plan_map
+from skysense.inference.plan import plan_map
 from skysense.inference.resample import OutputSampler
 from skysense.inference.scores import open_scorer
-from skysense.inference.session import Session
+from skysense.inference.session import Session, open_session
 from skysense.inference.smooth import REACH, Smooth, SmoothProbabilities, grown
 from skysense.inference.values import ValuePainter, value_layers
+from skysense.inference.work import Work
 from skysense.jobs.control import JobControl
+from skysense.jobs.recipe import Recipe
 from skysense.model.regions import RegionMatch
 from skysense.raster.chunks import Chunk
 from skysense.raster.maps import MapClass
@@ -33,27 +33,19 @@ from skysense.raster.tiles import Tile
 Painter = Callable[[TileFeatures, int], Tensor]
 
 
-class Making:
-    """Computes chunks of one map; to be used by one thread, in a `with` block.
-
-    Args:
-        session: a scene and a model of classes, changes or numbers.
-        chosen: see `lanes.usual_choice` and `journal.begin`.
-        share: see `lanes.Lanes`.
+class Making(Work[Session]):
+    """Computes chunks of one map, of classes, changes or numbers.
 
     Attributes:
-        session: what it works with; plan: its chunks.
         layers: the rasters that it consists of.
         matches: which region's prototypes serve each tile.
     """
 
-    def __init__(self, session: Session, chosen: dict[str, int], control: JobControl, share: int = 1) -> None:
-        self.session, self._open = session, ExitStack()
-        try:
-            self._prepare(chosen, control, share)
-        except BaseException:
-            self._open.close()
-            raise
+    text, span = "Mapping", (0.0, 0.97)
+
+    @staticmethod
+    def open(recipe: Recipe, control: JobControl) -> Session:
+        return open_session(recipe, control)
 
     def _prepare(self, chosen: dict[str, int], control: JobControl, share: int) -> None:
         session = self.session
@@ -77,7 +69,7 @@ class Making:
         session.check_fits(blocks, extractor)
         self._within = session.within
         wanted = None if self._within is None else self._within.meets
-        self.plan: MapPlan = plan_map(layout, tiling, session.start, wanted)
+        self.plan = plan_map(layout, tiling, session.start, wanted)
         self._open.callback(lambda: self._canvas.close())  # when the lanes have ended
         self._canvas = TileCanvas(
             self._open.enter_context(Lanes(extractor, chosen["threads"], share)),
@@ -96,30 +88,36 @@ class Making:
         )
         self._sampler = OutputSampler(smooth, layout.compute, layout.output.crs, layout.aligned)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
-
     def expect(self, chunks: Sequence[Chunk], told: Callable[[float], None] | None = None) -> None:
-        """Tell which chunks will be asked for, in order: see `canvas.TileCanvas.expect`."""
         self._canvas.expect([self._sampler.needs(chunk.grid) for chunk in chunks], told)
 
     def compute(
         self, chunk: Chunk, control: JobControl
     ) -> list[NDArray[np.uint8]] | list[NDArray[np.float32]]:
-        """What a chunk of each layer holds, (h, w) or (bands, h, w).
-
-        Raises:
-            Cancelled: between two tiles; InputError: a file is gone or damaged.
-        """
+        """What a chunk of each layer holds, (h, w) or (bands, h, w)."""
         values, valid = self._sampler.chunk(chunk.grid, control)
         if self._within is not None:
             valid = valid & torch.from_numpy(self._within.mask(chunk.grid)).to(valid.device)
         return self.layers.arrays(values, valid)
+
+    def is_whole(self, folder: Path, chunk: Chunk) -> bool:
+        return all(layer.chunk(folder, chunk).is_file() for layer in reversed(self.layers.layers))
+
+    def write(
+        self,
+        folder: Path,
+        chunk: Chunk,
+        values: Sequence[NDArray[np.uint8] | NDArray[np.float32]],
+    ) -> None:
+        """Every layer, in their order: a chunk that has the last is whole."""
+        for layer, found in zip(self.layers.layers, values, strict=True):
+            layer.write(folder, chunk, found)
+
+    def tell(self, folder: Path, chunk: Chunk, done: int, total: int, control: JobControl) -> None:
+        """Of a class map, which is shown while it grows."""
+        paths = {layer.name: str(layer.chunk(folder, chunk)) for layer in self.layers.layers}
+        if "class" in paths:
+            control.chunk(paths["class"], paths["conf"], done, total)
 
     def _tile_wanted(self) -> Callable[[Tile], bool] | None:
         if self._within is None:

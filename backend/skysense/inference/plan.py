@@ -1,4 +1,4 @@
-"""What a map takes, before anything is computed: its chunks in their order, its tiles, its memory.
+"""What a map takes, before anything is computed: its chunks in their order, and who computes which.
 
 Shape legend: K values of a pixel.
 """
@@ -25,16 +25,18 @@ class MapPlan:
     Attributes:
         chunks: in the order in which they are computed.
         size: of their sides at most, in output pixels.
+        core: of a tile's, in output pixels.
     """
 
     chunks: tuple[Chunk, ...]
     size: int
+    core: int
 
-    def shares(self, tiling: Tiling, workers: int) -> list[list[int]]:
+    def shares(self, workers: int) -> list[list[int]]:
         """Numbers of chunks that lie together, for several workers: neighbours need the same tiles at their edges."""
         pixels = sum(chunk.window.height * chunk.window.width for chunk in self.chunks)
         fair = math.sqrt(pixels / (_SHARES_PER_WORKER * workers)) / self.size
-        side = self.size * max(1, min(round(fair), _TILES_PER_SHARE * tiling.core // self.size))
+        side = self.size * max(1, min(round(fair), _TILES_PER_SHARE * self.core // self.size))
         shares: dict[tuple[int, int], list[int]] = {}
         for number, chunk in enumerate(self.chunks):
             # The lower right pixel: cuts lie at whole sizes from it, at the upper left a chunk may be cut short.
@@ -69,7 +71,7 @@ def plan_map(
             pieces = [piece for piece in _pieces(kept[0], tiling) if wanted is None or wanted(piece.grid)]
             first, *rest = [*pieces, *kept[1:]]
             kept = [first, *sorted(rest, key=lambda chunk: _distance(chunk.window, row, col))]
-    return MapPlan(tuple(kept), size)
+    return MapPlan(tuple(kept), size, tiling.core)
 
 
 def _pieces(chunk: Chunk, tiling: Tiling) -> list[Chunk]:

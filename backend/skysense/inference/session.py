@@ -4,7 +4,7 @@ import math
 import platform
 import time
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from skysense.finetune.moments import Moment, choose_moment, open_moment
 from skysense.finetune.periods import Periods, open_pair, split_scene
 from skysense.finetune.series import Anchors
 from skysense.finetune.spares import for_scene
+from skysense.inference.ahead import Ahead, first_tile, may_look
 from skysense.inference.journal import manifest
 from skysense.inference.within import Within, read_within
 from skysense.jobs.control import JobControl
@@ -37,9 +38,8 @@ from skysense.raster.crs import read_crs, transformer
 from skysense.raster.grid import Bounds
 from skysense.raster.layout import Layout, plan_layout
 from skysense.raster.reader import SceneReader
-from skysense.raster.tiles import Tile, Tiling, plan_tiles
+from skysense.raster.tiles import Tiling, plan_tiles
 from skysense.scene.acquisition import Scene
-from skysense.scene.remote import is_remote, stamp
 from skysense.scene.sensors import SENSORS, Modality
 from skysense.scene.validate import check
 
@@ -57,7 +57,7 @@ class Session:
         backbone: the one that it names; device: where it runs; precision: of its numbers.
         layout, tiling: of the modalities that the model sees.
         within: polygons in the output's CRS that the map is made inside of; None: everywhere.
-        ahead: readers of the scene that have looked ahead and are free to be used, and stamps: of its files before that.
+        ahead: a reader of the scene that has looked ahead; None: none has.
     """
 
     recipe: Recipe
@@ -70,19 +70,22 @@ class Session:
     layout: Layout
     tiling: Tiling
     within: Within | None = None
-    ahead: list[SceneReader] = field(default_factory=list, compare=False, repr=False)
-    stamps: tuple[tuple[int | str, int], ...] = ()
+    ahead: Ahead | None = field(default=None, compare=False, repr=False)
 
     def reader(self) -> SceneReader:
         """A reader of the scene, which its user closes."""
-        if self.ahead and _stamps(self.scene) != self.stamps:
-            self.close()  # it holds files open that are no longer those of their names
-        return self.ahead.pop() if self.ahead else SceneReader(self.scene, self.layout)
+        found = None if self.ahead is None else self.ahead.take()
+        return SceneReader(self.scene, self.layout) if found is None else found
 
     def close(self) -> None:
-        """Close the readers that nobody has taken."""
-        while self.ahead:
-            self.ahead.pop().close()
+        """Close the files that are open for whoever would have come."""
+        if self.ahead is not None:
+            self.ahead.close()
+
+    @property
+    def about(self) -> str:
+        """What the map is made with, for people."""
+        return self.path.name
 
     @property
     def modalities(self) -> list[Modality]:
@@ -272,18 +275,13 @@ def open_session(recipe: Recipe, control: JobControl, ahead: bool = False) -> Se
         )
         layout = plan_layout(used, area=_shared(layout, within), area_crs=layout.output.crs)
     tiling = plan_tiles(layout, recipe.options.blend)
-    readers: list[SceneReader] = []
-    stamps: tuple[tuple[int | str, int], ...] = ()
-    looking: AbstractContextManager[None] = nullcontext()
-    # Of moments few of the dates are read, and of periods by readers of their own; a server that does not answer would be waited
-    # for here, where nobody can cancel.
+    # Of moments few of the dates are read, and of periods by readers of their own.
     whole_series = not inputs.get("moment") and model.header.get("target") != "changes"
-    if ahead and whole_series and not any(is_remote(item.path) for item in scene.acquisitions):
-        stamps = _stamps(scene)
-        readers.append(SceneReader(scene, layout))
-        first = _first_tile(layout, tiling, _start(recipe.options, layout.output.crs))
-        looking = readers[0].looking_ahead(layout.base.grid(first.window))
-    with looking:
+    looker = None
+    if ahead and whole_series and may_look(scene):
+        first = first_tile(layout, tiling, _start(recipe.options, layout.output.crs))
+        looker = Ahead(scene, layout, first)
+    with nullcontext() if looker is None else looker.looking():
         backbone = backbone_of(model.header, recipe.model, device)
         backbone = adapted(backbone, model.header, model.tensors, recipe.model.name)
     if model is whole and (warning := backbone.warning_for(inputs["modalities"])):
@@ -299,18 +297,8 @@ def open_session(recipe: Recipe, control: JobControl, ahead: bool = False) -> Se
         layout,
         tiling,
         within,
-        readers,
-        stamps,
+        looker,
     )
-
-
-def _stamps(scene: Scene) -> tuple[tuple[int | str, int], ...]:
-    """When the scene's images were changed, and their sizes; nothing of those that are gone, of which reading tells."""
-    found = []
-    for path in dict.fromkeys(band.path for item in scene.acquisitions for band in item.bands.values()):
-        with suppress(OSError):
-            found.append(stamp(path))
-    return tuple(found)
 
 
 def _start(options: Options, crs: str) -> tuple[float, float] | None:
@@ -319,17 +307,6 @@ def _start(options: Options, crs: str) -> tuple[float, float] | None:
         return options.start
     x, y = transformer(read_crs(options.area_crs, "area_crs"), crs).transform(*options.start)
     return (float(x), float(y)) if math.isfinite(x) and math.isfinite(y) else None
-
-
-def _first_tile(layout: Layout, tiling: Tiling, start: tuple[float, float] | None) -> Tile:
-    """About where a map begins."""
-    area = layout.area
-    if start is not None:
-        x, y = transformer(layout.output.crs, layout.compute.crs).transform(*start)
-        if math.isfinite(x) and math.isfinite(y):
-            side = layout.compute.gsd
-            area = layout.compute.window_of((x, y - side, x + side, y)).intersect(area) or area
-    return next(iter(tiling.over(area)))
 
 
 def _precision(trained: str, device: torch.device, control: JobControl) -> str:

@@ -71,8 +71,8 @@ class Options:
         within_layer: the layer in it, where it has several.
         blend: neighbouring tiles of a map pass into each other, instead of each keeping to its core.
         start: (x, y) in `area_crs`: where a map begins; None: at the top.
-        workers: processes that make a map together.
-        scheduler: of a Dask cluster whose workers make a map together, "tcp://host:port".
+        workers: processes that make a raster (map, embedding, changes) together.
+        scheduler: of a Dask cluster whose workers do, "tcp://host:port".
         memory_gb: of a GPU's memory that may be used; None: all that is free.
         at: "YYYY-MM-DD", the day that a model of labels with dates maps; None: the newest.
         dates: which dates of the Sentinel series are used: "all", "even:N" (N of them, evenly over the series' time) or "clearest:N"

@@ -101,10 +101,10 @@ def _check_options(recipe: Recipe, target: str) -> None:
             "Leave the products out",
         )
     if target not in ("classes", "changes", "values") and (
-        options.within or options.blend or options.scheduler
+        options.within or options.blend or options.scheduler or options.workers > 1
     ):
         raise InputError(
-            "gives no map of pixels, so it cannot be made inside of polygons, blended or on a cluster",
+            "gives no map of pixels, so it cannot be made inside of polygons, blended or by several processes",
             model,
             "Leave these options out",
         )

@@ -26,7 +26,7 @@ def write_feature_chunk(path: Path, values: NDArray[np.float32]) -> None:
     Raises:
         StorageError: it cannot be written; nothing half-written is left.
     """
-    with open_aside(path) as out:
+    with open_aside(path, f".{os.getpid()}") as out:  # a worker taken for dead may be at it still
         np.save(out, values)
 
 

@@ -17,6 +17,7 @@ from skysense.finetune.lanes import usual_choice
 from skysense.inference import crew
 from skysense.inference.journal import begin, digest_of
 from skysense.inference.lock import RunLock
+from skysense.inference.making import Making
 from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe
@@ -113,7 +114,7 @@ def test_a_cluster_without_workers_says_so_and_works_when_one_joins(
         n_workers=0, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as cluster:
         address, out = cluster.scheduler_address, tmp_path / "map.tif"
-        told = f"The cluster at {address} has no workers yet: the map is made as soon as one joins."
+        told = f"The cluster at {address} has no workers yet: the work begins as soon as one joins."
         notes = []
 
         def asked(then):
@@ -147,7 +148,7 @@ def test_a_worker_of_a_run_that_has_ended_writes_nothing(scene, model, tmp_path)
     chosen = usual_choice(torch.device("cpu"))
     with RunLock(folder, recipe.output, "m") as lock:
         begin(folder, content, chosen)
-        order = crew.Order(recipe, folder, digest_of(content), chosen, lock.run)
+        order = crew.Order(Making, recipe, folder, digest_of(content), chosen, lock.run)
         crew.compute_share(order, [0])
         assert len(chunks(recipe.output)) == 1
         for other in (

@@ -117,7 +117,7 @@ def test_shares_of_several_workers_hold_neighbours_and_every_chunk_once():
     area = Window(0, 0, 1_000, 1_100)
     tiles = tiling(area)
     plan = plan_map(tiles.layout, tiles)
-    shares = plan.shares(tiles, workers=1)
+    shares = plan.shares(workers=1)
     assert sorted(number for share in shares for number in share) == list(range(len(plan.chunks)))
     for share in shares:
         windows = [plan.chunks[number].window for number in share]
@@ -127,5 +127,5 @@ def test_shares_of_several_workers_hold_neighbours_and_every_chunk_once():
         assert whole.height * whole.width == sum(w.height * w.width for w in windows)
         assert max(whole.height, whole.width) <= 8 * tiles.core
     for workers in (2, 5):  # of which none is left without while another has much to do
-        sizes = sorted(len(share) for share in plan.shares(tiles, workers))
+        sizes = sorted(len(share) for share in plan.shares(workers))
         assert len(sizes) >= 2 * workers and sizes[-1] <= len(plan.chunks) / workers

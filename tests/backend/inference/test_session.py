@@ -7,11 +7,12 @@ import rasterio
 from scene_files import recipe_of
 from skysense.errors import InputError
 from skysense.finetune.lanes import usual_choice
+from skysense.inference.ahead import first_tile
 from skysense.inference.journal import journal_folder
 from skysense.inference.lock import RunLock
 from skysense.inference.making import Making
 from skysense.inference.run import make_map
-from skysense.inference.session import _first_tile, open_session
+from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
 from skysense.raster.reader import SceneReader
 
@@ -30,10 +31,10 @@ def test_what_was_looked_at_is_what_the_map_needs_first(scene, model, map_path, 
     options = {"start": list(start), "area_crs": crs} if place else {}
     recipe = recipe_of("predict", scene, tmp_path / "m.tif", model=model, options=options)
     session = open_session(recipe, QUIET, ahead=True)
-    tile = _first_tile(session.layout, session.tiling, session.start)
-    (reader,) = session.ahead
+    tile = first_tile(session.layout, session.tiling, session.start)
+    reader = session.ahead._reader
     with Making(session, usual_choice(session.device), QUIET) as making:
-        assert not session.ahead and reader._items  # it is the one that is used
+        assert session.ahead._reader is None and reader._items  # it is the one that is used
         needed = making._sampler.needs(making.plan.chunks[0].grid)
         assert tile in session.tiling.over(needed)
     assert not reader._handles._idle
@@ -56,14 +57,14 @@ def test_a_refused_run_leaves_no_file_open(scene, model, tmp_path, monkeypatch):
 
 def test_nothing_is_opened_unasked(scene, model, tmp_path):
     recipe = recipe_of("predict", scene, tmp_path / "m.tif", model=model)
-    assert open_session(recipe, QUIET).ahead == []
+    assert open_session(recipe, QUIET).ahead is None
 
 
 def test_a_file_that_is_replaced_meanwhile_is_opened_anew(scene, model, tmp_path):
     """A reader that holds the old one would make a map of it, and keep features of it as those of the new one."""
     recipe = recipe_of("predict", scene, tmp_path / "m.tif", model=model)
     session = open_session(recipe, QUIET, ahead=True)
-    (looked,) = session.ahead
+    looked = session.ahead._reader
     path = next(iter(session.scene.acquisitions[0].bands.values())).path
     before = path.stat()
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
@@ -76,7 +77,7 @@ def test_a_file_that_is_replaced_meanwhile_is_opened_anew(scene, model, tmp_path
 
 def test_a_map_that_cannot_be_begun_leaves_no_file_open(scene, model, tmp_path, monkeypatch):
     session = open_session(recipe_of("predict", scene, tmp_path / "m.tif", model=model), QUIET, ahead=True)
-    (reader,) = session.ahead
+    reader = session.ahead._reader
     monkeypatch.setattr("skysense.inference.making.plan_map", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Making(session, usual_choice(session.device), QUIET)
