@@ -1,20 +1,22 @@
-"""The ids that a label layer's classes have got: kept with the layer, in the project, so that they stay when a class is added."""
+"""The ids that a label layer's classes have got: kept in the project, so that they stay when a class is added."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from qgis.core import QgsVectorLayer
+from qgis.core import QgsProject, QgsVectorLayer
 
+from .project import SCOPE
 from .taught import is_number
 
-_PROPERTY = "skysense/class_ids"
+#: Not a property of the layer: those come and go with its styles.
+_KEY = "/class_ids"
 
 
 def known_ids(layer: QgsVectorLayer, field: str) -> dict[str, int]:
     """Class name -> id in the maps that were trained on this field so far; also of classes that are drawn no more."""
-    return _all(layer).get(field, {})
+    return _all().get(layer.id(), {}).get(field, {})
 
 
 def remember_ids(layer: QgsVectorLayer | None, field: str, classes: list[dict[str, Any]]) -> None:
@@ -28,13 +30,16 @@ def remember_ids(layer: QgsVectorLayer | None, field: str, classes: list[dict[st
         return
     new = {str(item["name"]): int(item["id"]) for item in classes}
     old = {name: i for name, i in known_ids(layer, field).items() if i not in new.values()}
-    layer.setCustomProperty(_PROPERTY, json.dumps({**_all(layer), field: {**old, **new}}, ensure_ascii=False))
+    found = _all()
+    found.setdefault(layer.id(), {})[field] = {**old, **new}
+    QgsProject.instance().writeEntry(SCOPE, _KEY, json.dumps(found, ensure_ascii=False))
 
 
-def _all(layer: QgsVectorLayer) -> dict[str, dict[str, int]]:
-    """By field."""
+def _all() -> dict[str, dict[str, dict[str, int]]]:
+    """By layer and field."""
+    text, _ = QgsProject.instance().readEntry(SCOPE, _KEY, "{}")
     try:
-        found = json.loads(layer.customProperty(_PROPERTY, "{}"))
-    except (TypeError, ValueError):  # edited by hand
+        found = json.loads(text)
+    except ValueError:  # edited by hand
         return {}
     return found if isinstance(found, dict) else {}

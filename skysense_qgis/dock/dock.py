@@ -364,7 +364,7 @@ class SkySenseDock(QgsDockWidget):
                 "extra": self._scene.extra,
                 "labels": layer.id() if layer is not None else "",
                 "field": self.labels.field,
-                "date_field": self.labels.date_field,
+                "date_field": self.labels.date_combo.field,
                 "target": self.labels.target,
                 "model": self.run.model.filePath(),
                 "base": self.run.base.path,

@@ -72,10 +72,11 @@ class LabelsSection(QWidget):
         layout.addLayout(form)
         layout.addWidget(self.hint)
         self._watched: QgsVectorLayer | None = None
+        self._seen_field = ""
         # Of edits that come all at once, such as pasted polygons, the last one counts.
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
-        self._soon.timeout.connect(self._look_for_dates)
+        self._soon.timeout.connect(self._look_at_fields)
         self.layer_combo.setLayer(None)
         self.layer_combo.layerChanged.connect(self._layer_changed)
         self.field_combo.fieldChanged.connect(self._field_changed)
@@ -184,6 +185,7 @@ class LabelsSection(QWidget):
         self._field_changed()
 
     def _field_changed(self, *_: object) -> None:
+        self._seen_field = self.field
         self.taught.follow(self.layer, self.field)
         self._update()
 
@@ -195,8 +197,10 @@ class LabelsSection(QWidget):
         for widget in (self.date_title, self.date_combo):
             widget.setVisible(self.date_combo.needed and self.target == "classes")
 
-    def _look_for_dates(self) -> None:
-        """The layer was edited: a field of days may be there now, or be gone."""
+    def _look_at_fields(self) -> None:
+        """The layer was edited: a field of days may be there now, or be gone, and so may the one that was chosen."""
+        if self.field != self._seen_field:  # the combo has another one without a word
+            self._field_changed()
         before = self.date_combo.field
         self._offer_dates(self.layer, before)
         if self.date_combo.field != before:

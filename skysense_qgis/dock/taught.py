@@ -94,14 +94,16 @@ def is_number(layer: QgsVectorLayer | None, field: str) -> bool:
 
 
 def holds_numbers(layer: QgsVectorLayer | None, field: str) -> bool:
-    """A field looks like measures, and not like classes or their ids: decimal, or whole with hardly a polygon for each number."""
+    """A field looks like measures, and not like classes or their ids: fractions, or whole numbers with hardly a polygon for each."""
     if not is_number(layer, field):
         return False
     assert layer is not None
-    place = layer.fields().lookupField(field)
-    if layer.fields().at(place).type() == QMetaType.Type.Double:
-        return True
+    place, count = layer.fields().lookupField(field), layer.featureCount()
     # An empty row counts as a value (NULL), so one more is asked for than there can be classes.
-    found = [value for value in layer.uniqueValues(place, _MOST_CLASSES + 2) if isinstance(value, int)]
-    sparse = layer.featureCount() < _POLYGONS_EACH * len(found)
-    return len(found) > _MOST_CLASSES or (len(found) >= _MANY and sparse)
+    found = [v for v in layer.uniqueValues(place, _MOST_CLASSES + 2) if isinstance(v, (int, float))]
+    if not found:
+        return layer.fields().at(place).type() == QMetaType.Type.Double
+    # Tables of other programs hold ids in decimal fields; -1 stands for an unknown number of rows.
+    sparse = 0 <= count < _POLYGONS_EACH * len(found)
+    broken = any(isinstance(v, float) and not v.is_integer() for v in found)
+    return broken or len(found) > _MOST_CLASSES or (len(found) >= _MANY and sparse)

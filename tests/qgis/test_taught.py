@@ -95,8 +95,21 @@ def recipe_of(path) -> dict:
 def test_whole_numbers_are_classes_while_each_has_polygons(qgis_app, values, number):
     layer = plots([0, "x", 1.0, value] for value in values)
     assert holds_numbers(layer, "year") is number
-    assert holds_numbers(layer, "height") and not holds_numbers(layer, "class")
+    assert not holds_numbers(layer, "class")
     assert not holds_numbers(layer, "none") and not holds_numbers(None, "")
+
+
+@pytest.mark.parametrize(
+    ("values", "number"), [([2.5, 3.0], True), ([1.0, 2.0, 3.0] * 10, False), ([None], True)]
+)
+def test_decimal_fields_hold_numbers_unless_they_hold_ids(qgis_app, values, number):
+    assert holds_numbers(plots([0, "x", value, 1] for value in values), "height") is number
+
+
+def test_an_unknown_number_of_rows_makes_no_numbers_of_ids(qgis_app, monkeypatch):
+    layer = plots([0, "x", 1.0, n % 15] for n in range(300))
+    monkeypatch.setattr(layer, "featureCount", lambda: -1)
+    assert not holds_numbers(layer, "year")
 
 
 def test_the_field_tells_what_it_teaches_and_the_user_may_say_otherwise(qgis_app):
@@ -153,6 +166,17 @@ def test_days_go_with_classes_only(qgis_app):
     assert section.fields == {"field": "height"} and section.date_combo.isHidden()
     section.field_combo.setField("class")
     assert section.fields == {"field": "class", "date_field": "day"} and not section.date_combo.isHidden()
+
+
+def test_another_field_in_the_place_of_a_lost_one_tells_what_it_teaches(qgis_app, wait):
+    layer = plots([[1, 2.5]] * 9, "key:integer&field=height:double")
+    section = LabelsSection()
+    section.choose(layer, "height")
+    assert (section.field, section.target) == ("height", "values")
+    layer.dataProvider().deleteAttributes([1])
+    layer.updateFields()
+    wait(lambda: (section.field, section.target) == ("key", "classes"))
+    QgsProject.instance().removeAllMapLayers()
 
 
 def test_a_number_is_trained_mapped_and_shown(dock, ready, wait):
@@ -251,7 +275,13 @@ def test_ids_of_classes_stay_with_the_layer_and_its_field(qgis_app, tmp_path):
     assert project.write(path) and project.read(path)
     (layer,) = project.mapLayers().values()
     assert known_ids(layer, "class") == {"maize": 1, "road": 2, "water": 3}
-    layer.setCustomProperty("skysense/class_ids", "no JSON")
+    other, qml = heights(), str(tmp_path / "other.qml")
+    other.saveNamedStyle(qml)
+    layer.loadNamedStyle(qml)  # a style brings properties of its own, and of another layer
+    assert (
+        known_ids(layer, "class") == {"maize": 1, "road": 2, "water": 3} and known_ids(other, "class") == {}
+    )
+    project.writeEntry(SCOPE, "/class_ids", "no JSON")
     assert known_ids(layer, "class") == {}
 
 

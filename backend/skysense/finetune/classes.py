@@ -149,8 +149,10 @@ def _from_texts(
         # Where no name is known the labels are of other things, which begin at 1.
         taken = set(before.values()) if by_name else set()
         free = sorted(set(range(1, MAX_ID + 1)) - taken, key=lambda i: (i < max(taken, default=0), i))
+        # Where they do not suffice, ids of classes that are drawn no more are given again.
+        free += sorted(taken - set(by_name.values()))
         if len(new) > len(free):
-            raise _too_many(len(taken) + len(new), field)
+            raise _too_many(len(used), field)
         by_name |= dict(zip(new, free))
         numbers = [text for text in used if text.isdecimal()]
         if numbers:

@@ -212,6 +212,7 @@ class Comparison(Work[_Session]):
         self.blocks = painter.names
         self.plan = plan_map(layout, tiling, smooth=False)
         canvas = TileCanvas(lanes, painter, tiling, layout.area, 1)
+        self._open.callback(canvas.close)
         self._canvas, compute = canvas, layout.compute
         self._sampler = OutputSampler(canvas, compute, layout.output.crs, layout.aligned)
 

@@ -4,6 +4,7 @@ Each gets shares of neighbouring chunks and writes them where a single process w
 worker dies is given to another; what the dead one had finished stays.
 """
 
+import importlib
 import multiprocessing
 import os
 import platform
@@ -43,13 +44,13 @@ class Order:
     """What a worker needs to know of a raster.
 
     Attributes:
-        kind: of raster; found: see `work.Work`.
+        kind: of raster, "module:class"; found: see `work.Work`.
         recipe: of the raster; folder: of its chunks, on storage that all workers share.
         digest: of the run's manifest; chosen: see `journal.begin`.
         run: that owns the chunks, see `lock.RunLock`.
     """
 
-    kind: type[Work[Any]]
+    kind: str  # a class itself could not even be read by a worker of another version
     recipe: Recipe
     folder: Path
     digest: str
@@ -61,6 +62,11 @@ class Order:
         """Raises Cancelled where the run has ended, or has begun again in another way: what is computed is of no use."""
         if not (holds(self.folder, self.run) and is_current(self.folder, self.digest, self.chosen)):
             raise Cancelled()
+
+
+def kind_of(work: Work[Any]) -> str:
+    """As `Order.kind`."""
+    return f"{type(work).__module__}:{type(work).__qualname__}"
 
 
 def is_shared(options: Options) -> bool:
@@ -88,7 +94,7 @@ def compute_together(
     """
     chunks, recipe = work.plan.chunks, work.session.recipe
     digest = digest_of(content)
-    order = Order(type(work), _everywhere(recipe), folder.resolve(), digest, chosen, lock.run, work.found)
+    order = Order(kind_of(work), _everywhere(recipe), folder.resolve(), digest, chosen, lock.run, work.found)
     waiting = {number for number, chunk in enumerate(chunks) if not work.is_whole(folder, chunk)}
     workers = _CLUSTER if recipe.options.scheduler else recipe.options.workers
     shares = [[number for number in share if number in waiting] for share in work.plan.shares(workers)]
@@ -308,13 +314,10 @@ def _open(order: Order, control: JobControl) -> Work[Any]:
         number = (multiprocessing.current_process()._identity or (1,))[0] - 1
         device = f"cuda:{number % count}"
         recipe = replace(recipe, options=replace(recipe.options, device=device))
-    session = order.kind.open(recipe, control)
+    kind = _kind_named(order.kind)
+    session = kind.open(recipe, control)
     if digest_of(session.manifest()) != order.digest:
-        raise InputError(
-            "is not what a worker sees: its files or its version of SkySense differ",
-            session.scene.name,
-            "Let all workers share the storage and the installation",
-        )
+        raise _other_worker(session.scene.name)
     if order.chosen["compiled"] and not can_compile(session.device):
         raise InputError(
             f"cannot compile the model's blocks, with which {recipe.output.name} was begun",
@@ -322,4 +325,21 @@ def _open(order: Order, control: JobControl) -> Work[Any]:
             "Install a C compiler (gcc) on every machine that computes",
         )
     share = 1 if recipe.options.scheduler else recipe.options.workers
-    return order.kind(session, order.chosen, control, share, **order.found)
+    return kind(session, order.chosen, control, share, **order.found)
+
+
+def _kind_named(name: str) -> type[Work[Any]]:
+    module, _, own = name.partition(":")
+    try:
+        kind: type[Work[Any]] = getattr(importlib.import_module(module), own)
+    except (ImportError, AttributeError):
+        raise _other_worker("the raster") from None
+    return kind
+
+
+def _other_worker(what: str) -> InputError:
+    return InputError(
+        "is not what a worker sees: its files or its version of SkySense differ",
+        what,
+        "Let all workers share the storage and the installation",
+    )

@@ -205,6 +205,7 @@ class Embedding(Work[_Session]):
         lanes = self._open.enter_context(Lanes(extractor, chosen["threads"], share))
         painter, dims = FeaturePainter(self.blocks, cells.stride), sum(block.dim for block in self.blocks)
         self._canvas = TileCanvas(lanes, painter, tiling, cells.area, dims, cells.stride)
+        self._open.callback(self._canvas.close)
 
     def expect(self, chunks: Sequence[Chunk], told: Callable[[float], None] | None = None) -> None:
         self._canvas.expect([self._window(chunk) for chunk in chunks], told)

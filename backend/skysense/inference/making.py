@@ -70,7 +70,6 @@ class Making(Work[Session]):
         self._within = session.within
         wanted = None if self._within is None else self._within.meets
         self.plan = plan_map(layout, tiling, session.start, wanted)
-        self._open.callback(lambda: self._canvas.close())  # when the lanes have ended
         self._canvas = TileCanvas(
             self._open.enter_context(Lanes(extractor, chosen["threads"], share)),
             painter,
@@ -81,6 +80,7 @@ class Making(Work[Session]):
             wanted=self._tile_wanted(),
             device=session.device,
         )
+        self._open.callback(self._canvas.close)
         smooth = (
             Smooth(self._canvas, layout.area)
             if session.target == "values"

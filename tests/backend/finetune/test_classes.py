@@ -141,9 +141,11 @@ def test_names_keep_the_ids_of_the_model_that_is_trained_anew():
     assert assign_ids(["town", "road"], "class", {}, None, before).names == {1: "road", 2: "town"}
     # Above the largest there may be no room.
     assert assign_ids(["a", "b"], "class", {}, None, {"a": 255, "x": 1}).names == {2: "b", 255: "a"}
+    # Without any room ids of classes that are drawn no more are given again.
     full = {f"c{i}": i for i in range(1, 256)}
+    assert assign_ids(["c7", "new"], "class", {}, None, full).names == {1: "new", 7: "c7"}
     with pytest.raises(InputError, match="256 classes"):
-        assign_ids(["c7", "new"], "class", {}, None, full)
+        assign_ids([*full, "new"], "class", {}, None, full)
 
 
 @pytest.mark.parametrize("content", ['{"0": "water", "1": "town"}', '{"300": "water", "1": "town"}'])

@@ -17,7 +17,6 @@ from skysense.finetune.lanes import usual_choice
 from skysense.inference import crew
 from skysense.inference.journal import begin, digest_of
 from skysense.inference.lock import RunLock
-from skysense.inference.making import Making
 from skysense.inference.session import open_session
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import parse_recipe
@@ -148,7 +147,9 @@ def test_a_worker_of_a_run_that_has_ended_writes_nothing(scene, model, tmp_path)
     chosen = usual_choice(torch.device("cpu"))
     with RunLock(folder, recipe.output, "m") as lock:
         begin(folder, content, chosen)
-        order = crew.Order(Making, recipe, folder, digest_of(content), chosen, lock.run)
+        order = crew.Order(
+            "skysense.inference.making:Making", recipe, folder, digest_of(content), chosen, lock.run
+        )
         crew.compute_share(order, [0])
         assert len(chunks(recipe.output)) == 1
         for other in (

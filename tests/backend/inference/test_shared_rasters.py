@@ -186,11 +186,16 @@ def test_a_worker_of_other_files_or_of_a_run_that_has_ended_writes_nothing(kind,
 
     def noted(work, folder, content, chosen, lock, control):
         digest = crew.digest_of(content)
-        orders.append(crew.Order(kind, work.session.recipe, folder, digest, chosen, lock.run, work.found))
+        orders.append(
+            crew.Order(crew.kind_of(work), work.session.recipe, folder, digest, chosen, lock.run, work.found)
+        )
         with pytest.MonkeyPatch.context() as patch:  # what the run has found out no worker finds out again
             patch.setattr(change, "_scaling", None)
             patch.setattr(embed, "learned_gaps", None)
             crew.compute_share(orders[0], [0])
+        for strange in ("skysense.inference.later:Raster", "skysense.inference.embed:Raster"):
+            with pytest.raises(InputError, match="share the storage and the installation"):
+                crew.compute_share(crew.replace(orders[0], kind=strange), [0])
         other = crew.replace(orders[0], digest="of another scene")
         with pytest.raises(InputError, match="is not what a worker sees"):
             crew.compute_share(other, [1])

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skysense.errors import Cancelled, StorageError
+from skysense.errors import Cancelled, InputError, StorageError
 from skysense.finetune.deep.kept import keep, kept
 from skysense.finetune.deep.pixels import Pixels
 from skysense.finetune.deep.plan import Plan
@@ -145,9 +145,13 @@ class Adapting:
         checkpoints, best = self._folder / name, self._folder / f"{name}.best.safetensors"
         looks: list[list[float]] = []  # steps and loss of each look at held-out polygons
         done = 0
-        checkpoint = newest(checkpoints)
-        if checkpoint is not None and held_out is not None and kept(best) is None:
-            # What was best so far is lost, and only these steps lead to it: the part begins anew.
+        try:
+            checkpoint = newest(checkpoints)
+            # What was best so far may be lost, and only these steps lead to it.
+            lost = checkpoint is not None and held_out is not None and kept(best) is None
+        except InputError:  # the only one is damaged
+            lost = True
+        if lost:  # the part begins anew
             shutil.rmtree(checkpoints)
             checkpoint = None
         if checkpoint is not None:

@@ -35,10 +35,12 @@ _UNUSED = (
     (r"mask_token", "stands for masked pixels, in pre-training only"),
     (r"vocabulary_(token|weight)|attn[123]\..*|norm_attn\..*", _ANNOTATION),
 )
-#: Modules of each part's official class, and what stands for a norm elsewhere: no norm is ever passed over.
-_TRANSFORMER = r"patch_embed|layers|cls_token|pos_embed|ln1|norm\d?"
+#: Whatever it belongs to: no layer norm and no positions are ever passed over.
+_NEVER_BESIDE = re.compile(r"norm|ln(_|\d|$)|pos_embed")
+#: Modules of each part's official class.
+_TRANSFORMER = r"patch_embed|layers|cls_token|pos_embed"
 _MODULES = {
-    "backbone_gep": r"patch_embed|stages|norm\d?",
+    "backbone_gep": r"patch_embed|stages",
     "backbone_s2": _TRANSFORMER,
     "backbone_s1": _TRANSFORMER,
     "head_s2": "decoder",
@@ -143,6 +145,12 @@ def _combined(opened: Opened) -> dict[str, tuple[str | None, str]] | None:
     split = {key: key.partition(".") for key in opened.tensors}
     if not any(head in _PREFIXES and rest for head, _, rest in split.values()):
         return None
+    if strange := next((key for key, (head, _, rest) in split.items() if head == "backbone" and rest), None):
+        raise InputError(
+            f"holds parts by name and beside them one that does not say which it is ({strange}, for one)",
+            str(opened.path),
+            "Give each part as a file of its own",
+        )
     return {
         key: ("ctpe", "ctpe") if key == "ctpe" else (_PREFIXES.get(head), rest)
         for key, (head, _, rest) in split.items()
@@ -171,7 +179,10 @@ def _single(opened: Opened, wanted: str | None) -> dict[str, tuple[str | None, s
         beside = {
             key
             for key in rest
-            if not re.fullmatch(_MODULES[found], key.split(".")[0]) and key != "ctpe" and not _unused(key)
+            if not re.fullmatch(_MODULES[found], key.split(".")[0])
+            and not _NEVER_BESIDE.search(key.split(".")[0])
+            and key != "ctpe"
+            and not _unused(key)
         }
     return {key: (None, key) if key in beside else (found, rest[key]) for key in opened.tensors}
 

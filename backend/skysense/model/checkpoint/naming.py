@@ -41,8 +41,12 @@ def released_names(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 def refuse_two_models(names: Iterable[str], path: Path) -> None:
     """Raises InputError where both a student's and a teacher's tensors, or dicts of them, are named."""
     if {name.partition(".")[0] for name in names}.issuperset(STUDENT_TEACHER):
-        raise InputError(
-            "holds two models, a student and a teacher, and which of them is wanted cannot be told",
-            str(path),
-            "Save the tensors of one of them as a file of their own, and give that",
-        )
+        raise two_models(STUDENT_TEACHER, path)
+
+
+def two_models(names: tuple[str, str], path: Path) -> InputError:
+    return InputError(
+        f"holds two models, {names[0]} and {names[1]}, and which of them is wanted cannot be told",
+        str(path),
+        "Save the tensors of one of them as a file of their own, and give that",
+    )

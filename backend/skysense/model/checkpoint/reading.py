@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from skysense.errors import InputError
-from skysense.model.checkpoint.naming import STUDENT_TEACHER, refuse_two_models, released_names
+from skysense.model.checkpoint.naming import STUDENT_TEACHER, refuse_two_models, released_names, two_models
 from skysense.model.tensorfile import KEY
 
 #: Keys under which training programs put the weights, beside the state of the training.
@@ -213,6 +213,10 @@ def _unwrap(content: Any, path: Path) -> tuple[Mapping[Any, Any], tuple[str, ...
         wrapper = next((name for name in _WRAPPERS if isinstance(content.get(name), Mapping)), None)
         if wrapper is None:
             break
-        beside += tuple(str(key) for key in content if key != wrapper)
+        others = {str(key): value for key, value in content.items() if key != wrapper}
+        for name in STUDENT_TEACHER:
+            if isinstance(others.get(name), Mapping):
+                raise two_models((wrapper, name), path)
+        beside += tuple(others)
         content = content[wrapper]
     return content, beside

@@ -65,7 +65,7 @@ def interrupted(folder):
     return folder / "part-1.best.safetensors"
 
 
-@pytest.mark.parametrize("damage", [None, "cut", "gone"])
+@pytest.mark.parametrize("damage", [None, "cut", "gone", "checkpoint"])
 def test_a_part_whose_best_is_lost_begins_anew(tmp_path, damage):
     folder = tmp_path / "parts"
     best = interrupted(folder)
@@ -73,6 +73,8 @@ def test_a_part_whose_best_is_lost_begins_anew(tmp_path, damage):
         best.write_bytes(best.read_bytes()[:20])
     elif damage == "gone":
         best.unlink()
+    elif damage == "checkpoint":
+        next((folder / "part-1").glob("step-*/state.json")).write_text("{")
     made = []
     found = adapting(folder, made).adapt(HELD_OUT)
     assert found.steps == 4 and float(found.final["count"]) == 4

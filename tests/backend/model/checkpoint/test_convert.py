@@ -141,10 +141,23 @@ def test_a_norm_of_a_single_file_is_no_leftover(trained: SkySense, tmp_path: Pat
         ("backbone_s1", "ln1.weight"),
         ("fusion", "norm.bias"),
         ("backbone_s2", "norm1.weight"),
+        ("backbone_s2", "pre_norm.weight"),
+        ("fusion", "ln_pre.bias"),
+        ("backbone_gep", "absolute_pos_embed"),
     ):
         path = save(part_of(trained.state_dict(), part) | {key: torch.zeros(2)}, tmp_path / f"{part}.pth")
         with pytest.raises(InputError, match=f"holds {part}.{key}, for which this model has no place"):
             convert([(path, None)], tmp_path / "b.safetensors", QUIET)
+
+
+def test_an_encoder_that_does_not_say_whose_it_is_beside_parts_that_do(
+    trained: SkySense, tmp_path: Path
+) -> None:
+    state = trained.state_dict()
+    both = {f"backbone.{key}": x for key, x in part_of(state, "backbone_s2").items()}
+    both |= {key: x for key, x in state.items() if key.startswith("head_s2.")}
+    with pytest.raises(InputError, match=r"does not say which it is \(backbone\."):
+        convert([(save(both, tmp_path / "a.pth"), None)], tmp_path / "b.safetensors", QUIET)
 
 
 def test_output_norms_are_missed_in_pairs(trained: SkySense, tmp_path: Path) -> None:

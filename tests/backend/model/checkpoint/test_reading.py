@@ -140,8 +140,10 @@ def test_student_and_teacher_are_two_models(tmp_path: Path) -> None:
     one, two = {"ctpe": torch.ones(2)}, {"ctpe": torch.zeros(2)}
     flat = {"module.student.ctpe": one["ctpe"], "module.teacher.ctpe": two["ctpe"]}
     for content in ({"student": one, "teacher": two, "epoch": 3}, flat, {"model": flat}):
-        with pytest.raises(InputError, match="holds two models, a student and a teacher"):
+        with pytest.raises(InputError, match="holds two models, student and teacher"):
             open_checkpoint(save(content, tmp_path / "a.pth"))
+    with pytest.raises(InputError, match="holds two models, model and teacher"):
+        open_checkpoint(save({"model": one, "teacher": two}, tmp_path / "a.pth"))
     assert open_checkpoint(save({"teacher": two, "epoch": 3}, tmp_path / "a.pth")).tensors["ctpe"][0] == 0
 
 
