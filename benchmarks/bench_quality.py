@@ -31,7 +31,7 @@ from labelled import Drawing, Kept, LabelledScene, trees_painter
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from skysense.finetune.features import TileFeatures, plain_values
 from skysense.finetune.head import fit_head
-from skysense.finetune.judging import repeated_folds
+from skysense.finetune.judging import blocks_of, repeated_folds
 from skysense.finetune.stages import columns_of, helpful_blocks
 from skysense.finetune.surroundings import Surroundings
 from skysense.inference.scores import TileScorer
@@ -85,8 +85,9 @@ def mapped(scene: LabelledScene, method: str, drawing: Drawing, work: Path) -> F
             1.0,
         )
     else:
-        repeats = repeated_folds(ids, polygons, drawing.polygons.polygons, scene.layout.base.gsd)
-        seen = helpful_blocks(x, ids, polygons, repeats, kept.blocks)
+        where = ids, polygons, drawing.polygons.polygons, scene.layout.base.gsd
+        repeats = repeated_folds(*where)
+        seen = helpful_blocks(x, ids, blocks_of(*where)[polygons], repeats, kept.blocks)
         columns = columns_of(seen, kept.blocks)
         beside = None if method == "labels alone" else around.x[:, columns]
         head, _ = fit_head(x[:, columns], ids, repeats, seen, polygons=polygons, around=beside)

@@ -26,7 +26,7 @@ The model is one that was trained on objects (“Train a model on polygons”, w
 finer pixels than those of the training is looked at as if it had the same.
 
 The result is a GeoPackage in the coordinate system of the imagery: a rectangle for each object, or a point where the model was \
-trained on points. Fields: class, class_id, confidence (1 to 100; the model keeps what was worth keeping on held-out objects) and, \
+trained on points. Fields: class, class_id, confidence (1 to 100: how many of 100 such finds were right on held-out objects) and, \
 of rectangles, width_m (the longer side), height_m and angle (of the longer side, degrees anticlockwise from east).
 
 With an extent, only objects whose centre lies in it are there; they are the same as those of the whole area.

@@ -11,7 +11,7 @@ from skysense.errors import InputError
 from skysense.finetune.collect import collect_parts
 from skysense.finetune.features import Block
 from skysense.finetune.head import Head, asks_trees, fit_head, held_out_votes, spectral_columns
-from skysense.finetune.judging import REPEATS, Fold, repeated_folds
+from skysense.finetune.judging import REPEATS, Fold, blocks_of, repeated_folds
 from skysense.finetune.labels import LabelledPolygons
 from skysense.finetune.session import Session
 from skysense.finetune.stages import columns_of, helpful_blocks
@@ -70,8 +70,9 @@ def fit_frozen(
     control.progress(0.9, "Fitting the head")
     # One dealing of folds calibrates nearly as well as three; the others are for the figures of the report.
     dealings = REPEATS if session.recipe.options.judged else 1
-    repeats = repeated_folds(ids, groups, labels.polygons, session.layout.base.gsd, dealings)
-    seen = helpful_blocks(x, ids, groups, repeats, blocks)
+    where = ids, groups, labels.polygons, session.layout.base.gsd
+    repeats = repeated_folds(*where, dealings)
+    seen = helpful_blocks(x, ids, blocks_of(*where)[groups], repeats, blocks)
     if len(seen) < len(blocks):
         control.note(_left_out(seen, blocks))
     if session.layout.modalities == ("hr",) and all(block.spectral for block in seen):

@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skysense.finetune.calibration import apart, fit_temperature
 from skysense.finetune.discriminants import discriminants, discriminants_among
 from skysense.finetune.features import Block
 from skysense.finetune.judging import Fold
@@ -40,7 +40,6 @@ MODEL_VARIANCE_OF_FEW = 1.0
 DEFAULT_TEMPERATURE = 3.0
 #: Pixels of the imagery below which they say nothing of its spread.
 _FEWEST_AROUND = 100
-_DOUBT = 0.02
 #: Share of the trees in the scores. On the redrawn crop scenes 0.7 is as good as trees alone, and 2 points of mIoU better than the
 #: discriminants alone; choosing it anew by held-out polygons was worse, for those few polygons are too few to choose by.
 SHARE = 0.7
@@ -122,7 +121,7 @@ def fit_head(
     Args:
         features: (N, F).
         ids: (N,) class ids, at least two different ones.
-        repeats: see `judging.repeated_folds`; the temperatures are fitted on them.
+        repeats: see `judging.repeated_folds`; gain and temperature are fitted on them.
         blocks: widths add up to F.
         trees: False leaves them out.
         votes: what `held_out_votes` has given for the same spectral values, where it is known.
@@ -131,7 +130,7 @@ def fit_head(
 
     Returns:
         The head, fitted to everything, and for each repeat the probabilities (N, K) that held-out pixels are given, NaN for
-        pixels in no fold.
+        pixels in no fold. Gain and temperature behind them are of the other folds (see `calibration`), the head's own of all.
     """
     classes = np.unique(ids)
     target = torch.from_numpy(np.searchsorted(classes, ids))
@@ -152,19 +151,34 @@ def fit_head(
             w, b = discriminants(x[train], target[train], len(classes))
             given[number][test] = x[test] @ w.T + b
     with_trees = trees and asks_trees(blocks)
-    voted = votes or (held_out_votes(features, ids, repeats, blocks) if with_trees else given)
-    lines, said, truth = torch.cat(given), torch.cat(voted), target.repeat(len(repeats))
-    tested = ~lines[:, 0].isnan()
-    temperature = fit_temperature(lines[tested], truth[tested])
-    if not with_trees:
-        return replace(linear, temperature=temperature), [
-            torch.softmax(s / temperature, 1).numpy() for s in given
-        ]
-    gain = SHARE / (1 - SHARE) * temperature / fit_temperature(said[tested], truth[tested])
-    temperature = fit_temperature((lines + gain * said)[tested], truth[tested])
-    final = fit_trees(features[:, spectral_columns(blocks)], target.numpy(), len(classes), _growth(blocks))
-    head = replace(linear, temperature=temperature, trees=final, gain=gain)
-    return head, [torch.softmax((s + gain * v) / temperature, 1).numpy() for s, v in zip(given, voted)]
+    lines, said = torch.stack(given), torch.zeros(len(repeats), *nothing.shape)
+    if with_trees:
+        said = torch.stack(votes or held_out_votes(features, ids, repeats, blocks))
+
+    def calibrated(held: NDArray[np.int64]) -> tuple[float, float]:
+        """Gain of the trees, and temperature, by what some pixels (n,) are given when they are held out."""
+        of_lines, of_trees = lines[:, held].flatten(0, 1), said[:, held].flatten(0, 1)
+        truth = target[held].repeat(len(repeats))
+        temperature = fit_temperature(of_lines, truth)
+        if not with_trees:
+            return 0.0, temperature
+        gain = SHARE / (1 - SHARE) * temperature / fit_temperature(of_trees, truth)
+        return gain, fit_temperature(of_lines + gain * of_trees, truth)
+
+    held_out = [nothing.clone() for _ in repeats]
+    for number, folds in enumerate(repeats):
+        for test, others in apart(folds):
+            gain, temperature = calibrated(others)
+            both = lines[number, test] + gain * said[number, test]
+            held_out[number][test] = torch.softmax(both / temperature, 1)
+    gain, temperature = calibrated(np.flatnonzero(~lines[0, :, 0].isnan()))
+    head = replace(linear, temperature=temperature)
+    if with_trees:
+        final = fit_trees(
+            features[:, spectral_columns(blocks)], target.numpy(), len(classes), _growth(blocks)
+        )
+        head = replace(head, trees=final, gain=gain)
+    return head, [item.numpy() for item in held_out]
 
 
 def _of_few(
@@ -251,14 +265,3 @@ def standardise(
     # A constant feature says nothing: its deviation from the mean is kept at 0.
     std = torch.where(std > 1e-9 * (1 + mean.abs()), std, torch.inf)
     return mean, std / variance.double().sqrt()
-
-
-def fit_temperature(logits: Tensor, target: Tensor) -> float:
-    """The divisor of the scores that makes the held-out labels most likely (Guo et al. 2017, temperature scaling).
-
-    At least 1: pixels of a polygon resemble each other, so a class's distribution claims more than it knows, never less. Labels
-    count as right but for `_DOUBT`: where every held-out pixel is right, few polygons are no proof of certainty.
-    """
-    candidates = torch.logspace(0, 3, 121)
-    losses = torch.stack([F.cross_entropy(logits / t, target, label_smoothing=_DOUBT) for t in candidates])
-    return float(candidates[losses.argmin()])

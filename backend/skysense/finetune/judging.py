@@ -20,6 +20,7 @@ import shapely
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
+from skysense.finetune.reliability import binned
 from skysense.finetune.scores import scores
 from skysense.finetune.witnesses import OF_CLASS, OVERALL, Judgement, Witnesses, judge_witnesses
 
@@ -39,7 +40,6 @@ _OVERLAP = 0.01
 _TREES = 150
 #: Pixels of a class that the forest sees: more of the same polygons changes it as little as the head.
 _FOREST_PIXELS = 1_000
-_BINS = 10
 
 #: Indices (n,) of the pixels to train on, and of those to judge.
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -293,25 +293,11 @@ def reliability(
         probabilities: R times (N, K).
 
     Returns:
-        "bins": of ten equal ranges of confidence those that hold pixels: "low", "high", mean "confidence" and "accuracy",
-        all 0..1, and "n" pixels, each counted once in every repeat; "error": the mean distance between confidence and
-        accuracy (expected calibration error; Guo et al. 2017, On calibration of modern neural networks).
+        See `reliability.binned`; "n" are pixels, each counted once in every repeat.
     """
     confidence = np.concatenate([item.max(1) for item in probabilities]).astype(np.float64)
     right = np.concatenate([item.argmax(1) == true for item in probabilities])
-    weight = np.tile(1 / np.bincount(polygons)[polygons], len(probabilities))
-    place = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
-    bins, error = [], 0.0
-    for number in range(_BINS):
-        inside = place == number
-        if inside.any():
-            mean, accuracy = (
-                float(np.average(v[inside], weights=weight[inside])) for v in (confidence, right)
-            )
-            error += abs(mean - accuracy) * float(weight[inside].sum() / weight.sum())
-            ends = {"low": number / _BINS, "high": (number + 1) / _BINS}
-            bins.append({**ends, "confidence": mean, "accuracy": accuracy, "n": int(inside.sum())})
-    return {"bins": bins, "error": error}
+    return binned(confidence, right, np.tile(1 / np.bincount(polygons)[polygons], len(probabilities)))
 
 
 def _judged(ids: NDArray[np.int64], blocks: NDArray[np.int64]) -> list[int]:

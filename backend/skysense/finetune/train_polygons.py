@@ -68,11 +68,11 @@ def finetune_polygons(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     control.progress(0.9, "Fitting the head")
     gsd = session.layout.base.gsd
     repeats = repeated_folds(ids, numbers, polygons.polygons, gsd)
-    seen = helpful_blocks(x, ids, numbers, repeats, blocks)
+    together = blocks_of(ids, numbers, polygons.polygons, gsd)
+    seen = helpful_blocks(x, ids, together[numbers], repeats, blocks)
     head, held_out = fit_head(x[:, columns_of(seen, blocks)], ids, repeats, seen, trees=False)
     control.progress(0.95, "Judging it on polygons held out")
     forest = forest_probabilities(x[:, plain_values(blocks)], ids, repeats[0])
-    together = blocks_of(ids, numbers, polygons.polygons, gsd)
     report = judge(ids, numbers, held_out, forest, blocks=together)
     _count_pixels(report, ids, np.array([item.pixels for item in found], np.int64))
     if report["oa"] is None:

@@ -40,7 +40,7 @@ def predict_objects(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     """Find the objects that a model was trained on, over a scene or `options.area` of it, and write them as a GeoPackage.
 
     The layer is in the CRS of the HR imagery. An object is a rectangle of four sides, or a point where the model was trained on points,
-    with the fields "class", "class_id", "confidence" (score of the network, 1..100) and, of a rectangle, "width_m" (the longer side),
+    with the fields "class", "class_id", "confidence" (calibrated, 1..100) and, of a rectangle, "width_m" (the longer side),
     "height_m" and "angle" (of the longer side, degrees anticlockwise from east, 0 to below 180). Objects go from north to south, then
     from west to east, whatever the area and the tiles: those of a part are those of the whole whose centre lies in it.
 

@@ -103,6 +103,19 @@ def test_what_is_held_out_together_is_judged_as_one_place(
     assert blocks.tolist() == (np.arange(12) // 2 * 2).tolist()
 
 
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [("fitted.helpful_blocks", {}), ("train_polygons.helpful_blocks", {"target": "polygons"})],
+)
+def test_whether_stages_help_is_told_by_places(asked, options, fused, monkeypatch, tmp_path):
+    def ask(x, ids, places, *_):
+        raise Asked(places)
+
+    monkeypatch.setattr(f"skysense.finetune.{asked}", ask)
+    ((places,), _) = train(fused, "kind", tmp_path, **options)
+    assert np.unique(places).tolist() == [0, 2, 4, 6, 8, 10]
+
+
 def test_no_more_pixels_are_learned_from_than_a_training_on_numbers_may_have(fused, monkeypatch, tmp_path):
     def ask(values, polygons, *_):
         raise Asked(polygons)

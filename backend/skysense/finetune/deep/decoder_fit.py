@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skysense.finetune.calibration import cross_fitted, fit_temperature
 from skysense.finetune.deep.adapt import Adapted, Adapting
 from skysense.finetune.deep.decoder import Entry, decoder_of, strides_of
 from skysense.finetune.deep.decoder_steps import DecoderTraining, Material, pixel_losses
@@ -16,7 +17,7 @@ from skysense.finetune.deep.pixels import find_pixels, folds_of, held_out_polygo
 from skysense.finetune.deep.plan import PLANS
 from skysense.finetune.features import Block
 from skysense.finetune.fitted import Fitted, fit_frozen
-from skysense.finetune.head import fit_temperature
+from skysense.finetune.judging import blocks_of
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
 from skysense.finetune.session import Session
 from skysense.finetune.stages import columns_of
@@ -27,8 +28,8 @@ from skysense.raster.tiles import Tiling
 
 #: Shares of the work after which the head is fitted, the pixels are found, and the decoder is trained.
 _HEAD, _FOUND, _TRAINED = 0.1, 0.15, 0.95
-#: Standard errors by which held-out polygons must be better with the decoder: it learns a few polygons by heart, and chance favours
-#: one time in two what does not help.
+#: Standard errors, over places, by which held-out polygons must be better with the decoder: it learns a few polygons by heart, and
+#: chance favours one time in two what does not help.
 _SURE = 2.0
 
 
@@ -124,8 +125,9 @@ def _judged(found: Adapted, material: Material, alone: Fitted) -> Fitted | None:
         head[test] = material.head_scores(train)[test]
         both[test] = head[test] + material.decoded(decoder, test)
     judged = np.flatnonzero(~both[:, 0].isnan().numpy())
-    gain, error = _gain(head[judged], both[judged], target[judged], pixels.polygons[judged])
-    if gain <= _SURE * error:
+    together = blocks_of(pixels.target, pixels.polygons, material.shapes, material.gsd)[pixels.polygons]
+    gain, error = _gain(head[judged], both[judged], target[judged], together[judged])
+    if not gain > _SURE * error:
         return None
     temperature = fit_temperature(both[judged], target[judged])
     # At the pixels that were drawn for it, what the head sees is known, and no more.
@@ -141,20 +143,20 @@ def _judged(found: Adapted, material: Material, alone: Fitted) -> Fitted | None:
         blocks=own,
         around=around,
         repeats=[folds],
-        held_out=[torch.softmax(both / temperature, 1).numpy()],
+        held_out=[cross_fitted(both, target, folds)],
         bands_only=None,
     )
 
 
-def _gain(before: Tensor, after: Tensor, target: Tensor, polygons: NDArray[np.int64]) -> tuple[float, float]:
-    """By how much the cross-entropy of a polygon falls on average, and the standard error of that.
+def _gain(before: Tensor, after: Tensor, target: Tensor, places: NDArray[np.int64]) -> tuple[float, float]:
+    """By how much the cross-entropy of a place falls on average, and the standard error of that.
 
     Args:
         before, after: scores (N, K), each made as good as a temperature can make it.
-        target, polygons: (N,).
+        target, places: (N,) class, and number of the place (see `judging.blocks_of`): polygons that are neighbours fare alike.
     """
     one, other = (pixel_losses(scores, target).numpy() for scores in (before, after))
-    _, place, count = np.unique(polygons, return_inverse=True, return_counts=True)
+    _, place, count = np.unique(places, return_inverse=True, return_counts=True)
     gains = np.bincount(place, weights=one - other) / count
     return float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
 

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skysense.errors import InputError
+from skysense.finetune.calibration import fit_temperature
 from skysense.finetune.deep.decoder import PREFIX, Decoder, Entry
 from skysense.finetune.deep.decoder_views import FeatureView, FeatureViewer
 from skysense.finetune.deep.pixels import Pixels, weights
 from skysense.finetune.deep.plan import Plan
 from skysense.finetune.features import Block
-from skysense.finetune.head import fit_head, fit_temperature
+from skysense.finetune.head import fit_head
 from skysense.finetune.judging import repeated_folds
 from skysense.pretrain.optimiser import clip, make_optimiser, set_rates
 from skysense.pretrain.schedule import rates

@@ -10,6 +10,7 @@ import shapely
 import torch
 from numpy.typing import NDArray
 
+from skysense.finetune.calibration import cross_fitted, fit_temperature
 from skysense.finetune.collect import collect
 from skysense.finetune.deep.adapt import Adapting
 from skysense.finetune.deep.pixels import find_pixels, folds_of, held_out_polygons, seen_ground, tile_reader
@@ -18,7 +19,7 @@ from skysense.finetune.deep.steps import Material, Training
 from skysense.finetune.deep.views import Viewer
 from skysense.finetune.deep.weights import adapted, check_trainable, entry_of, prepare
 from skysense.finetune.fitted import Fitted, check_classes, fit_frozen
-from skysense.finetune.head import fit_head, fit_temperature
+from skysense.finetune.head import fit_head
 from skysense.finetune.labels import LabelledPolygons, PixelLabels
 from skysense.finetune.session import Session
 from skysense.inference.journal import close_journal, manifest, open_journal
@@ -111,13 +112,12 @@ def fit_adapted(
         test = torch.from_numpy(fold[1])
         # Probabilities are the softmax of scores over a temperature: here are the scores, but for a constant in each row.
         scores[test] = torch.from_numpy(given)[test].clamp_min(1e-30).log() * other.temperature
-    judged = ~scores[:, 0].isnan()
+    judged, target = ~scores[:, 0].isnan(), torch.from_numpy(np.searchsorted(head.ids, ids))
     if bool(judged.any()):
         # What held-out polygons say of the final model's features they say after they have taught it: the folds' models know.
-        target = torch.from_numpy(np.searchsorted(head.ids, ids))
         gain = float(np.exp(np.log(gains).mean())) if head.trees else 0.0
         head = replace(head, temperature=fit_temperature(scores[judged], target[judged]), gain=gain)
-    held = torch.softmax(scores / head.temperature, 1).numpy()
+    held = cross_fitted(scores, target, folds)
     kept = {} if options.standalone else found.final
     return Fitted(own, head, x, ids, numbers, blocks, [folds], [held], header=entry, tensors=kept)
 

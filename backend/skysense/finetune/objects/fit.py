@@ -14,6 +14,7 @@ import torch
 from sklearn.neighbors import KDTree
 from torch import nn
 
+from skysense.finetune.objects.confidence import fit_confidence, held_out_confidence
 from skysense.finetune.objects.crops import CropDrawer, Material
 from skysense.finetune.objects.detect import Found, detect
 from skysense.finetune.objects.loss import object_loss
@@ -26,6 +27,7 @@ from skysense.finetune.objects.scoring import (
     mean_average_precision,
 )
 from skysense.finetune.objects.supervision import FOLDS
+from skysense.finetune.reliability import binned
 from skysense.jobs.control import JobControl
 
 #: Steps of a round, rounds at most and at least, and rounds without a gain after which there are no more.
@@ -48,9 +50,9 @@ class FittedObjects:
 
     Attributes:
         net: in evaluation mode, on the CPU.
-        threshold: score from which a peak is taken for an object.
+        threshold: score from which a peak is taken for an object; the network's scores are confidences (see `confidence`).
         tolerance: in pixels, of centres of objects without a size; None: they have one.
-        report: see `scoring.figures`; also "steps" and "folds".
+        report: see `scoring.figures`; also "steps" and "folds", and "reliability": see `reliability.binned`, of what is found.
     """
 
     net: ObjectNet
@@ -145,8 +147,17 @@ def fit_objects(material: Material, fresh: ObjectNet, seed: int, control: JobCon
     for done in range(best_round):
         control.progress(0.75 + 0.25 * done / best_round, "Training on all objects")
         final.round(control)
-    report = figures(best, threshold) | {"steps": best_round * _STEPS, "folds": FOLDS}
-    return FittedObjects(final.mean.cpu(), threshold, tolerance, report)
+    kept = best.scores >= threshold
+    scores, right = best.scores[kept], best.right[kept]
+    scale = fit_confidence(scores, right)
+    scale.put_into(final.mean)
+    shown = held_out_confidence(scores, right, best.blocks[kept])
+    report = figures(best, threshold) | {
+        "reliability": binned(shown, right, np.ones(len(right))),
+        "steps": best_round * _STEPS,
+        "folds": FOLDS,
+    }
+    return FittedObjects(final.mean.cpu(), float(scale.of(np.array(threshold))), tolerance, report)
 
 
 def _held_out(

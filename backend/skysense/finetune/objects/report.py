@@ -86,6 +86,7 @@ def _page(report: Mapping[str, Any], names: Mapping[int, str], scene: str, told:
             f"<h1>{title}</h1>",
             f'<p class="small">{report["n_objects"]} objects in {report["n_blocks"]} blocks</p>',
             f'<p class="lead">{escape(_verdict(report))}</p>',
+            f"<p>{escape(_confidence(report))}</p>",
             '<div class="figures">',
             *boxes,
             "</div>",
@@ -102,6 +103,17 @@ def _page(report: Mapping[str, Any], names: Mapping[int, str], scene: str, told:
             "none.</p>",
             *facts_table(told),
         ],
+    )
+
+
+def _confidence(report: Mapping[str, Any]) -> str:
+    """What the confidence of a find means, and how far off it is; nothing where nothing was found."""
+    bins, error = report["reliability"]["bins"], report["reliability"]["error"]
+    if not bins:
+        return ""
+    return (
+        "The confidence of what is found says how many of 100 such finds are objects, told by those that were right here. On groups of "
+        f"neighbours that had no say in it, it is off by {100 * error:.0f} of 100 on average."
     )
 
 

@@ -72,7 +72,11 @@ def test_the_training_says_how_good_it_is(trained):
     assert report["intervals"]["f1"][0] <= report["f1"] <= report["intervals"]["f1"][1]
     assert any("within 19.8 m of a drawn object that is not drawn" in note for note in result["notes"])
     folder = path.parent / "report"
-    assert "roof" in (folder / "report.html").read_text()
+    found = report["reliability"]["bins"]
+    assert sum(item["n"] for item in found) == report["classes"][0]["found"]
+    assert report["threshold"] <= min(item["high"] for item in found) and report["reliability"]["error"] < 0.2
+    page = (folder / "report.html").read_text()
+    assert "roof" in page and "how many of 100 such finds are objects" in page
     assert (folder / "classes.csv").read_text("utf-8-sig").startswith("id,class,objects,found,right,f1")
     assert json.loads((folder / "report.json").read_text())["report"] == json.loads(json.dumps(report))
 
@@ -83,6 +87,7 @@ def test_what_is_found_is_right(other, layer):
     assert list(columns) == ["class", "class_id", "confidence", "width_m", "height_m", "angle"]
     assert set(columns["class"]) == {"roof"} and set(columns["class_id"]) == {1}
     assert columns["confidence"].min() >= 1 and columns["confidence"].max() <= 100
+    assert columns["confidence"].mean() > 80  # of what is found nearly all is right
     found, truth = boxes_of(shapes), other[1]
     i, j, iou = overlaps(found, truth)
     good = iou >= 0.5
