@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import shapely
 import torch
-from label_files import square
 from skysense.finetune.deep import decoder_fit
 from skysense.finetune.deep.adapt import Adapted
 from skysense.finetune.deep.pixels import Pixels
@@ -36,7 +36,7 @@ def judged(monkeypatch, helped, corners):
         pixels=Pixels((), nothing, nothing, nothing, target, polygons, np.array([1, 2])),
         x=own,
         entries=(),
-        shapes=np.array([square(*corner, 2, 2) for corner in corners]),
+        shapes=np.array([shapely.box(10 * x, 10 * y, 10 * x + 20, 10 * y + 20) for x, y in corners]),
         gsd=10.0,
         device=torch.device("cpu"),
         head_scores=lambda places: torch.zeros(60, 2),
