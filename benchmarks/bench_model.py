@@ -22,7 +22,7 @@ from skysense.model.attention import set_fast
 from skysense.model.budget import fusion_flops, swin_flops, vit_flops
 from skysense.model.compiled import can_compile, compile_blocks
 from skysense.model.config import FusionConfig, ModelConfig
-from skysense.model.device import cpu_threads
+from skysense.model.device import pick_device
 from skysense.model.fuse import CellWindow, fuse_tile
 from skysense.model.fusion import TransformerEncoder
 from skysense.model.presets import PRESETS
@@ -259,7 +259,7 @@ def bench(device: torch.device) -> None:
 
 def main() -> None:
     """Measure on the devices that are named, or that are there."""
-    torch.set_num_threads(cpu_threads())
+    pick_device("cpu")  # sets threads and heap as jobs do
     there = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     for name in sys.argv[1:] or there:
         bench(torch.device(name))

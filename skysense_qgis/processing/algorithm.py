@@ -12,6 +12,7 @@ from qgis.core import (
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
     QgsProcessingParameterExtent,
+    QgsProcessingParameterNumber,
     QgsProcessingParameterString,
 )
 from qgis.PyQt.QtGui import QIcon
@@ -20,7 +21,7 @@ from ..crs import crs_text
 from .inputs import SceneProblem, add_scene_parameters, read_scene
 from .series import add_series, series_option
 
-DEVICE, PRECISION, EXTENT = "DEVICE", "PRECISION", "EXTENT"
+DEVICE, PRECISION, EXTENT, WORKERS = "DEVICE", "PRECISION", "EXTENT", "WORKERS"
 #: Of the recipe, with the words for it; the first leaves it to the worker.
 _PRECISIONS = {
     "": "what suits the device",
@@ -61,6 +62,12 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
             QgsProcessingParameterEnum(PRECISION, "Precision", list(_PRECISIONS.values()), defaultValue=0)
         )
 
+    def add_workers(self, text: str) -> None:
+        """Add the number of processes."""
+        self.add_advanced(
+            QgsProcessingParameterNumber(WORKERS, text, defaultValue=1, minValue=1, maxValue=64)
+        )
+
     def add_extent(self) -> None:
         """Add the choice of a part of the scene."""
         self.addParameter(QgsProcessingParameterExtent(EXTENT, "Only this extent", optional=True))
@@ -97,6 +104,9 @@ class SkySenseAlgorithm(QgsProcessingAlgorithm):
         precision = list(_PRECISIONS)[self.parameterAsEnum(parameters, PRECISION, context)]
         if precision:
             options["precision"] = precision
+        workers = self.parameterAsInt(parameters, WORKERS, context)  # 0 of an algorithm that has none
+        if workers > 1:
+            options["workers"] = workers
         options |= series_option(self, parameters, context)
         if parameters.get(EXTENT):
             area = self.parameterAsExtent(parameters, EXTENT, context)

@@ -61,6 +61,7 @@ class ChangeAlgorithm(SkySenseAlgorithm):
                 fileFilter="SkySense base models (*.safetensors);;All files (*)",
             )
         )
+        self.add_workers("Processes that compare together")
         self.add_device()
         self.addParameter(QgsProcessingParameterRasterDestination(OUTPUT, "Change"))
 

@@ -54,6 +54,7 @@ class EmbedAlgorithm(SkySenseAlgorithm):
             )
         )
         self.add_extent()
+        self.add_workers("Processes that make the embedding together")
         self.add_device()
         self.addParameter(QgsProcessingParameterRasterDestination(OUTPUT, "Embedding"))
         self.addOutput(QgsProcessingOutputNumber(FEATURES, "Features of a pixel"))

@@ -14,7 +14,6 @@ from qgis.core import (
     QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
-    QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterString,
 )
@@ -26,7 +25,7 @@ from .styling import style_when_loaded
 
 MODEL, FUSION_STRIDE, OUTPUT, CONFIDENCE = "MODEL", "FUSION_STRIDE", "OUTPUT", "CONFIDENCE"
 UNCERTAINTY, SPLIT, AT = "UNCERTAINTY", "SPLIT", "AT"
-INSIDE, PRODUCTS, BLEND, WORKERS = "INSIDE", "PRODUCTS", "BLEND", "WORKERS"
+INSIDE, PRODUCTS, BLEND = "INSIDE", "PRODUCTS", "BLEND"
 _STRIDES = ["1", "2", "4"]
 #: What a map of classes may have beside classes and confidence, as the recipe and as people call it.
 _PRODUCTS = {
@@ -117,11 +116,7 @@ class PredictAlgorithm(SkySenseAlgorithm):
                 defaultValue=False,
             )
         )
-        self.add_advanced(
-            QgsProcessingParameterNumber(
-                WORKERS, "Processes that make the map together", defaultValue=1, minValue=1, maxValue=64
-            )
-        )
+        self.add_workers("Processes that make the map together")
         self.add_advanced(
             QgsProcessingParameterEnum(
                 FUSION_STRIDE,
@@ -211,16 +206,13 @@ class PredictAlgorithm(SkySenseAlgorithm):
     def _more(
         self, parameters: dict[str, Any], context: QgsProcessingContext, output: Path
     ) -> dict[str, Any]:
-        """The recipe's options on where the map is made, what it consists of, and who makes it."""
+        """The recipe's options on where the map is made, and what it consists of."""
         more: dict[str, Any] = {}
         if parameters.get(PRODUCTS):  # of nothing chosen QGIS 3.22 makes the first
             chosen = self.parameterAsEnums(parameters, PRODUCTS, context)
             more["products"] = [list(_PRODUCTS)[number] for number in chosen]
         if self.parameterAsBool(parameters, BLEND, context):
             more["blend"] = True
-        workers = self.parameterAsInt(parameters, WORKERS, context)
-        if workers > 1:
-            more["workers"] = workers
         if self.inside is not None:
             copy = beside(output, "inside", self.parameterAsVectorLayer(parameters, INSIDE, context))
             write_labels(self.inside, copy, context.transformContext())

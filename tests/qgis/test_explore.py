@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from osgeo import gdal, osr
@@ -131,6 +132,10 @@ def test_from_a_scene_to_its_clusters(provider, python, tmp_path):
     assert result == {"OUTPUT": output, "FEATURES": layer.bandCount()} and layer.bandCount() > 30
     assert (layer.width(), layer.height(), layer.crs().authid()) == (32, 32, "EPSG:32631")
     assert json.loads((tmp_path / "e.tif.recipe.json").read_text())["task"] == "embed"
+    crew = tmp_path / "crew.tif"
+    run("embed", {"SCENE": scene, "EXTENT": extent, "WORKERS": 2, "OUTPUT": str(crew)})
+    assert crew.read_bytes() == Path(output).read_bytes()
+    assert json.loads((tmp_path / "crew.tif.recipe.json").read_text())["options"]["workers"] == 2
     clusters = str(tmp_path / "c.tif")
     run("clusters", {"EMBEDDING": output, "CLASSES": 2, "OUTPUT": clusters})
     layer = QgsRasterLayer(clusters, "clusters")

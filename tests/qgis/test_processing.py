@@ -282,6 +282,7 @@ def test_a_map_inside_of_polygons_with_more_rasters_by_two_processes(provider, m
     assert (
         options["products"] == ["probabilities", "entropy"]
         and options["blend"]
+        and options["workers"] == 2
         and Path(options["within"]).is_file()
     )
     empty = QgsVectorLayer("Polygon?crs=EPSG:32631", "empty", "memory")

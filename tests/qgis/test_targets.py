@@ -207,6 +207,9 @@ def test_changes_are_found_and_learned(provider, dock, changed, tmp_path, wait):
     assert run("change", {**given, "SPLIT": "2022-01-01"}, context) == {"OUTPUT": output}
     assert value(output, 50, 50) > 95 and value(output, 10, 10) < 95
     assert isinstance(loaded(context, output).renderer(), QgsSingleBandPseudoColorRenderer)
+    crew = tmp_path / "crew.tif"
+    run("change", {**given, "SPLIT": "2022-01-01", "WORKERS": 2, "OUTPUT": str(crew)})
+    assert crew.read_bytes() == Path(output).read_bytes()
 
     places = ((45, 45), (49, 49), (5, 5), (5, 30), (24, 10), (38, 8))
     drawn = squares(lambda col, number: ["built" if number < 2 else "no change", None], places)

@@ -64,7 +64,9 @@ def _convert(args: argparse.Namespace) -> Result:
     for item in args.bands:
         modality, _, names = item.partition("=")
         if modality in bands:
-            raise InputError(f"--bands {modality} is given twice", "skysense convert", "Leave one of them out")
+            raise InputError(
+                f"--bands {modality} is given twice", "skysense convert", "Leave one of them out"
+            )
         bands[modality] = names.split(",")
     return showing(lambda control: convert(inputs, args.out, control, bands))
 
@@ -99,7 +101,7 @@ def _download(args: argparse.Namespace) -> Result:
     if args.list:
         from skysense.hub.listing import list_weights
 
-        return list_weights(source, environment_token())
+        return showing(lambda control: list_weights(source, control, environment_token()))
     from skysense.hub.sharded import download_weights
 
     out = args.out or Path.cwd()

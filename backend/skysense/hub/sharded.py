@@ -8,10 +8,10 @@ from typing import Any
 
 from skysense.hub.download import download
 from skysense.hub.errors import WrongContent
-from skysense.hub.source import INDEX_SUFFIX, Source
+from skysense.hub.source import INDEX_SUFFIXES, Source
 from skysense.jobs.control import JobControl
 
-_PART = re.compile(r"[\w-][\w.-]*\.safetensors")
+_PART = re.compile(r"[\w-][\w.-]*\.(safetensors|bin)")
 
 
 def download_weights(
@@ -31,7 +31,7 @@ def download_weights(
     Returns:
         As `download.download`; of an index also "parts": a result for each.
     """
-    if not source.file.endswith(INDEX_SUFFIX):
+    if not source.file.endswith(INDEX_SUFFIXES):
         return download(source, out, control, accepted=accepted, sha256=sha256, token=token)
     result = download(source, out, control.share(0.0, 0.0), accepted=accepted, sha256=sha256, token=token)
     index = Path(result["path"])

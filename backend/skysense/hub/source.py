@@ -12,9 +12,9 @@ PUBLIC_ENDPOINT = "https://huggingface.co"
 #: A copy of released weights, made by a third party; a suggestion, not an endorsement. The same party's `*-transformers` copies are in
 #: another layout, without the layer norms of the release (reference specification 4), and `convert` refuses them.
 KNOWN_REPOSITORIES = ("BiliSakura/SkySensepp",)
-#: Ending of a file that names the parts of weights in several files.
-INDEX_SUFFIX = ".safetensors.index.json"
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", INDEX_SUFFIX)
+#: Endings of a file that names the parts of weights in several files.
+INDEX_SUFFIXES = (".safetensors.index.json", ".bin.index.json")
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", *INDEX_SUFFIXES)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import torch
 
 from skysense.errors import InputError
+from skysense.heap import tidy
 from skysense.inference.crew import compute_together, is_shared
-from skysense.inference.heap import give_back
 from skysense.inference.journal import begin
 from skysense.inference.lock import RunLock
 from skysense.inference.work import Prepared, Work
@@ -93,6 +93,6 @@ def _compute_alone(work: Work[Any], folder: Path, lock: RunLock, control: JobCon
             lock.check()
             done += 1
             writing = writer.submit(write, chunk, values, done)
-            give_back()
+            tidy()
         if writing is not None:
             writing.result()

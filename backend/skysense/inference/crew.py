@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from skysense.errors import Cancelled, InputError, SkySenseError
-from skysense.inference.heap import give_back
+from skysense.heap import tidy
 from skysense.inference.journal import digest_of, is_current
 from skysense.inference.lock import RunLock, holds, wait_while_paused
 from skysense.inference.work import Work
@@ -305,7 +305,7 @@ def _compute_share(order: Order, numbers: list[int]) -> None:
         values = work.compute(chunk, control)
         order.check()
         work.write(order.folder, chunk, values)
-        give_back()
+        tidy()
 
 
 def _open(order: Order, control: JobControl) -> Work[Any]:

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import skysense
 from skysense.errors import InputError
+from skysense.heap import give_back
 from skysense.jobs.control import JobControl
 from skysense.jobs.protocol import VERSION, Channel, error_json
 
@@ -98,6 +99,7 @@ class Worker:
     def _run_jobs(self) -> None:
         while (job := self._queue.get()) is not None:
             self._do(*job)
+            give_back()
 
     def _do(self, work: _Work, request: Any, params: dict[str, Any], control: JobControl) -> None:
         try:
@@ -141,7 +143,7 @@ def _list_weights(params: dict[str, Any], control: JobControl) -> dict[str, Any]
     from skysense.hub.source import environment_token, make_source
 
     source = make_source(params["repository"], None, params.get("revision"), params.get("endpoint"))
-    return list_weights(source, params.get("token") or environment_token())
+    return list_weights(source, control, params.get("token") or environment_token())
 
 
 def _inspect_weights(params: dict[str, Any], control: JobControl) -> dict[str, Any]:

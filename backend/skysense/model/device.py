@@ -5,6 +5,7 @@ import os
 import torch
 
 from skysense.errors import InputError
+from skysense.heap import keep_blocks
 
 #: Tiles that a CPU computes side by side at most: each takes the memory of one. Of these numbers the one that leaves fewest cores idle.
 _LANES = (5, 4, 3)
@@ -51,7 +52,7 @@ def pick_device(name: str, memory_gb: float | None = None) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:n" into a device; "auto" takes the GPU with the most free memory.
 
     Also sets the number of CPU threads, once and for every way a job can start, because sums are split by thread
-    and the same recipe must give the same bytes.
+    and the same recipe must give the same bytes, and how memory is kept.
 
     Args:
         memory_gb: of a GPU's memory that may be used; None: all that is free.
@@ -60,6 +61,7 @@ def pick_device(name: str, memory_gb: float | None = None) -> torch.device:
         InputError: the name is unknown or there is no such GPU.
     """
     torch.set_num_threads(cpu_threads())
+    keep_blocks()
     device = _device(name)
     if memory_gb is not None and device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory

@@ -32,7 +32,7 @@ def test_one_sentence(hub, tmp_path, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     source = make_source(REPOSITORY, FILE, None, hub.endpoint)
     for ask in (
-        lambda: list_weights(source),
+        lambda: list_weights(source, JobControl(print)),
         lambda: download(source, tmp_path / "w.safetensors", JobControl(print), accepted=True),
     ):
         with pytest.raises(Unreachable, match="proxy or the certificates") as raised:

@@ -69,5 +69,14 @@ def test_a_part_that_the_repository_lacks_is_named(sharded, tmp_path):
         get(sharded, tmp_path, JobControl(print))
 
 
+def test_parts_that_are_pickles(sharded, tmp_path, content):
+    index = "old/pytorch_model.bin.index.json"
+    sharded.files[index] = json.dumps({"weight_map": {"a": "pytorch_model-1.bin"}}).encode()
+    sharded.files["old/pytorch_model-1.bin"] = content
+    (part,) = get(sharded, tmp_path, JobControl(print), index)["parts"]
+    assert part["path"] == str(tmp_path / "pytorch_model-1.bin")
+    assert (tmp_path / "pytorch_model-1.bin").read_bytes() == content
+
+
 def test_a_plain_file_is_just_that(hub, tmp_path):
     assert "parts" not in get(hub, tmp_path, JobControl(print), "hr/model.safetensors")
