@@ -25,8 +25,8 @@ _needed: int | None = None
 
 def keep_blocks() -> None:
     """To be called once before a process computes: tensors that are freed are used again as they are."""
-    if _libc is not None:
-        _libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
+    # An old glibc refuses the first. The second alone would end its own adapting, and take every block of 128 KB anew.
+    if _libc is not None and _libc.mallopt(_MMAP_THRESHOLD, _LARGEST):
         _libc.mallopt(_TRIM_THRESHOLD, _NEVER)
 
 

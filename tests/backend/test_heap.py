@@ -99,3 +99,16 @@ heap._last = 0.0
 heap.tidy()
 heap.give_back()
 """)
+
+
+def test_a_heap_that_cannot_keep_large_blocks_stays_as_it_is():
+    _in_a_process("""
+class OldLibc:
+    asked = []
+    def mallopt(self, parameter, value):
+        self.asked.append(parameter)
+        return 0
+heap._libc = OldLibc()
+heap.keep_blocks()
+assert OldLibc.asked == [heap._MMAP_THRESHOLD]
+""")
