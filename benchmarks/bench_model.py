@@ -2,14 +2,12 @@
 
 On a CPU: float32 both, and the fast path in bfloat16. On CUDA: bfloat16 both, and the fast path compiled. Every case
 tells what share of the machine's matrix product it reaches, measured in the same run, so that a ratio is not bought by
-a slow twin. The fusion is measured twice on a Linux CPU: as users run it, and with glibc told to keep freed memory, since
-page faults of its large tensors take a fifth of the plain twin's time otherwise.
+a slow twin.
 Run: .venv/bin/python benchmarks/bench_model.py [cpu] [cuda] (default: the CPU, then CUDA where there is one; each has its
 own result file. QUICK=1: the first layers only, 2 rounds).
 """
 
 import copy
-import ctypes
 import os
 import sys
 import time
@@ -93,13 +91,6 @@ def ceiling(dtype: torch.dtype, device: torch.device) -> float:
             wall, _ = timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device)
             best = max(best, 2 * m * k * n / wall)
     return best
-
-
-def keep_memory() -> None:
-    """glibc: large tensors from the heap, and the heap never given back."""
-    libc = ctypes.CDLL(None)
-    libc.mallopt(-4, 0)  # M_MMAP_MAX
-    libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def timed(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
@@ -236,9 +227,6 @@ def bench(device: torch.device) -> None:
     given = (torch.randn(tile, tile, HUGE.token_dim, device=device), patches)
     work = {"plain": up + hr_projection + rest, "fast": fast}
     rows.append(measure(name, fusing, given, work))
-    if sys.platform == "linux" and not cuda:
-        keep_memory()
-        rows.append(measure(f"{name}, freed memory kept", fusing, given, work))
 
     if not QUICK:
         write_result(
