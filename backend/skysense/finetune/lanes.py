@@ -1,14 +1,17 @@
 """Tiles computed side by side.
 
-Threads that share one tile wait for each other many times in it, and all of them wait while one reads, prepares or writes. So on a
-CPU several tiles are computed at a time, each by few threads; a GPU computes one after the other while the next ones are read.
+Threads that share every product of a tile wait for each other many times in it, and all of them wait while one reads, prepares or
+writes. So on a CPU several tiles are computed at a time, each by few threads, which share the bands of the oldest one's fusion
+(`model.team`); a GPU computes one after the other while the next ones are read.
 
 Shape legend: T threads of a lane.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
 from typing import Self, TypeVar
@@ -18,6 +21,7 @@ import torch
 from skysense.finetune.features import FeatureExtractor, TileFeatures, TileInput
 from skysense.model.device import cpu_threads, lane_threads
 from skysense.model.fuse import usual_locations
+from skysense.model.team import Team
 from skysense.raster.tiles import Tile
 
 C = TypeVar("C")
@@ -49,6 +53,7 @@ class Lanes:
         self.extractor = extractor
         device = extractor.device
         self._threads = threads or lane_threads(device)
+        self._first, self._looked = threading.Lock(), threading.Event()
         self._computer: ThreadPoolExecutor | None = None
         if device.type == "cpu":
             self.count = max(1, cpu_threads() // self._threads // share)
@@ -59,12 +64,20 @@ class Lanes:
     def __enter__(self) -> Self:
         self._usual = torch.get_num_threads()
         torch.set_num_threads(self._threads)  # matrix products have one number for all
+        self._team = Team(self._call)
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane", initializer=self._begin)
         return self
 
     def _begin(self) -> None:
         torch.get_num_threads()  # torch counts for each thread, from its first question on
         torch.set_num_threads(self._threads)
+        self._team.join()
+
+    def _call(self, help_out: Callable[[], None]) -> None:
+        """Have lanes without a tile help."""
+        with suppress(RuntimeError):  # no lane begins anything when the pool is being shut down
+            for _ in range(self.count - 1):
+                self._pool.submit(help_out)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -103,12 +116,22 @@ class Lanes:
         return self.over(tiles, _features)
 
     def _compute(self, tile: Tile, then: Callable[[TileInput, TileFeatures], R]) -> R:
-        data = self.extractor.read(tile)
+        data = self._read(tile)
 
         def compute() -> R:
             return then(data, self.extractor.features(data))
 
         return compute() if self._computer is None else self._computer.submit(compute).result()
+
+    def _read(self, tile: Tile) -> TileInput:
+        """The first tile alone: the files that it opens serve the others, and it is there the sooner."""
+        if self._looked.is_set() or not self._first.acquire(blocking=False):
+            self._looked.wait()
+            return self.extractor.read(tile)
+        try:
+            return self.extractor.read(tile)
+        finally:
+            self._looked.set()
 
 
 @lru_cache

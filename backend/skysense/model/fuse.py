@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skysense.model.fusion import TransformerEncoder
+from skysense.model.team import each
 from skysense.model.tokens import PATCH, TokenSource
 
 #: Locations fused at a time: on a CPU their activations should stay near its caches, elsewhere they should
@@ -103,10 +104,10 @@ def fuse_tile(
     per_row = (-(-col1 // r) - col0 // r) * r * r
     step = max(1, (locations or usual_locations(like.device)) // per_row)
     first, last = row0 // r, -(-row1 // r)
-    bands = [
-        _fused(fusion, *_tokens(fusion, sources, window, slice(start, min(start + step, last))))
-        for start in range(first, last, step)
-    ]
+    bands = each(
+        lambda rows: _fused(fusion, *_tokens(fusion, sources, window, rows)),
+        [slice(start, min(start + step, last)) for start in range(first, last, step)],
+    )
     return torch.cat([fused for fused, _ in bands]), torch.cat([some for _, some in bands])
 
 

@@ -16,12 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skysense.model.inputs import Series
+from skysense.model.team import each
 from skysense.model.uphead import UPHead
 from skysense.model.validity import block_valid, fill_invalid
 from skysense.model.vit import VisionTransformer
 
 #: Pixels along a patch of the S2 and S1 encoders, and HR pixels along a token of the last Swin stage.
 PATCH, HR_STRIDE = 4, 32
+#: Acquisitions that a CPU encodes at a time, for maps: no slower than all at once, and several threads can share them.
+_CPU_DATES = 3
 
 
 @dataclass
@@ -48,9 +51,13 @@ def encode_series(vit: VisionTransformer, series: Series, official_fill: Tensor 
     x = fill_invalid(x, valid, 0.0 if official_fill is None else official_fill)
 
     def encode(images: Tensor, mask: Tensor | None) -> Tensor:
-        patch_map = vit(images, mask)[-1]
-        assert isinstance(patch_map, Tensor)
-        return patch_map.permute(0, 2, 3, 1)
+        def one(part: slice) -> Tensor:
+            patch_map = vit(images[part], None if mask is None else mask[part])[-1]
+            assert isinstance(patch_map, Tensor)
+            return patch_map.permute(0, 2, 3, 1)
+
+        together = _CPU_DATES if images.is_cpu and torch.is_inference_mode_enabled() else len(images)
+        return torch.cat(each(one, [slice(i, i + together) for i in range(0, len(images), together)]))
 
     patch_valid = None if valid is None or official_fill is not None else block_valid(valid, PATCH)
     if patch_valid is None or bool(patch_valid.all()):

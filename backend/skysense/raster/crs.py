@@ -1,8 +1,10 @@
 """Coordinate systems: their text form, which of them measure true metres, and the way between them."""
 
 import math
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import pyproj
 from pyproj.exceptions import ProjError
@@ -14,7 +16,8 @@ from rasterio.warp import transform_bounds
 from skysense.errors import InputError
 from skysense.raster.grid import Bounds, Grid
 
-_thread = threading.local()
+#: PROJ's objects belong to a thread, and to make one takes a tenth of a second: one thread makes and uses them all.
+_PROJ = ThreadPoolExecutor(1, thread_name_prefix="proj")
 _GEODESIC = pyproj.Geod(ellps="WGS84")
 #: A projected CRS is metric if its metres are true to this share: national grids and UTM are within 2 %,
 #: while Web Mercator is 50 % off in Europe.
@@ -46,21 +49,42 @@ def read_crs(text: str, where: str) -> str:
         ) from None
 
 
-def transformer(source: str, target: str) -> pyproj.Transformer:
-    """The way from one CRS to another, x before y in both; one per thread, as pyproj asks, and kept there.
+@dataclass(frozen=True)
+class Transformer:
+    """The way from one CRS to another, x before y in both; any thread may use it."""
+
+    source: str
+    target: str
+
+    def transform(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Coordinates, as numbers or as sequences and arrays of them, in the kind in which they came; inf where there are none."""
+        return _PROJ.submit(_transformed, self.source, self.target, x, y).result()
+
+
+def transformer(source: str, target: str) -> Transformer:
+    """The way from one CRS to another.
 
     Raises:
         InputError: there is none, as from a local CRS or that of another planet.
     """
-    known: dict[tuple[str, str], pyproj.Transformer] = _thread.__dict__.setdefault("transformers", {})
-    if (source, target) not in known:
-        try:
-            known[source, target] = pyproj.Transformer.from_crs(source, target, always_xy=True)
-        except ProjError:
-            raise InputError(
-                "the coordinate system has no place on the Earth", None, "Assign the one that the image is in"
-            ) from None
-    return known[source, target]
+    try:
+        _PROJ.submit(_from_crs, source, target).result()
+    except ProjError:
+        raise InputError(
+            "the coordinate system has no place on the Earth", None, "Assign the one that the image is in"
+        ) from None
+    return Transformer(source, target)
+
+
+@lru_cache(maxsize=256)
+def _from_crs(source: str, target: str) -> pyproj.Transformer:
+    """In PROJ's thread."""
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+def _transformed(source: str, target: str, x: Any, y: Any) -> tuple[Any, Any]:
+    """In PROJ's thread."""
+    return _from_crs(source, target).transform(x, y)  # type: ignore[no-any-return]
 
 
 def pixel_metres(grid: Grid) -> tuple[float, float]:

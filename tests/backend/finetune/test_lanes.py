@@ -2,12 +2,14 @@
 
 import gc
 import threading
+import time
 import weakref
 
 import pytest
 import torch
 from skysense.finetune.lanes import Lanes, features_of
 from skysense.model import device
+from skysense.model.team import each
 
 TILES = [(number, f"own {number}") for number in range(9)]
 
@@ -98,6 +100,36 @@ def test_one_tile_at_a_time_is_on_a_gpu():
     with Lanes(extractor, threads=1) as lanes:
         list(lanes.features(TILES))
     assert set(most) == {1} and len(most) == len(TILES)
+
+
+def test_the_first_tile_is_read_alone(four_cores):
+    begun, beside = [], []
+
+    class Slow(Numbers):
+        def read(self, tile):
+            begun.append(tile)
+            if tile == 0:
+                time.sleep(0.2)  # time for the others to come in between
+                beside.extend(begun)
+            return tile
+
+    with Lanes(Slow()) as lanes:
+        assert len(list(lanes.features(TILES))) == len(TILES)
+    assert beside == [0] and sorted(begun) == list(range(9))
+    with pytest.raises(ValueError, match="first"), Lanes(Numbers()) as lanes:
+        lanes.extractor.read = lambda tile: (_ for _ in ()).throw(ValueError("first" if tile == 0 else ""))
+        list(lanes.features(TILES))
+
+
+def test_lanes_without_a_tile_help_with_the_only_one(four_cores):
+    together = threading.Barrier(4)
+
+    def parts(number):
+        with torch.inference_mode():
+            assert sorted(each(lambda part: together.wait(10), range(4))) == [0, 1, 2, 3]
+
+    with Lanes(Numbers(parts)) as lanes:
+        assert len(list(lanes.features(TILES[:1]))) == 1
 
 
 def test_an_error_comes_out_where_its_tile_is_asked_for(four_cores):

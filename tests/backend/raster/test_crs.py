@@ -1,8 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from affine import Affine
 from rasterio.crs import CRS
 from skysense.errors import InputError
+from skysense.raster import crs
 from skysense.raster.crs import bounds_in, crs_text, is_metric, pixel_metres, read_crs, transformer, utm_crs
 from skysense.raster.grid import Grid
 
@@ -65,3 +68,16 @@ def test_there_is_no_way_from_a_crs_without_a_place_on_the_earth(crs, turned):
     pair = ("EPSG:4326", crs) if turned else (crs, "EPSG:4326")
     with pytest.raises(InputError, match="The coordinate system has no place on the Earth"):
         transformer(*pair)
+
+
+def test_threads_share_one_way():
+    """To make one takes PROJ a tenth of a second, and lanes are other threads in every job."""
+    known = crs._from_crs.cache_info().misses
+
+    def north(_):
+        x, y = transformer("EPSG:32631", "EPSG:32735").transform(np.array([500000.0]), [5600000.0])
+        return float(x[0]), float(y[0])
+
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(north, range(20)))
+    assert len(found) == 1 and crs._from_crs.cache_info().misses == known + 1
