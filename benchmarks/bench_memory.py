@@ -20,8 +20,12 @@ import numpy as np
 import pyogrio.raw
 import rasterio
 import shapely
+from bench_mapping import QUIET, recipe
 from hardware import write_result
 from rasterio.transform import from_origin
+from skysense.finetune.lanes import usual_choice
+from skysense.inference.making import Making
+from skysense.inference.session import open_session
 
 SIZES = (2_000, 4_000) if os.environ.get("QUICK") else (5_000, 20_000)
 #: Of class maps, 16 times as large as the first.
@@ -117,9 +121,21 @@ def small_area(work: Path, model: Path) -> dict[str, object]:
     peak, wall, cpu = measured(
         "predict", str(scene), "--model", str(model), "--out", str(work / "sparse.tif"), "--within", str(work / "field.gpkg")
     )  # fmt: skip
+    planning = planned(scene, work / "field.gpkg", model)
     with rasterio.open(work / "sparse.tif") as found:
         shape, share = found.shape, float((found.read(1) > 0).mean())
-    return {"side": side, "map": shape, "mapped_share": round(share, 3), "peak_bytes": peak, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1)}  # fmt: skip
+    return {"side": side, "map": shape, "mapped_share": round(share, 3), "planning_s": planning, "peak_bytes": peak, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1)}  # fmt: skip
+
+
+def planned(scene: Path, within: Path, model: Path) -> float:
+    """Seconds from a recipe to the list of its chunks: files opened, backbone and model read, tiles counted."""
+    out = within.with_name("plan.tif")
+    mapping = recipe("predict", scene, out, model=str(model), options={"within": str(within)})
+    started = time.monotonic()
+    session = open_session(mapping, QUIET)
+    with Making(session, usual_choice(session.device), QUIET) as making:
+        assert making.plan.chunks
+    return round(time.monotonic() - started, 2)
 
 
 def polygons(work: Path) -> list[dict[str, object]]:

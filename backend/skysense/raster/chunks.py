@@ -98,9 +98,10 @@ def write_raster(
 def _encode(grid: Grid, values: NDArray[Any], legend: Sequence[MapClass], nodata: int) -> bytes:
     """A chunk's GeoTIFF, of values (bands, height, width)."""
     real = values.dtype == np.float32
+    # Packed fast: a chunk lives as long as the run, and the map's own packing is the COG's.
     profile = {
         "driver": "GTiff", "width": grid.width, "height": grid.height, "count": len(values), "dtype": values.dtype.name,
-        "nodata": np.nan if real else nodata, "predictor": 3 if real else 1, "crs": grid.crs, "transform": grid.transform, "compress": "deflate", "tiled": True,
+        "nodata": np.nan if real else nodata, "predictor": 3 if real else 1, "crs": grid.crs, "transform": grid.transform, "compress": "deflate", "zlevel": 1, "tiled": True,
         "blockxsize": _BLOCK, "blockysize": _BLOCK, "interleave": "band",
     }  # fmt: skip
     with MemoryFile() as memory:
