@@ -53,6 +53,7 @@ class Team:
         own = _Work(make, parts)
         with self._changed:
             self._works.append(own)
+            self._changed.notify_all()
         self._call(self.help)
         while True:
             with self._changed:
