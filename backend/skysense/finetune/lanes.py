@@ -64,7 +64,7 @@ class Lanes:
     def __enter__(self) -> Self:
         self._usual = torch.get_num_threads()
         torch.set_num_threads(self._threads)  # matrix products have one number for all
-        self._team = Team(self._call)
+        self._team = Team(self.count, self._call)
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane", initializer=self._begin)
         return self
 
@@ -74,10 +74,9 @@ class Lanes:
         self._team.join()
 
     def _call(self, help_out: Callable[[], None]) -> None:
-        """Have lanes without a tile help."""
+        """Have a lane without a tile help."""
         with suppress(RuntimeError):  # no lane begins anything when the pool is being shut down
-            for _ in range(self.count - 1):
-                self._pool.submit(help_out)
+            self._pool.submit(help_out)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -116,6 +115,7 @@ class Lanes:
         return self.over(tiles, _features)
 
     def _compute(self, tile: Tile, then: Callable[[TileInput, TileFeatures], R]) -> R:
+        self._team.begin()
         data = self._read(tile)
 
         def compute() -> R:

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 FOLDER_VARIABLE, LIMIT_VARIABLE = "SKYSENSE_CACHE", "SKYSENSE_CACHE_GB"
 _DEFAULT_GB = 10.0
 #: Counted up when the same imagery and weights come to mean other features.
-_VERSION = 3
+_VERSION = 4
 #: What is left after making room, as a share of the limit.
 _AFTER = 0.9
 

@@ -57,7 +57,8 @@ def encode_series(vit: VisionTransformer, series: Series, official_fill: Tensor 
             return patch_map.permute(0, 2, 3, 1)
 
         together = _CPU_DATES if images.is_cpu and torch.is_inference_mode_enabled() else len(images)
-        return torch.cat(each(one, [slice(i, i + together) for i in range(0, len(images), together)]))
+        found = each(one, [slice(i, i + together) for i in range(0, len(images), together)])
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     patch_valid = None if valid is None or official_fill is not None else block_valid(valid, PATCH)
     if patch_valid is None or bool(patch_valid.all()):

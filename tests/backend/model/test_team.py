@@ -17,7 +17,7 @@ from skysense.model.team import Team, each
 def team():
     """A team of two threads, one of which is called when the other shares."""
     with ThreadPoolExecutor(2) as pool:
-        one = Team(lambda run: pool.submit(run))
+        one = Team(2, lambda run: pool.submit(run))
         together = threading.Barrier(2)
 
         def join():
@@ -52,23 +52,75 @@ def test_both_compute_parts_of_one_work_and_results_keep_their_order(team):
     assert sorted(made) == list(range(7))
 
 
-def test_the_oldest_work_goes_first(team):
-    begun, first, order = threading.Event(), threading.Event(), []
+def test_the_oldest_tile_goes_first_whoever_shares_first():
+    """Two threads that nobody calls: what each makes is what it takes by itself."""
+    team = Team(1, lambda run: None)
+    begun, of_new, of_old = threading.Event(), threading.Event(), threading.Event()
+    order, done = [], threading.Event()
 
     def old(part):
-        begun.set()
+        of_old.set()
         if part == 0:
-            assert first.wait(10)
+            assert done.wait(30)  # the older tile's own thread is held here
         order.append(("old", part))
 
-    one = shared(team, old, range(3))
-    assert begun.wait(10)
-    other = shared(team, lambda part: order.append(("new", part)), range(3))
-    # While one thread is held in the first part, the other makes the rest of the old work, and only then its own.
-    other.result(10)
-    first.set()
-    one.result(10)
-    assert order == [("old", 1), ("old", 2), ("new", 0), ("new", 1), ("new", 2), ("old", 0)]
+    def new(part):
+        of_new.set()
+        if part == 0:
+            assert of_old.wait(30)
+        order.append(("new", part))
+
+    def older():
+        team.join()
+        begun.set()
+        assert of_new.wait(30)  # the newer one has shared before
+        with torch.inference_mode():
+            each(old, range(3))
+
+    def newer():
+        assert begun.wait(30)
+        team.join()
+        with torch.inference_mode():
+            each(new, range(3))
+        done.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        for work in [pool.submit(older), pool.submit(newer)]:
+            work.result(60)
+    assert order == [("new", 0), ("old", 1), ("old", 2), ("new", 1), ("new", 2), ("old", 0)]
+
+
+def test_a_helper_lets_a_waiting_tile_go_first():
+    with ThreadPoolExecutor(1) as pool:
+        one, order = Team(2, lambda run: pool.submit(run)), []
+        called, waiting = threading.Event(), threading.Event()
+
+        def make(part):
+            if threading.current_thread() is not owner:
+                called.set()
+                assert waiting.wait(30)  # a tile waits for this thread by now
+                order.append(part)
+            else:
+                assert called.wait(30) and tile.wait(30)  # the owner leaves the rest to it
+
+        def waits():
+            order.append("tile")
+            tile.set()
+
+        tile = threading.Event()
+
+        def own():
+            one.join()
+            with torch.inference_mode():
+                each(make, range(3))
+
+        owner = threading.Thread(target=own)
+        owner.start()
+        assert called.wait(30)
+        pool.submit(waits)
+        waiting.set()
+        owner.join(60)
+    assert order[1] == "tile"
 
 
 def test_an_error_ends_its_own_work_and_holds_nothing(team):
@@ -109,8 +161,12 @@ def test_a_tile_is_the_same_to_the_bit(team, monkeypatch):
     valid[:, :, 8:16, 8:16] = False
     inputs = Inputs(s2=torch.randn(1, 3, 10, 32, 32), s2_valid=valid, s2_day=torch.tensor([[20, 150, 300]]))
     usual, inner = torch.get_num_threads(), fuse._fused
+    calls, shared_by, together = [], [], threading.Barrier(2)
 
     def fused(*arguments):
+        if shared_by and len(calls) < 2:
+            calls.append(0)
+            together.wait(60)  # both threads are at it
         threads.add(threading.get_ident())
         return inner(*arguments)
 
@@ -122,5 +178,6 @@ def test_a_tile_is_the_same_to_the_bit(team, monkeypatch):
 
     monkeypatch.setattr(fuse, "_fused", fused)
     alone = tile()
-    together = team.pool.submit(tile).result(60)
-    assert torch.equal(alone, together) and len(threads) == 3
+    shared_by.append(team)
+    shared = team.pool.submit(tile).result(120)
+    assert torch.equal(alone, shared) and len(threads) == 3
