@@ -63,7 +63,7 @@ def _finetune(args: argparse.Namespace) -> Result:
             own = load_scene(Path(args.scene)).labels
             if own is None:
                 raise InputError("has no labels of its own", args.scene, "Give --labels")
-            labels["path"] = str(own.path)
+            labels |= {"path": str(own.path), "layer": args.layer or own.layer}
     return run(
         parse_recipe(
             {

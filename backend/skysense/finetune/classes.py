@@ -98,14 +98,12 @@ def _from_numbers(
             "Use whole numbers from 1 to 255, or a text field with the class names",
         )
     beside, notes = {}, []
-    texts = columns.get(field.removesuffix("_id")) if field.endswith("_id") else None
+    texts = _column(columns, field[:-3]) if field.casefold().endswith("_id") else None
     if texts is not None:
         by_name, reason = _match([None if (t := _clean(text)) is None else str(t) for text in texts], values)
         beside = {i: name for name, i in by_name.items()}
         if reason:
-            notes.append(
-                f"The names of the field {field.removesuffix('_id')!r} were not used, because {reason}."
-            )
+            notes.append(f"The names of the field {field[:-3]!r} were not used, because {reason}.")
     names = {i: beside.get(i) or known.get(i) or f"class {i}" for i in used}
     return Classes(list(values), names, tuple(notes))
 
@@ -120,8 +118,9 @@ def _from_texts(
     used = sorted({text for text in texts if text is not None})
     by_name: dict[str, int] = {}
     notes = _lookalikes(used, field)
-    if f"{field}_id" in columns:
-        by_name, reason = _match(texts, [_clean(value) for value in columns[f"{field}_id"]])
+    companion = _column(columns, f"{field}_id")
+    if companion is not None:
+        by_name, reason = _match(texts, [_clean(value) for value in companion])
         if reason:
             rule = "classes.json" if known else "name"
             notes.append(
@@ -165,11 +164,16 @@ def _from_texts(
                 f"The field {field!r} holds {mixed}numbers written as text, such as {numbers[0]!r}: each was taken as the "
                 f"name of a class, and the classes are numbered 1 to {len(used)} by name."
             )
-    if len(by_name) > MAX_ID:
-        raise _too_many(len(by_name), field)
+    if len(used) > MAX_ID:
+        raise _too_many(len(used), field)
     ids = [None if text is None else by_name[text] for text in texts]
     names = {i: name for name, i in sorted(by_name.items(), key=lambda item: item[1]) if name in used}
     return Classes(ids, names, tuple(notes))
+
+
+def _column(columns: Mapping[str, Sequence[Any]], name: str) -> Sequence[Any] | None:
+    """A field's values; Shapefiles and databases write names in capitals, and mean the same."""
+    return next((values for key, values in columns.items() if key.casefold() == name.casefold()), None)
 
 
 def _too_many(count: int, field: str) -> InputError:

@@ -4,6 +4,7 @@ from typing import Any
 
 from skysense.errors import InputError
 from skysense.jobs.control import JobControl
+from skysense.jobs.outputs import check_output
 from skysense.jobs.recipe import TARGETS, Recipe
 
 
@@ -13,6 +14,7 @@ def run(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     Raises:
         InputError: the input is wrong; StorageError: the result cannot be written; Cancelled.
     """
+    check_output(recipe)
     # torch is imported here, in the job, and not when the worker starts.
     if recipe.options.at is not None and recipe.task != "predict":
         raise InputError(

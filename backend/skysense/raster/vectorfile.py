@@ -9,6 +9,7 @@ import numpy as np
 import pyogrio
 from numpy.typing import NDArray
 
+from skysense.errors import InputError
 from skysense.raster.maps import discard, storage_error
 
 #: Name of the row number where a field has its usual one.
@@ -17,6 +18,8 @@ _FID = "skysense_fid"
 
 class LayerStream:
     """A GeoPackage of one layer; use it in a `with` block, at whose end it takes its place. An old file is kept where this fails.
+
+    A file with other layers, such as one of drawn polygons, is not replaced.
 
     Args:
         geometry_type: "Point", "Polygon", "MultiPolygon" ...
@@ -29,6 +32,13 @@ class LayerStream:
         self.count = 0
 
     def __enter__(self) -> "LayerStream":
+        others = [name for name in _layers(self._out) if name != self._layer]
+        if others:
+            raise InputError(
+                f"holds the layer {others[0]!r}, which would be lost",
+                self._out.name,
+                "Choose another name for the result",
+            )
         discard(self._part)
         return self
 
@@ -72,6 +82,16 @@ class LayerStream:
         except OSError as failed:
             discard(self._part)
             raise storage_error(self._out, failed) from None
+
+
+def _layers(path: Path) -> list[str]:
+    """Names of a file's layers; none where it cannot be read as such."""
+    if not path.is_file():
+        return []
+    try:
+        return [str(name) for name, _ in pyogrio.list_layers(path)]
+    except (RuntimeError, OSError):  # pyogrio's own errors are RuntimeErrors
+        return []
 
 
 def write_layer(

@@ -187,7 +187,7 @@ def _acquisition(row: Any, number: int, root: Path) -> tuple[Acquisition, set[st
         path=path,
         date=_date(row.get("date"), where),
         bands=_bands(row.get("bands"), modality, path, where),
-        units=_units(row.get("units"), where),
+        units=_units(row.get("units"), modality, where),
         scale=_number(row, "scale", where),
         offset=_number(row, "offset", where),
         nodata=_number(row, "nodata", where),
@@ -316,11 +316,21 @@ def _labels(value: Any, root: Path) -> Labels | None:
     return Labels(_path(value["path"], root), field, layer, extra)
 
 
-def _units(value: Any, where: str) -> Units | None:
-    units: tuple[Units, ...] = get_args(Units)
-    if value is None or value in units:
-        return cast("Units | None", value)
-    raise InputError(f"the units {_quote(value)} are not known", where, f"Write one of {', '.join(units)}")
+def _units(value: Any, modality: Modality, where: str) -> Units | None:
+    if value is None:
+        return None
+    if value not in get_args(Units):
+        units = ", ".join(get_args(Units))
+        raise InputError(f"the units {_quote(value)} are not known", where, f"Write one of {units}")
+    # Backscatter in "dn" has a message of its own, on how to calibrate it.
+    own = ("db", "linear") if modality == "s1" else ("dn", "reflectance")
+    if value not in own and value != "dn":
+        raise InputError(
+            f"{SENSORS[modality].title} does not come in the units {_quote(value)}",
+            where,
+            f"Write {' or '.join(own)}, or leave the units out",
+        )
+    return cast(Units, value)
 
 
 def _number(row: dict[str, Any], key: str, where: str) -> float | None:

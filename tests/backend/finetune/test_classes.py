@@ -46,6 +46,12 @@ def test_a_feature_without_an_id_takes_the_one_of_its_class():
     assert assign_ids(columns["class"], "class", columns, None) == Classes([7, 3, 7, None], {3: "a", 7: "b"})
 
 
+def test_fields_in_capitals_are_companions_too():
+    columns = {"CLASS": ["water", "other"], "CLASS_ID": [9, 4]}
+    assert assign_ids(columns["CLASS"], "CLASS", columns, None) == Classes([9, 4], {4: "other", 9: "water"})
+    assert assign_ids(columns["CLASS_ID"], "CLASS_ID", columns, None).names == {4: "other", 9: "water"}
+
+
 def test_names_that_do_not_fit_the_ids_are_not_used():
     columns = {"kind": ["a", "b", "c"], "kind_id": [1, 2, 2]}
     found = assign_ids(columns["kind_id"], "kind_id", columns, None)
@@ -114,6 +120,11 @@ def test_an_id_outside_1_to_255_is_refused():
 def test_more_than_255_classes_are_refused():
     with pytest.raises(InputError, match="256 classes"):
         assign_ids([f"c{i}" for i in range(256)], "class", {}, None)
+
+
+def test_a_legend_of_more_than_255_classes_serves_where_few_are_used(tmp_path):
+    (tmp_path / "classes.json").write_text(json.dumps({str(i): f"c{i}" for i in range(1, 301)}))
+    assert assign_ids(["c7", "c255"], "class", {}, tmp_path).ids == [7, 255]
 
 
 def test_ids_do_not_change_when_a_class_is_added_to_an_integer_companion():

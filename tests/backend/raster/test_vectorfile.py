@@ -4,7 +4,7 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
-from skysense.errors import StorageError
+from skysense.errors import InputError, StorageError
 from skysense.raster.vectorfile import LayerStream
 
 
@@ -51,3 +51,16 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(StorageError, match="cannot be written"):
         write(tmp_path / "taken.gpkg", [1])
     assert [item.name for item in tmp_path.iterdir()] == ["taken.gpkg"]
+
+
+def test_a_file_with_another_layer_is_kept(tmp_path):
+    """Somebody's polygons, say."""
+    path = tmp_path / "p.gpkg"
+    with LayerStream(path, "train", "Point", "EPSG:32631") as layer:
+        layer.append(shapely.to_wkb(shapely.points([1.0], 2.0)), {"class": np.array(["a"], object)})
+    old = path.read_bytes()
+    with pytest.raises(InputError, match=r"p.gpkg: holds the layer 'train', which would be lost"):
+        write(path, [1])
+    assert path.read_bytes() == old and [item.name for item in tmp_path.iterdir()] == ["p.gpkg"]
+    (tmp_path / "q.gpkg").write_text("no layer at all")
+    write(tmp_path / "q.gpkg", [1])

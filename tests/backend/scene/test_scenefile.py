@@ -204,3 +204,12 @@ def test_every_shared_scene_round_trips() -> None:
         assert written["info"] == raw["info"]
         for before, after in zip(raw["acquisitions"], written["acquisitions"], strict=True):
             assert {key: after[key] for key in before} == before
+
+
+@pytest.mark.parametrize(
+    ("modality", "units", "fix"), [("s1", "reflectance", "db or linear"), ("s2", "db", "dn or reflectance")]
+)
+def test_units_of_another_sensor_are_refused(modality, units, fix, tmp_path):
+    row = {"modality": modality, "path": "x.tif", "units": units}
+    with pytest.raises(InputError, match=f"does not come in the units .{units}.*Write {fix}"):
+        parse_scene({"version": 1, "acquisitions": [row]}, tmp_path)
