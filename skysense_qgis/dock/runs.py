@@ -70,7 +70,7 @@ class Runs(QObject):
         self.results = ResultDisplay(QgsProject.instance(), self)
         jobs.paused.connect(section.set_paused)
         jobs.progressed.connect(section.set_progress)
-        jobs.noted.connect(messages.note)
+        jobs.noted.connect(self._note)
         jobs.chunked.connect(self._grow)
         jobs.finished.connect(self._finished)
         jobs.failed.connect(self._failed)
@@ -102,6 +102,11 @@ class Runs(QObject):
             return
         before = self._stopped
         self.start({**before, "options": {**before["options"], "resume": True}})
+
+    def _note(self, text: str) -> None:
+        """The table shows what is doubtful about the images."""
+        if text.rpartition(": ")[2] not in {known.rpartition(": ")[2] for known in self._scene.warnings}:
+            self._messages.note(text)
 
     def suggest(self) -> None:
         """Places of the newest map where it is unsure, numbered, in its group."""

@@ -21,7 +21,7 @@ class PanelScene:
     Attributes:
         name, root: of the scene file that it came from, and its folder; "" = none.
         extra: the scene file's unknown keys, kept.
-        errors: what is wrong with the scene as a whole, in sentences.
+        errors, warnings: what is wrong and what is doubtful about the scene and its images, in sentences.
     """
 
     def __init__(self, table: AcquisitionModel) -> None:
@@ -45,7 +45,7 @@ class PanelScene:
     def take_check(self, result: dict[str, Any]) -> None:
         """The worker's answer to "validate"; {} = there is nothing to check."""
         self.errors = [str(error) for error in result.get("errors") or []]
-        self._warnings = [str(warning) for warning in result.get("warnings") or []]
+        self.warnings = [str(warning) for warning in result.get("warnings") or []]
         self._summary = str(result.get("summary") or "")
 
     @property
@@ -118,7 +118,7 @@ class PanelScene:
         for row in [*selected, *(row for row in rows if row.verdict[0] == RED)]:
             if row.verdict[1]:
                 hints.append(f"{row.title}: {row.verdict[1]}")
-        hints += self.errors + self._warnings
+        hints += self.errors + self.warnings
         return "\n".join(filter(None, [self._summary, *hints[:1]])) if rows else ""
 
     def date_layers(self) -> None:

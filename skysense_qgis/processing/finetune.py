@@ -22,11 +22,13 @@ from qgis.core import (
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterNumber,
     QgsProcessingParameterString,
+    QgsProject,
     QgsProviderRegistry,
     QgsVectorFileWriter,
     QgsVectorLayer,
 )
 
+from ..dock.class_ids import known_ids, remember_ids
 from ..dock.export import class_colors
 from ..dock.target import TARGETS
 from .algorithm import SkySenseAlgorithm
@@ -231,7 +233,18 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         self.areas = self.parameterAsSource(parameters, AREAS, context) if parameters.get(AREAS) else None
         layer = self.parameterAsVectorLayer(parameters, LABELS, context) if self.labels else None
         self.colors = class_colors(layer, self.field)
+        # A file that is no layer of the project gets another layer id each time: nothing could be remembered of it.
+        self.layer_id = layer.id() if layer and QgsProject.instance().mapLayer(layer.id()) else ""
+        self.ids = known_ids(layer, self.field) if self.layer_id else {}
+        self.classes: list[dict[str, Any]] = []  # of the training, once it has ended
         return True
+
+    def postProcessAlgorithm(
+        self, context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        # The project is written to on the main thread. The layer may be gone by now.
+        remember_ids(QgsProject.instance().mapLayer(self.layer_id), self.field, self.classes)
+        return {}
 
     def processAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -244,9 +257,11 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         mode = list(MODES)[self.parameterAsEnum(parameters, MODE, context)]
         if mode != "head":
             options["mode"] = mode
-        if self.colors:
-            options["colors"] = self.colors
         target = self.target(parameters, context)
+        if self.colors and target != "values":
+            options["colors"] = self.colors
+        if self.ids and target != "values":
+            options["ids"] = self.ids
         if target != "classes":
             options["target"] = target
         split = read_split(self.parameterAsString(parameters, SPLIT, context))
@@ -275,6 +290,7 @@ class FinetuneAlgorithm(SkySenseAlgorithm):
         elif self.field or self.date_field:
             raise QgsProcessingException("A field is given, but no layer with labels.")
         result = self.run_recipe(recipe, feedback)
+        self.classes = result.get("classes") or []
         report = result["report"]
         found = {name: report.get(key) for name, key in FIGURES.items()}
         figures = {name: math.nan if value is None else value for name, value in found.items()}

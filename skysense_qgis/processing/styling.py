@@ -19,6 +19,7 @@ from ..results.style import (
     style_confidence,
     style_numbers,
     style_objects,
+    style_picture,
     style_polygons,
 )
 
@@ -44,6 +45,8 @@ class _Styler(QgsProcessingLayerPostProcessorInterface):
             style_classes(layer, classes_of_file(layer.source()))
         elif self._kind == "numbers":
             style_numbers(layer, self._given["low"], self._given["high"])
+        elif self._kind == "picture":
+            style_picture(layer)
         else:
             style_confidence(layer)
         layer.triggerRepaint()
@@ -53,8 +56,8 @@ def style_when_loaded(context: QgsProcessingContext, path: str, kind: str, **giv
     """Have the map at `path` styled on the main thread once it is loaded.
 
     Args:
-        kind: "class", "confidence" (1..100), "numbers" (`given` has "low" and "high"), or "polygons" or "objects" (it has
-            "classes").
+        kind: "class", "confidence" (1..100), "picture", "numbers" (`given` has "low" and "high"), or "polygons" or "objects" (it
+            has "classes").
     """
     styler = _waiting[path] = _Styler(kind, given)
     context.layerToLoadOnCompletionDetails(path).setPostProcessor(styler)

@@ -11,6 +11,7 @@ from qgis.core import (
     QgsColorRampShader,
     QgsFillSymbol,
     QgsMarkerSymbol,
+    QgsMultiBandColorRenderer,
     QgsPalettedRasterRenderer,
     QgsRasterLayer,
     QgsRasterShader,
@@ -83,6 +84,12 @@ def _style_steps(layer: QgsRasterLayer, steps: list[tuple[float, str, str]]) -> 
     renderer.setClassificationMin(low)
     renderer.setClassificationMax(high)
     layer.setRenderer(renderer)
+
+
+def style_picture(layer: QgsRasterLayer) -> None:
+    """Show three bands of bytes as red, green and blue just as they are; 0, the file's nodata, stays transparent."""
+    # A renderer without contrast enhancement: QGIS's own would stretch what is stretched already, and anew at each zoom.
+    layer.setRenderer(QgsMultiBandColorRenderer(layer.dataProvider(), 1, 2, 3))
 
 
 def style_polygons(layer: QgsVectorLayer, classes: list[dict[str, Any]]) -> None:

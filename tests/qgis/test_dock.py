@@ -15,7 +15,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QUrl
 from qgis.PyQt.QtWidgets import QLabel, QPushButton, QWidget
-from small_scene import DATES, make_images, make_labels, make_scene
+from small_scene import DATES, make_image, make_images, make_labels, make_scene
 
 from skysense_qgis.dock.sources import layer_date
 from skysense_qgis.dock.target import INSIDE, VIEW
@@ -274,6 +274,25 @@ def test_a_run_of_a_project_that_was_closed_is_told_of_and_not_shown_in_another(
     assert any("project before is finished" in text and str(model) in text for text in told)
     assert not dock.run.model.filePath() and not QgsProject.instance().mapLayers()
     assert dock.run.status.text() == "Add images first." and not dock.run.cancel_button.isEnabled()
+
+
+def test_what_the_table_says_of_the_images_is_not_said_again(dock, tmp_path, wait):
+    images = [make_image(tmp_path / f"S2_L1C_{date.replace('-', '')}.tif", 600) for date in DATES]
+    dock.add_paths(list(map(str, images)))
+    with_labels(dock)
+    dock.run.folder.setFilePath(str(tmp_path / "out"))
+    wait(lambda: dock.ready)
+    caution = "Level-1C (top of atmosphere), prefer Level-2A."
+    cautions = {f"{path.name}: {caution}" for path in images}
+    assert {row.verdict[1] for row in dock.imagery.model.rows} == {caution}
+    said, notes = listen(dock), []
+    dock.jobs.noted.connect(notes.append)
+    dock.train()
+    wait(lambda: said["trained"] or said["failed"], 60)
+    assert said["trained"] and cautions <= set(notes)
+    dock.jobs.noted.emit("Something else.")
+    told = {label.text() for label in dock.messages.findChildren(QLabel)}
+    assert not cautions & told and "Something else." in told
 
 
 def test_a_real_scene_fills_table_and_labels(dock, shared, wait):

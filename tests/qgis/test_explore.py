@@ -146,6 +146,33 @@ def test_from_a_scene_to_its_clusters(provider, python, tmp_path):
         run("embed", {"SCENE": scene, "MODEL": "/nowhere/m.safetensors", "OUTPUT": output})
 
 
+def test_a_picture_of_the_embedding_is_loaded_and_styled(provider, python, tmp_path):
+    scene, output, context = str(make_scene(tmp_path)), str(tmp_path / "e.tif"), QgsProcessingContext()
+    given = {
+        "SCENE": scene,
+        "EXTENT": f"{X0 + 160},{X0 + 480},{Y0 - 320},{Y0} [EPSG:32631]",
+        "OUTPUT": output,
+    }
+    details = QgsProcessingContext.LayerDetails("Embedding", QgsProject.instance(), "OUTPUT")
+    context.addLayerToLoadOnCompletion(output, details)
+    result = run("embed", {**given, "COMPONENTS": 4}, context)
+    picture = str(tmp_path / "e_pca_rgb.tif")
+    assert (result["PCA"], result["PICTURE"]) == (str(tmp_path / "e_pca.tif"), picture)
+    assert QgsRasterLayer(result["PCA"], "components").bandCount() == 4
+    assert set(context.layersToLoadOnCompletion()) == {output, picture}
+    layer = QgsProcessingUtils.mapLayerFromString(picture, context)
+    waiting = context.layersToLoadOnCompletion()[picture]
+    assert waiting.name == "Picture of the embedding"
+    waiting.postProcessor().postProcessLayer(layer, context, QgsProcessingFeedback(False))
+    renderer = layer.renderer()
+    assert (renderer.redBand(), renderer.greenBand(), renderer.blueBand()) == (1, 2, 3)
+    assert renderer.redContrastEnhancement() is None and layer.dataProvider().sourceNoDataValue(1) == 0
+    context = QgsProcessingContext()
+    context.addLayerToLoadOnCompletion(output, details)
+    assert set(run("embed", {**given, "COMPONENTS": 2}, context)) == {"OUTPUT", "FEATURES", "PCA"}
+    assert set(context.layersToLoadOnCompletion()) == {output, result["PCA"]}
+
+
 def test_what_is_missing_is_told(provider, python, embedding, tmp_path):
     for name, parameters, told in (
         ("clusters", {"EMBEDDING": ""}, "Choose the embedding"),

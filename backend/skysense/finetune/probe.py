@@ -70,7 +70,7 @@ def probe_scene(
     Raises:
         InputError: the scene or the labels cannot be used; Cancelled.
     """
-    check(scene)
+    check(scene, control.note)
     layout = plan_layout(scene)
     tiling = plan_tiles(layout)
     polygons = read_labels(labels, layout.base.crs, scene.root)

@@ -79,15 +79,14 @@ class Session:
 
     @property
     def ids_before(self) -> dict[str, int]:
-        """Class ids by name that stay when a class is added: the recipe's, and of the model that the training replaces those of
-        other names and numbers.
+        """Class ids by name that stay when a class is added: the recipe's; of other names and numbers those of the model that
+        the training replaces; and of still others those of the model that it goes on from.
         """
-        named = self.recipe.options.ids
-        replaced: dict[str, int] = {}
-        with suppress(InputError):
-            header = read_header(self.recipe.output)
-            replaced = {str(item["name"]): int(item["id"]) for item in header.get("classes", ())}
-        return {name: i for name, i in replaced.items() if i not in named.values()} | named
+        before: dict[str, int] = {}
+        recipe = self.recipe
+        for ids in (_class_ids(recipe.model), _class_ids(recipe.output), recipe.options.ids):
+            before = {name: i for name, i in before.items() if i not in ids.values()} | ids
+        return before
 
     @cached_property
     def anchors(self) -> dict[Modality, Anchors]:
@@ -246,7 +245,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
     control.progress(0.0, "Checking the scene")
     chosen = recipe.labels or {}
     scene = recipe.open_scene(control.note, every=bool(chosen.get("date_field")))
-    check(scene)
+    check(scene, control.note)
     labels = choose_labels(
         scene,
         Path(chosen["path"]) if chosen else None,
@@ -259,7 +258,7 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         moments = find_moments(scene, *label_dates(labels), control.note)
         scene = moments.scene
     layout = plan_layout(scene)
-    device = pick_device(recipe.options.device)
+    device = pick_device(recipe.options.device, recipe.options.memory_gb)
     together = moments is None and recipe.options.target != "changes"
     return Session(
         recipe,
@@ -273,6 +272,15 @@ def open_session(recipe: Recipe, control: JobControl) -> Session:
         moments,
         learned_gaps(scene, recipe.options, control) if together else {},
     )
+
+
+def _class_ids(path: Path | None) -> dict[str, int]:
+    """Class ids by name of a trained model; none of what has no classes or cannot be read."""
+    if path is None:
+        return {}
+    with suppress(InputError):
+        return {str(item["name"]): int(item["id"]) for item in read_header(path).get("classes", ())}
+    return {}
 
 
 def hr_bands(scene: Scene) -> tuple[str, ...]:

@@ -176,10 +176,10 @@ class _Session:
 def _open_session(recipe: Recipe, control: JobControl) -> _Session:
     control.progress(0.0, "Checking the scene")
     scene, options = recipe.open_scene(control.note), recipe.options
-    check(scene)
+    check(scene, control.note)
     layout = plan_layout(scene, area=options.area, area_crs=options.area_crs)
     periods = split_scene(scene, options.split, layout.modalities)
-    device = pick_device(options.device)
+    device = pick_device(options.device, options.memory_gb)
     backbone, precision = open_backbone(recipe.model, device), options.precision or usual_precision(device)
     return _Session(recipe, scene, periods, backbone, device, precision, layout, plan_tiles(layout))
 

@@ -30,6 +30,7 @@ from skysense.inference.chunked import compute_chunks
 from skysense.inference.journal import begin, check_unchanged, close_journal, journal_folder, manifest
 from skysense.inference.lock import RunLock
 from skysense.inference.plan import MapPlan
+from skysense.inference.principal import check_components, write_components
 from skysense.inference.work import Work
 from skysense.jobs.control import JobControl
 from skysense.jobs.recipe import Recipe
@@ -57,11 +58,12 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
     """Write the frozen features of a scene (or of `options.area` of it), and the recipe beside them.
 
     The raster is float32 with NaN where nothing was seen, in the working CRS; its bands are named by block and
-    number. Its metadata names the backbone; `SKYSENSE_FEATURES` is JSON, block -> number of bands.
+    number. Its metadata names the backbone; `SKYSENSE_FEATURES` is JSON, block -> number of bands. With
+    `options.components` their principal components lie beside it, see `principal.write_components`.
 
     Returns:
         {"embedding", "features": {block: dims}, "gsd", "width", "height", "backbone", "seconds"}; gsd in units of
-        the CRS.
+        the CRS. Of components also {"pca", "pca_rgb"}, the files.
 
     Raises:
         InputError: the scene or the backbone cannot be used; StorageError: the raster cannot be written; Cancelled:
@@ -75,7 +77,8 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
         chosen = begin(folder, content, usual_choice(session.device))
         work = compute_chunks(Embedding, session, content, chosen, folder, lock, control)
         check_unchanged(session.scene, before, folder)
-        writing = control.share(Embedding.span[1], 1.0)
+        number, written = recipe.options.components, 0.93 if recipe.options.components else 1.0
+        writing = control.share(Embedding.span[1], written)
         merge_features(
             [(chunk.window, _path(folder, chunk)) for chunk in work.plan.chunks],
             recipe.output,
@@ -88,10 +91,14 @@ def embed(recipe: Recipe, control: JobControl) -> dict[str, Any]:
             lambda share: writing.progress(share, "Writing the raster"),
         )
         write_recipe(recipe)
+        reducing = control.share(written, 1.0)
+        # Before the journal is closed: stopped here, the next run has all features yet.
+        reduced = write_components(recipe.output, number, reducing) if number else {}
         close_journal(folder)
     control.progress(1.0, "Embedded")
     return {
         "embedding": str(recipe.output),
+        **reduced,
         "features": {block.name: block.dim for block in work.blocks},
         "gsd": session.grid.gsd,
         "width": session.grid.width,
@@ -152,8 +159,8 @@ class _Session:
 def _open_session(recipe: Recipe, control: JobControl) -> _Session:
     control.progress(0.0, "Checking the scene")
     scene, options = recipe.open_scene(control.note), recipe.options
-    check(scene)
-    device = pick_device(options.device)
+    check(scene, control.note)
+    device = pick_device(options.device, options.memory_gb)
     backbone, precision = open_backbone(recipe.model, device), options.precision or usual_precision(device)
     layout = plan_layout(scene, area=options.area, area_crs=options.area_crs)
     if warning := backbone.warning_for(layout.modalities):
@@ -197,13 +204,15 @@ class Embedding(Work[_Session]):
         # In a fused scene the HR stages are left out: F_fus has seen them.
         encoded = [block for block in extractor.blocks if not block.spectral]
         self.blocks = tuple(block for block in encoded if cells.kind == "hr" or block.name == "fused")
+        dims = sum(block.dim for block in self.blocks)
+        check_components(options.components, dims)
         core = tiling.core // cells.stride
         size = core * _TILES_PER_CHUNK[cells.kind]
         windows = [window.shift(-cells.area.row, -cells.area.col) for window in _chunks(cells.area, size)]
         self.plan = MapPlan(tuple(Chunk(w, session.grid.sub(w)) for w in windows), size, core)
         extractor.compute_as(**chosen)
         lanes = self._open.enter_context(Lanes(extractor, chosen["threads"], share))
-        painter, dims = FeaturePainter(self.blocks, cells.stride), sum(block.dim for block in self.blocks)
+        painter = FeaturePainter(self.blocks, cells.stride)
         self._canvas = TileCanvas(lanes, painter, tiling, cells.area, dims, cells.stride)
         self._open.callback(self._canvas.close)
 

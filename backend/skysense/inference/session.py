@@ -261,7 +261,7 @@ def open_session(recipe: Recipe, control: JobControl, ahead: bool = False) -> Se
         raise InputError("no model is chosen", "model", "Train one first, or choose a model file")
     whole = load_model(recipe.model)
     scene = recipe.open_scene(control.note, every=bool(whole.header["inputs"].get("moment")))
-    check(scene)
+    check(scene, control.note)
     model = for_scene(whole, scene, recipe.model.name, control.note)
     device = pick_device(recipe.options.device, recipe.options.memory_gb)
     inputs = model.header["inputs"]

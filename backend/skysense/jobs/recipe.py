@@ -33,6 +33,8 @@ PRODUCTS = {
     "probabilities": "the probability of every class in %, a band each",
     "entropy": "how undecided the probabilities are, 0 (one class is certain) to 100 (all alike)",
 }
+#: Principal components that may lie beside an embedding.
+MAX_COMPONENTS = 64
 #: What a training trains, and what that costs on a usual computer.
 MODES = {
     "head": "a head on frozen features: seconds",
@@ -77,6 +79,7 @@ class Options:
         at: "YYYY-MM-DD", the day that a model of labels with dates maps; None: the newest.
         dates: which dates of the Sentinel series are used: "all", "even:N" (N of them, evenly over the series' time) or "clearest:N"
             (N with the largest share of cloud-free pixels; of Sentinel-1 evenly): see `skysense.scene.selection`.
+        components: principal components, 0 (none) to 64, to write beside an embedding; of three or more also a picture.
         verify: read the imagery's files in whole to know whether kept features are theirs, not their ends and times alone.
     """
 
@@ -108,6 +111,7 @@ class Options:
     memory_gb: float | None = None
     dates: str = "all"
     at: str | None = None
+    components: int = 0
 
 
 @dataclass(frozen=True)
@@ -394,6 +398,13 @@ def _parse_options(data: dict[str, Any], root: Path) -> Options:
     if not isinstance(values.get("workers", 1), int) or not 1 <= values.get("workers", 1) <= 256:
         raise InputError(
             f"workers is {values['workers']!r}", "recipe", "Use a number of processes, 1 or more"
+        )
+    components = values.get("components", 0)
+    if type(components) is not int or not 0 <= components <= MAX_COMPONENTS:
+        raise InputError(
+            f"components is {components!r}",
+            "recipe",
+            f"Use a whole number of principal components from 0 (none) to {MAX_COMPONENTS}",
         )
     if values.get("memory_gb") is not None and not (
         isinstance(values["memory_gb"], int | float) and values["memory_gb"] > 0

@@ -63,9 +63,11 @@ def pick_device(name: str, memory_gb: float | None = None) -> torch.device:
     torch.set_num_threads(cpu_threads())
     keep_blocks()
     device = _device(name)
-    if memory_gb is not None and device.type == "cuda":
+    if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, memory_gb * 1e9 / total), device)
+        # Set for every job: a worker lives on, and another job's limit is not this one's.
+        share = 1.0 if memory_gb is None else min(1.0, memory_gb * 1e9 / total)
+        torch.cuda.set_per_process_memory_fraction(share, device)
     return device
 
 

@@ -32,9 +32,8 @@ _OVERVIEWS: dict[Kind, str] = {
     "value": "AVERAGE",
 }
 _NODATA: dict[Kind, str] = {"class": "0", "confidence": "0", "share": "255", "value": "nan"}
-#: Blocks of the finished map, and pixels that are checked at a time.
+#: Blocks of the finished map.
 _BLOCK = 512
-_CHECKED_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,9 @@ def check_whole(path: Path) -> None:
         levels = [None, *range(len(dataset.overviews(1)))]
     for level in levels:
         with rasterio.open(path, **({} if level is None else {"overview_level": level})) as dataset:
-            for row in range(0, dataset.height, _CHECKED_ROWS):
-                height = min(_CHECKED_ROWS, dataset.height - row)
-                for band in dataset.indexes:
-                    dataset.read(band, window=rasterio.windows.Window(0, row, dataset.width, height))
+            # All bands of a block at a time: band by band, each block would be decoded once a band.
+            for _, window in dataset.block_windows(1):
+                dataset.read(window=window)
 
 
 def _vrt(

@@ -2,7 +2,7 @@
 
 import importlib.util
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from skysense.errors import InputError
@@ -42,13 +42,25 @@ class Validation:
     summary: str = ""
 
 
-def check(scene: Scene) -> None:
+def check(scene: Scene, note: Callable[[str], None]) -> None:
     """Stop a job whose scene cannot be computed.
+
+    Args:
+        note: is told every warning of `validate`, where there is no error, of many images once.
 
     Raises:
         InputError: the first error of `validate`.
     """
-    _raise_first(validate(scene, labels=False).errors)
+    found = validate(scene, labels=False)
+    _raise_first(found.errors)
+    images: dict[str, list[str]] = {}
+    for warning in found.warnings:
+        name, colon, text = warning.rpartition(": ")
+        images.setdefault(text, []).append(name + colon)
+    for text, names in images.items():
+        others = len(names) - 1
+        beside = f" and {others} other{'s' * (others > 1)}: " if others else ": "
+        note(names[0].removesuffix(": ") + beside + text if names[0] else text)
 
 
 def validate(scene: Scene, *, labels: bool) -> Validation:

@@ -41,14 +41,16 @@ def test_a_good_scene(s2: Writer, s1: Writer, write: Writer, tmp_path: Path) -> 
     assert statuses(result) == ["green"] * 4
     assert (result.errors, result.warnings) == ([], [])
     assert result.summary.startswith("1 HR, 2 Sentinel-2 dates, 1 Sentinel-1 date; 3")
-    check(scene)
+    told: list[str] = []
+    check(scene, told.append)
+    assert told == []
 
 
 def test_nothing_to_compute(tmp_path: Path) -> None:
     scene = scene_of(tmp_path)
     assert validate(scene, labels=False).errors == ["The scene has no images. Add at least one."]
     with pytest.raises(InputError, match="has no images"):
-        check(scene)
+        check(scene, pytest.fail)
 
 
 def test_files_that_cannot_be_used(s2: Writer, write: Writer, tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_files_that_cannot_be_used(s2: Writer, write: Writer, tmp_path: Path) ->
         assert part in error
     assert result.errors[0].startswith("row 2 (S2_20200102.tif): ")
     with pytest.raises(InputError, match=r"row 2 \(S2_20200102.tif\)"):
-        check(scene)
+        check(scene, pytest.fail)
 
 
 def test_truncated_at_the_very_end(write: Writer, tmp_path: Path) -> None:
@@ -138,6 +140,24 @@ def test_cautions(s2: Writer, s1: Writer, tmp_path: Path) -> None:
     assert "same file as row 4" in result.rows[4].reason
     assert "2 ascending and 1 descending" in result.warnings[0]
     assert result.errors == []
+    told: list[str] = []
+    check(scene, told.append)
+    l1c = "S2_L1C_20200101.tif: Level-1C (top of atmosphere), prefer Level-2A"
+    assert told == [
+        "Sentinel-1 has 2 ascending and 1 descending images. Better use one.",
+        "S1_20200103.tif: is of a descending orbit while most Sentinel-1 images are not, better use one orbit.",
+        f"{l1c}.",
+        f"{l1c}; is the same file as row 4, remove one of them.",
+    ]
+
+
+def test_a_job_is_told_of_a_caution_once(s2: Writer, tmp_path: Path) -> None:
+    s2("S2_L1C_20200101.tif")
+    s2("again/S2_L1C_20200101.tif")
+    names = ("S2_L1C_20200101.tif", "again/S2_L1C_20200101.tif")
+    told: list[str] = []
+    check(scene_of(tmp_path, *(("s2", name) for name in names)), told.append)
+    assert told == ["S2_L1C_20200101.tif: Level-1C (top of atmosphere), prefer Level-2A."]
 
 
 def test_assumed_bands_stay_amber_until_stated(write: Writer, tmp_path: Path) -> None:
@@ -247,3 +267,12 @@ def test_dates_count_once(s2: Writer, tmp_path: Path) -> None:
     scene = scene_of(tmp_path, ("s2", "a_20200101.tif"), ("s2", "b_20200101.tif"))
     assert {item.date for item in scene.acquisitions} == {datetime.date(2020, 1, 1)}
     assert validate(scene, labels=False).summary.startswith("1 Sentinel-2 date;")
+
+
+def test_the_same_of_many_images_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings = ["Orbits are mixed.", "a.tif: is doubtful. Look.", "b.tif: is doubtful. Look.", "c.tif: is odd.", "d.tif: is doubtful. Look."]  # fmt: skip
+    found = Validation([], [], warnings)
+    monkeypatch.setattr("skysense.scene.validate.validate", lambda scene, labels: found)
+    told: list[str] = []
+    check(scene_of(tmp_path), told.append)
+    assert told == ["Orbits are mixed.", "a.tif and 2 others: is doubtful. Look.", "c.tif: is odd."]
