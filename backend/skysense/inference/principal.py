@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
@@ -23,15 +22,15 @@ from skysense.inference.embedding import Embedding
 from skysense.jobs.control import JobControl
 from skysense.raster.grid import Grid, Window
 from skysense.raster.handles import open_raster, read_window
-from skysense.raster.maps import check_whole, discard, put, storage_error
+from skysense.raster.maps import discard, storage_error, write_cog
 
 #: Components of a picture, and the percentiles of the sample between which it is stretched.
 _PICTURE, _STRETCH = 3, (2, 98)
 #: Pixels of the sample that are looked at in float64 at a time.
 _AT_ONCE = 10_000
-#: How a raster is written: as windows come, and as it is left.
-_FLOATS = {"dtype": "float32", "nodata": np.nan}, {"predictor": "FLOATING_POINT"}
-_COLORS = {"dtype": "uint8", "nodata": 0, "photometric": "RGB"}, {"predictor": "NO"}
+#: How a raster is written as windows come, and the predictor that it is left with.
+_FLOATS = {"dtype": "float32", "nodata": np.nan}, "FLOATING_POINT"
+_COLORS = {"dtype": "uint8", "nodata": 0, "photometric": "RGB"}, "NO"
 
 
 def check_components(number: int, dims: int) -> None:
@@ -144,11 +143,11 @@ def _write(
     grid: Grid,
     names: list[str],
     tags: dict[str, str],
-    kind: tuple[dict[str, Any], dict[str, str]],
+    kind: tuple[dict[str, Any], str],
     parts: Iterable[tuple[Window, NDArray[Any]]],
 ) -> None:
     """Write windows (B, h, w) beside a raster's place, and copy them to a COG, which takes it when it is whole."""
-    draft, part = out.with_name(f"{out.stem}.windows.part.tif"), out.with_name(f"{out.stem}.part.tif")
+    draft = out.with_name(f"{out.stem}.windows.part.tif")
     profile = {
         "driver": "GTiff", "width": grid.width, "height": grid.height, "count": len(names), "crs": grid.crs,
         "transform": grid.transform, "tiled": True, "blockxsize": 256, "blockysize": 256, "interleave": "band",
@@ -156,21 +155,14 @@ def _write(
     }  # fmt: skip
     try:
         # Without PAM no .aux.xml appears beside the raster.
-        with rasterio.Env(GDAL_PAM_ENABLED="NO"):
-            with rasterio.open(draft, "w", **profile, **kind[0]) as dataset:
-                dataset.update_tags(**tags)
-                dataset.descriptions = tuple(names)
-                for window, values in parts:
-                    place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-                    dataset.write(values, window=place)
-            rasterio.shutil.copy(
-                draft, part, driver="COG", compress="DEFLATE", blocksize=512, overview_resampling="AVERAGE",
-                overview_compress="DEFLATE", bigtiff="IF_SAFER", num_threads=1, **kind[1],
-            )  # fmt: skip
-        check_whole(part)
-        put(part, out)
+        with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.open(draft, "w", **profile, **kind[0]) as dataset:
+            dataset.update_tags(**tags)
+            dataset.descriptions = tuple(names)
+            for window, values in parts:
+                place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+                dataset.write(values, window=place)
+        write_cog(draft, out, kind[1])
     except (CPLE_BaseError, RasterioError, OSError) as error:
         raise storage_error(out, error) from None
     finally:
         discard(draft)
-        discard(part)

@@ -3,13 +3,11 @@
 Shape legend: R references, F features, h x w pixels of a window.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio.shutil
 from numpy.typing import NDArray
 
 from skysense.errors import InputError
@@ -19,7 +17,7 @@ from skysense.inference.windowed import windowed
 from skysense.jobs.control import JobControl
 from skysense.raster.crs import read_crs
 from skysense.raster.grid import Window
-from skysense.raster.maps import check_whole, discard
+from skysense.raster.maps import write_cog
 
 NODATA = 255
 DESCRIPTION = "similarity to the chosen places, 0..100"
@@ -72,7 +70,7 @@ def similar(
         tags.pop("SKYSENSE_FEATURES")  # it is no embedding itself
         parts = _similarities(embedding, references, control.share(0.1, 0.95))
         with windowed(out, embedding.grid, parts, NODATA, DESCRIPTION, tags) as source:
-            _write_cog(source, out)
+            write_cog(source, out)
     control.progress(1.0, "Compared")
     return {"similarity": str(out), "places": len(rows)}
 
@@ -90,19 +88,3 @@ def _similarities(
             np.maximum(best, inner.max(0), out=best)
         cosine = best / np.maximum(np.sqrt(squares), np.float32(1e-6))
         yield window, np.where(valid, np.rint(100 * np.clip(cosine, 0, 1)), NODATA).astype(np.uint8)
-
-
-def _write_cog(source: Path, out: Path) -> None:
-    """Copy a raster to a COG, aside and renamed."""
-    part = out.with_name(f"{out.stem}.part{out.suffix or '.tif'}")
-    try:
-        rasterio.shutil.copy(
-            source, part, driver="COG", compress="DEFLATE", blocksize=512, overview_resampling="AVERAGE",
-            overview_compress="DEFLATE", bigtiff="IF_SAFER", num_threads=1,
-        )  # fmt: skip
-        check_whole(part)
-        os.replace(part, out)
-        # Statistics that a viewer kept of the old raster do not hold for this one.
-        out.with_name(out.name + ".aux.xml").unlink(missing_ok=True)
-    finally:
-        discard(part)

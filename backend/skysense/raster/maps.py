@@ -110,6 +110,28 @@ def merge_aside(
     return part
 
 
+def write_cog(source: Path, out: Path, predictor: str = "NO") -> None:
+    """Copy a raster to a COG, its overviews by mean, aside and renamed: an old one stays until the new one is whole.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    part = out.with_name(f"{out.stem}.part{out.suffix or '.tif'}")
+    try:
+        # Without PAM no .aux.xml appears beside the raster.
+        with rasterio.Env(GDAL_PAM_ENABLED="NO"):
+            rasterio.shutil.copy(
+                source, part, driver="COG", compress="DEFLATE", blocksize=_BLOCK, predictor=predictor,
+                overview_resampling="AVERAGE", overview_compress="DEFLATE", bigtiff="IF_SAFER", num_threads=1,
+            )  # fmt: skip
+        check_whole(part)
+        put(part, out)
+    except (CPLE_BaseError, RasterioError, OSError) as error:
+        raise storage_error(out, error) from None
+    finally:
+        discard(part)
+
+
 def put(part: Path, out: Path) -> None:
     """Put a merged map in its place.
 
