@@ -63,7 +63,7 @@ class EmbedAlgorithm(SkySenseAlgorithm):
         self.add_advanced(
             QgsProcessingParameterNumber(
                 COMPONENTS,
-                "Principal components to write beside it (0: none; 3 for a picture)",
+                "Principal components (3 for a picture)",
                 defaultValue=0,
                 minValue=0,
                 maxValue=64,

@@ -30,7 +30,7 @@ def add_series(algorithm: QgsProcessingAlgorithm) -> None:
         ),
         QgsProcessingParameterNumber(
             SERIES_COUNT,
-            "How many, if not all (fewer are faster, more tell more)",
+            "How many, if not all",
             QgsProcessingParameterNumber.Integer,
             defaultValue=_USUAL,
             minValue=1,
